@@ -1,0 +1,44 @@
+import { defineConfig, globalIgnores } from 'eslint/config';
+import tseslint from 'typescript-eslint';
+import { boundaries } from './scripts/lint/boundaries.js';
+
+export default defineConfig(
+  globalIgnores(['dist/', 'coverage/']),
+  {
+    // The rules hold for everyone: no file switches one off by a comment.
+    linterOptions: { noInlineConfig: true, reportUnusedDisableDirectives: 'error' },
+    languageOptions: { parserOptions: { projectService: true } },
+  },
+  tseslint.configs.strictTypeChecked,
+  tseslint.configs.stylisticTypeChecked,
+  {
+    plugins: { project: { rules: { boundaries } } },
+    rules: {
+      'project/boundaries': 'error',
+      'max-lines': ['error', 400],
+      eqeqeq: 'error',
+      'no-restricted-syntax': [
+        'error',
+        {
+          selector: 'TSAsExpression > TSAsExpression > TSUnknownKeyword',
+          message: '`as unknown as` switches the type checker off.',
+        },
+      ],
+      '@typescript-eslint/ban-ts-comment': [
+        'error',
+        { 'ts-expect-error': true, 'ts-ignore': true, 'ts-nocheck': true, 'ts-check': false },
+      ],
+      // A kernel's attributes must fit tfjs' `NamedAttrMap`; type aliases do, interfaces do not.
+      '@typescript-eslint/consistent-type-definitions': 'off',
+      '@typescript-eslint/consistent-type-imports': 'error',
+      '@typescript-eslint/no-confusing-void-expression': ['error', { ignoreArrowShorthand: true }],
+      '@typescript-eslint/restrict-template-expressions': ['error', { allowNumber: true, allowBoolean: true }],
+    },
+  },
+  {
+    files: ['kernels/**', 'src/**'],
+    ignores: ['src/cli/**'],
+    // A library warns where it must and prints nothing else.
+    rules: { 'no-console': ['error', { allow: ['warn'] }] },
+  },
+);

@@ -1,0 +1,17 @@
+/**
+ * The package's entry points: the one place to add one.
+ *
+ * The build compiles what these files reach and writes `exports`, `typesVersions` and `sideEffects` of package.json
+ * from this list.
+ */
+export const ENTRIES: Readonly<Record<string, string>> = {
+  '.': 'src/index',
+  './chained': 'src/chained',
+  './node': 'src/node',
+};
+
+/** Modules, besides the entries, that register something when they are imported (package.json's `sideEffects`). */
+export const REGISTERING = ['src/backends/*', 'src/gradients'];
+
+/** What the UMD file holds; it exports what these export. */
+export const UMD_MODULES = ['src/index', 'src/chained'];

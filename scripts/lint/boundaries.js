@@ -1,0 +1,86 @@
+/**
+ * The layers of the project as a lint rule: `models -> src/layers -> src/ops -> kernels`, and no backend's file
+ * imports another backend's.
+ *
+ * A zone matches the importing file and the imported one, both as paths from the repository's root without their
+ * extension (a package keeps its name). All zones apply to every file.
+ */
+import { dirname, relative, resolve, sep } from 'node:path';
+
+/**
+ * @typedef {object} Zone
+ * @property {RegExp} from files the zone is about
+ * @property {RegExp} forbids what they must not import
+ * @property {boolean} [typesAllowed] whether `import type` is exempt
+ * @property {string} why
+ */
+
+/** Kernel files that belong to one backend; a sibling's name never appears among their imports. */
+const BACKENDS = ['cpu', 'composed', 'webgpu', 'webgl', 'tensorflow'];
+
+/** @param {string} backend */
+const kernelOf = (backend) => new RegExp(`^kernels/.*\\b${backend}\\b|^src/backends/${backend}$`);
+
+/** @type {Zone[]} */
+const siblings = BACKENDS.map((backend) => ({
+  from: kernelOf(backend),
+  forbids: new RegExp(
+    BACKENDS.filter((other) => other !== backend)
+      .map((other) => kernelOf(other).source)
+      .join('|'),
+  ),
+  why: 'a backend must not depend on another backend',
+}));
+
+/** @type {Zone[]} */
+export const ZONES = [
+  { from: /^kernels\//, forbids: /^(src|models|test|scripts)\//, why: 'kernels are the lowest layer' },
+  {
+    from: /^kernels\/.*\b(spec|reference|cpu)\b/,
+    forbids: /^@tensorflow\//,
+    typesAllowed: true,
+    why: 'specs, references and cpu kernels are plain TypeScript',
+  },
+  { from: /^src\//, forbids: /^(models|test|scripts)\//, why: 'the package stands on kernels alone' },
+  {
+    from: /^src\/(ops|layers|gradients)\b/,
+    forbids: /^src\/(backends|cli|node|index|chained)\b/,
+    why: 'operators, gradients and layers know no backend',
+  },
+  { from: /^src\/ops\//, forbids: /^src\/layers\b/, why: 'operators lie below layers' },
+  { from: /^models\//, forbids: /^(kernels|test|scripts)\//, why: 'models use the package, not its kernels' },
+  ...siblings,
+];
+
+/** @type {import('eslint').Rule.RuleModule} */
+export const boundaries = {
+  meta: { type: 'problem', schema: [], messages: { crossed: '{{from}} must not import {{to}}: {{why}}' } },
+  create(context) {
+    /** @param {string} file */
+    const fromRoot = (file) => relative(context.cwd, file).split(sep).join('/');
+    const from = fromRoot(context.filename).replace(/\.[cm]?[jt]s$/, '');
+
+    /**
+     * @param {import('estree').Node & { source?: unknown, importKind?: string, exportKind?: string }} node
+     */
+    const check = (node) => {
+      const source = /** @type {import('estree').Literal | null | undefined} */ (node.source);
+      if (typeof source?.value !== 'string') return;
+      const specifier = source.value;
+      const to = specifier.startsWith('.')
+        ? fromRoot(resolve(dirname(context.filename), specifier)).replace(/\.[cm]?js$/, '')
+        : specifier;
+      const typesOnly = node.importKind === 'type' || node.exportKind === 'type';
+      for (const zone of ZONES) {
+        if (!zone.from.test(from) || !zone.forbids.test(to) || (typesOnly && zone.typesAllowed)) continue;
+        context.report({ node, messageId: 'crossed', data: { from, to, why: zone.why } });
+      }
+    };
+    return {
+      ImportDeclaration: check,
+      ImportExpression: check,
+      ExportNamedDeclaration: check,
+      ExportAllDeclaration: check,
+    };
+  },
+};

@@ -1,16 +1,17 @@
 import { chmodSync, copyFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { join, relative, sep } from 'node:path';
+import { dirname, join, relative, sep } from 'node:path';
 import { build, type Plugin } from 'esbuild';
 import { ENTRIES } from './entries.js';
 
-/** Makes the program use the package's own modules instead of a second copy of them. */
+/** Makes the program use the package's own entries and manifest instead of a second copy of them. */
 function packageModulesExternal(root: string): Plugin {
   return {
     name: 'package-modules-external',
     setup({ onResolve }) {
       onResolve({ filter: /^\./ }, ({ path, resolveDir }) => {
         const module = relative(root, join(resolveDir, path)).split(sep).join('/').replace(/\.js$/, '');
+        if (module === 'package.json') return { path: '../../package.json', external: true };
         return Object.values(ENTRIES).includes(module) ? { path: `../cjs/${module}.js`, external: true } : undefined;
       });
     },
@@ -35,6 +36,6 @@ export async function buildCli(root: string): Promise<void> {
   });
   chmodSync(outfile, 0o755);
   // The licence of the library inside asks to be passed on.
-  const commander = createRequire(import.meta.url).resolve('commander/package.json');
-  copyFileSync(join(commander, '../LICENSE'), join(folder, 'commander.LICENSE'));
+  const commander = createRequire(import.meta.url).resolve('commander');
+  copyFileSync(join(dirname(commander), 'LICENSE'), join(folder, 'commander.LICENSE'));
 }

@@ -1,0 +1,184 @@
+/** Setting a backend up in Node. Importing this module also registers everything that `tfjs-lla` registers. */
+import { arch, cpus } from 'node:os';
+import {
+  env,
+  findBackendFactory,
+  getBackend,
+  setBackend,
+  tensor3d,
+  tidy,
+  version_core,
+  zeros,
+} from '@tensorflow/tfjs-core';
+import { printed, reject } from '../kernels/common/validate.js';
+import { localLinearAttention, softmaxAttention } from './index.js';
+
+/** A backend that this version sets up in Node. */
+export type BackendName = 'wasm' | 'cpu';
+
+/** A backend that `'auto'` looked at and did not take. */
+export interface SkippedBackend {
+  readonly backend: BackendName;
+  readonly reason: string;
+}
+
+/** What `initBackend` did. */
+export interface InitializedBackend {
+  /** The backend that is now tfjs' current one. */
+  readonly backend: BackendName;
+  /** What it computes on. */
+  readonly adapter: string;
+  /** Why this one. */
+  readonly reason: string;
+  readonly skipped: readonly SkippedBackend[];
+}
+
+interface BackendSetup {
+  readonly packageName: string;
+  /** Imports the package, which registers the backend with tfjs. */
+  readonly load: () => Promise<unknown>;
+  readonly adapter: () => string | Promise<string>;
+}
+
+const processor = (): string => cpus().at(0)?.model.trim() ?? arch();
+
+const SETUPS: Readonly<Record<BackendName, BackendSetup>> = {
+  wasm: {
+    packageName: '@tensorflow/tfjs-backend-wasm',
+    load: () => import('@tensorflow/tfjs-backend-wasm'),
+    adapter: async () => {
+      const simd = await env().getAsync('WASM_HAS_SIMD_SUPPORT');
+      return `WebAssembly ${simd ? 'with' : 'without'} SIMD on ${processor()}`;
+    },
+  },
+  cpu: {
+    packageName: '@tensorflow/tfjs-backend-cpu',
+    load: () => import('@tensorflow/tfjs-backend-cpu'),
+    adapter: () => `JavaScript on ${processor()}`,
+  },
+};
+
+/** The backends that `initBackend` knows. */
+export const backendNames = Object.keys(SETUPS) as readonly BackendName[];
+
+/** Names of the public contract that this version does not set up yet. */
+const LATER_BACKENDS: readonly string[] = ['webgpu', 'tensorflow'];
+
+/**
+ * Sets a tfjs backend up in Node, registers its kernels and makes it the current one.
+ *
+ * `'auto'` tries every backend and takes the one that runs local linear attention fastest among those that compute the
+ * right numbers here. Where nothing can be set up, the promise is rejected and tfjs' current backend stays.
+ *
+ * ```js
+ * import { initBackend } from 'tfjs-lla/node';
+ *
+ * const { backend, adapter, reason } = await initBackend('auto');
+ * ```
+ */
+export async function initBackend(name: BackendName | 'auto' = 'auto'): Promise<InitializedBackend> {
+  const previous = getBackend() as string | undefined;
+  try {
+    if (name === 'auto') return await initFastest();
+    if (!backendNames.includes(name)) {
+      const accepted = ['auto', ...backendNames].map((known) => `'${known}'`).join(', ');
+      const later = LATER_BACKENDS.includes(name) ? `, and ${printed(name)} comes with a later version` : '';
+      reject('initBackend', 'name', `must be one of ${accepted} in this version, got ${printed(name)}${later}`);
+    }
+    await start(name);
+    return { backend: name, adapter: await SETUPS[name].adapter(), reason: 'asked for by name', skipped: [] };
+  } catch (error) {
+    if (previous) await setBackend(previous);
+    throw error;
+  }
+}
+
+async function initFastest(): Promise<InitializedBackend> {
+  const working: { backend: BackendName; milliseconds: number }[] = [];
+  const skipped: SkippedBackend[] = [];
+  for (const backend of backendNames) {
+    try {
+      await start(backend);
+      working.push({ backend, milliseconds: await measure() });
+    } catch (error) {
+      skipped.push({ backend, reason: messageOf(error) });
+    }
+  }
+  const [best, ...others] = working.sort((a, b) => a.milliseconds - b.milliseconds);
+  if (working.length === 0) {
+    const reasons = skipped.map(({ reason }) => `\n  ${reason}`).join('');
+    throw new Error(`initBackend: no backend works here:${reasons}`);
+  }
+  const shown = (milliseconds: number) => `${milliseconds.toFixed(1)} ms`;
+  for (const { backend, milliseconds } of others) {
+    const reason = `works, but took ${shown(milliseconds)} where ${best.backend} took ${shown(best.milliseconds)}`;
+    skipped.push({ backend, reason });
+  }
+  await setBackend(best.backend);
+  const reason =
+    others.length > 0
+      ? `fastest of the ${working.length} that work here (local linear attention of 256 tokens: ${shown(best.milliseconds)})`
+      : 'the only one that works here';
+  return { backend: best.backend, adapter: await SETUPS[best.backend].adapter(), reason, skipped };
+}
+
+/** Makes `backend` the current one and convinces itself that it computes. */
+async function start(backend: BackendName): Promise<void> {
+  const { packageName, load } = SETUPS[backend];
+  // tfjs declares this function without the `null` that it returns for a name it does not know.
+  const factory = findBackendFactory(backend) as (() => unknown) | null;
+  if (factory === null) {
+    await load().catch((error: unknown) => {
+      const remedy = isMissing(error, packageName)
+        ? `needs the package ${packageName}; run: npm install ${packageName}@${version_core}`
+        : `could not load ${packageName}: ${messageOf(error)}`;
+      throw new Error(`initBackend: backend '${backend}' ${remedy}`, { cause: error });
+    });
+  }
+  if (!(await setBackend(backend))) {
+    throw new Error(`initBackend: backend '${backend}' did not start; tfjs printed why`);
+  }
+  await verify(backend);
+}
+
+/** A query that is orthogonal to every key averages the values. */
+async function verify(backend: BackendName): Promise<void> {
+  const mean = tidy(() => {
+    const key = tensor3d([1, 2, 3, 4, 5, 6], [1, 3, 2]);
+    return softmaxAttention(zeros([1, 1, 2]), key, tensor3d([1, 2, 6], [1, 3, 1]));
+  });
+  const [computed] = await mean.data();
+  mean.dispose();
+  if (Math.abs(computed - 3) > 1e-4) {
+    throw new Error(`initBackend: backend '${backend}' computes wrong numbers: the mean of 1, 2 and 6 is ${computed}`);
+  }
+}
+
+/** Milliseconds for local linear attention at the size of a small model; the second run, since the first one sets up. */
+async function measure(): Promise<number> {
+  const tokens = tensor3d(
+    Float32Array.from({ length: 256 * 32 }, (_, i) => Math.sin(i * i)),
+    [1, 256, 32],
+  );
+  let milliseconds = 0;
+  for (let run = 0; run < 2; run++) {
+    const start = performance.now();
+    const out = localLinearAttention(tokens, tokens, tokens, { causal: true });
+    await out.data();
+    milliseconds = performance.now() - start;
+    out.dispose();
+  }
+  tokens.dispose();
+  return milliseconds;
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** Whether `error` is Node's for a package that is not installed, in either module system. */
+function isMissing(error: unknown, packageName: string): boolean {
+  if (!(error instanceof Error) || !('code' in error)) return false;
+  const codes: unknown[] = ['ERR_MODULE_NOT_FOUND', 'MODULE_NOT_FOUND'];
+  return codes.includes(error.code) && error.message.includes(`'${packageName}'`);
+}

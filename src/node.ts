@@ -141,15 +141,21 @@ async function start(backend: BackendName): Promise<void> {
   await verify(backend);
 }
 
-/** A query that is orthogonal to every key averages the values. */
+/** Runs a call whose result is known: a query that scores every key alike averages the values. */
 async function verify(backend: BackendName): Promise<void> {
-  const mean = tidy(() => {
-    const key = tensor3d([1, 2, 3, 4, 5, 6], [1, 3, 2]);
-    return softmaxAttention(zeros([1, 1, 2]), key, tensor3d([1, 2, 6], [1, 3, 1]));
-  });
-  const [computed] = await mean.data();
-  mean.dispose();
-  if (Math.abs(computed - 3) > 1e-4) {
+  let computed: number;
+  try {
+    const mean = tidy(() => {
+      const key = tensor3d([1, 2, 3, 4, 5, 6], [1, 3, 2]);
+      return softmaxAttention(tensor3d([1, -1], [1, 1, 2]), key, tensor3d([1, 2, 6], [1, 3, 1]));
+    });
+    [computed] = await mean.data();
+    mean.dispose();
+  } catch (error) {
+    throw new Error(`initBackend: backend '${backend}' fails at a small call: ${messageOf(error)}`, { cause: error });
+  }
+  // Written so that NaN is wrong, too.
+  if (!(Math.abs(computed - 3) <= 1e-4)) {
     throw new Error(`initBackend: backend '${backend}' computes wrong numbers: the mean of 1, 2 and 6 is ${computed}`);
   }
 }

@@ -1,0 +1,8 @@
+import './backends/cpu.js';
+
+export { attentionWeights, type AttentionWeightsOptions, type OperatorName } from './ops/attention_weights.js';
+export { linearAttention, type LinearAttentionOptions } from './ops/linear_attention.js';
+export { localLinearAttention, type LocalLinearAttentionOptions } from './ops/local_linear_attention.js';
+export { mesaAttention, type MesaAttentionOptions } from './ops/mesa_attention.js';
+export { parallaxAttention, type ParallaxAttentionOptions } from './ops/parallax_attention.js';
+export { softmaxAttention, type SoftmaxAttentionOptions } from './ops/softmax_attention.js';

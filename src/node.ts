@@ -1,15 +1,6 @@
 /** Setting a backend up in Node. Importing this module also registers everything that `tfjs-lla` registers. */
 import { arch, cpus } from 'node:os';
-import {
-  env,
-  findBackendFactory,
-  getBackend,
-  setBackend,
-  tensor3d,
-  tidy,
-  version_core,
-  zeros,
-} from '@tensorflow/tfjs-core';
+import { env, findBackendFactory, getBackend, setBackend, tensor3d, tidy, version_core } from '@tensorflow/tfjs-core';
 import { printed, reject } from '../kernels/common/validate.js';
 import { localLinearAttention, softmaxAttention } from './index.js';
 

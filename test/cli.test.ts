@@ -6,6 +6,9 @@ import { formatTable } from '../src/cli/table.js';
 
 const ROOT = join(__dirname, '..');
 
+// Every test starts Node and tfjs anew.
+jest.setTimeout(30_000);
+
 /** Runs the program from its sources. */
 function run(...args: string[]) {
   const { status, stdout, stderr } = spawnSync(process.execPath, ['--import', 'tsx', 'src/cli/main.ts', ...args], {

@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
@@ -7,7 +7,11 @@ import { transform } from 'esbuild';
 /** Compiles what the entries reach, and nothing else, to ES modules with declarations. */
 export function buildEsModules(root: string): void {
   const compiler = createRequire(import.meta.url).resolve('typescript/bin/tsc');
-  execFileSync(process.execPath, [compiler, '--project', join(root, 'tsconfig.build.json')], { stdio: 'inherit' });
+  const { status } = spawnSync(process.execPath, [compiler, '--project', join(root, 'tsconfig.build.json')], {
+    stdio: 'inherit',
+  });
+  // The compiler has said why.
+  if (status !== 0) process.exit(1);
 }
 
 /** Turns `dist/esm` into `dist/cjs`: module by module, under the same names, with the same declarations. */

@@ -6,6 +6,8 @@ import { UMD_MODULES } from './entries.js';
 /** The global name of the UMD file. */
 const GLOBAL_NAME = 'tfjsLla';
 
+const EXTERNAL = /^@tensorflow\//;
+
 const ENTRY = 'umd-entry';
 
 /** A module in memory that exports everything the UMD file offers. */
@@ -20,22 +22,23 @@ function umdEntry(esm: string): Plugin {
 
 const minify: Plugin = {
   name: 'minify',
-  renderChunk: (code) => transform(code, { minify: true, target: 'es2020' }),
+  // The compiler's own target: lowering the syntax here would add helpers in front of the wrapper, as global variables.
+  renderChunk: (code) => transform(code, { minify: true, target: 'es2022' }),
 };
 
 /** Bundles the modules for `<script>` users, on top of a global `tf`. */
 export async function buildUmd(dist: string): Promise<void> {
   const bundle = await rollup({
     input: ENTRY,
-    external: /^@tensorflow\//,
+    external: EXTERNAL,
     plugins: [umdEntry(join(dist, 'esm'))],
   });
   await bundle.write({
     file: join(dist, 'umd/tfjs-lla.min.js'),
     format: 'umd',
     name: GLOBAL_NAME,
-    // Every tfjs package adds to the one global object.
-    globals: () => 'tf',
+    // Every tfjs package adds to the one global object. Rollup asks for this file's own name, too.
+    globals: (id) => (EXTERNAL.test(id) ? 'tf' : id),
     plugins: [minify],
   });
   await bundle.close();

@@ -10,6 +10,8 @@ const config: KnipConfig = {
   ],
   // The types in an exported function's signature are exported with it.
   ignoreExportsUsedInFile: { interface: true, type: true },
+  // Its data files are read; its code is never imported.
+  ignoreDependencies: ['vega-datasets'],
   project: ['{src,kernels,models,scripts,test}/**/*.{ts,js}'],
 };
 

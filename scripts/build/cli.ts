@@ -8,8 +8,8 @@ import { ENTRIES } from './entries.js';
 function packageModulesExternal(root: string): Plugin {
   return {
     name: 'package-modules-external',
-    setup({ onResolve }) {
-      onResolve({ filter: /^\./ }, ({ path, resolveDir }) => {
+    setup(bundler) {
+      bundler.onResolve({ filter: /^\./ }, ({ path, resolveDir }) => {
         const module = relative(root, join(resolveDir, path)).split(sep).join('/').replace(/\.js$/, '');
         if (module === 'package.json') return { path: '../../package.json', external: true };
         return Object.values(ENTRIES).includes(module) ? { path: `../cjs/${module}.js`, external: true } : undefined;

@@ -6,7 +6,7 @@ import { UMD_MODULES } from './entries.js';
 /** The global name of the UMD file. */
 const GLOBAL_NAME = 'tfjsLla';
 
-const EXTERNAL = /^@tensorflow\//;
+const isTfjs = (id: string) => id.startsWith('@tensorflow/');
 
 const ENTRY = 'umd-entry';
 
@@ -30,7 +30,7 @@ const minify: Plugin = {
 export async function buildUmd(dist: string): Promise<void> {
   const bundle = await rollup({
     input: ENTRY,
-    external: EXTERNAL,
+    external: isTfjs,
     plugins: [umdEntry(join(dist, 'esm'))],
   });
   await bundle.write({
@@ -38,7 +38,7 @@ export async function buildUmd(dist: string): Promise<void> {
     format: 'umd',
     name: GLOBAL_NAME,
     // Every tfjs package adds to the one global object. Rollup asks for this file's own name, too.
-    globals: (id) => (EXTERNAL.test(id) ? 'tf' : id),
+    globals: (id) => (isTfjs(id) ? 'tf' : id),
     plugins: [minify],
   });
   await bundle.close();

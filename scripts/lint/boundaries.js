@@ -33,7 +33,7 @@ const siblings = BACKENDS.map((backend) => ({
 }));
 
 /** @type {Zone[]} */
-export const ZONES = [
+const ZONES = [
   { from: /^kernels\//, forbids: /^(src|models|test|scripts)\//, why: 'kernels are the lowest layer' },
   {
     from: /^kernels\/.*\b(spec|reference|cpu)\b/,
@@ -60,11 +60,9 @@ export const boundaries = {
     const fromRoot = (file) => relative(context.cwd, file).split(sep).join('/');
     const from = fromRoot(context.filename).replace(/\.[cm]?[jt]s$/, '');
 
-    /**
-     * @param {import('estree').Node & { source?: unknown, importKind?: string, exportKind?: string }} node
-     */
+    /** @param {import('eslint').Rule.Node & { source?: unknown, importKind?: string, exportKind?: string }} node */
     const check = (node) => {
-      const source = /** @type {import('estree').Literal | null | undefined} */ (node.source);
+      const source = /** @type {{ value?: unknown } | null | undefined} */ (node.source);
       if (typeof source?.value !== 'string') return;
       const specifier = source.value;
       const to = specifier.startsWith('.')

@@ -15,7 +15,9 @@ import {
 
 type Input = Tensor | TensorLike;
 
-declare module '@tensorflow/tfjs-core' {
+// The class is augmented where it is declared: an augmentation of the package, which only re-exports the class, makes a
+// second class of it as soon as a program uses both.
+declare module '@tensorflow/tfjs-core/dist/tensor.js' {
   interface Tensor<R extends Rank = Rank> {
     /** `localLinearAttention(this, key, value, options)` */
     localLinearAttention(key: Input, value: Input, options?: LocalLinearAttentionOptions): Tensor;

@@ -1,0 +1,152 @@
+import { maskRow } from '../kernels/common/dims.js';
+import * as float32Covariance from './float32_covariance.js';
+import { dimsOf, judgeForward, judgeGradient, localLinearProblem, outShape, toInputShapes } from './judge.js';
+import type { Gradients } from './judge.js';
+import { Random } from './random.js';
+import type { Call, TensorName } from './values.js';
+
+/** Errors of one array: relative to the expected one's norm, Euclidean and largest. */
+export interface Errors {
+  readonly l2: number;
+  readonly max: number;
+}
+
+/** Float64 results of a call, the cotangent they belong to, and the errors a kernel may make. */
+export interface Judged {
+  readonly out: Float64Array;
+  readonly dout: Float64Array;
+  readonly gradients: Gradients;
+  /** Largest errors allowed, by the name of the input; `out` for the result. Absent: only finiteness is asked for. */
+  readonly bars?: Readonly<Record<string, Errors>>;
+}
+
+/** The relative L2 bars of operator.md: outputs and `dv` 1e-4, other gradients 5e-4; the ridge's, a sum with cancellation, 1e-3. */
+function plainBar(name: TensorName | 'out'): number {
+  if (name === 'out' || name === 'value') return 1e-4;
+  return name === 'ridge' ? 1e-3 : 5e-4;
+}
+
+/**
+ * Errors of an array. Where the expected numbers are zero but for rounding (one visible key has no `dq`), they are taken
+ * relative to `floor`, a thousandth of the typical size of the terms that cancel.
+ */
+export function errorsOf(actual: ArrayLike<number>, expected: ArrayLike<number>, floor: number): Errors {
+  let squares = 0;
+  let norm = 0;
+  let difference = 0;
+  let largest = 0;
+  for (let i = 0; i < expected.length; i++) {
+    // NaN and infinities must be where they are expected; `NaN - NaN` and the like count as no difference.
+    const d = Object.is(actual[i], expected[i]) ? 0 : Math.abs(actual[i] - expected[i]);
+    squares += d * d;
+    difference = Math.max(difference, d);
+    if (Number.isFinite(expected[i])) {
+      norm += expected[i] ** 2;
+      largest = Math.max(largest, Math.abs(expected[i]));
+    }
+  }
+  const l2 = Math.sqrt(squares) / Math.max(Math.sqrt(norm), floor * Math.sqrt(expected.length));
+  return { l2, max: difference / Math.max(largest, floor) };
+}
+
+/** Root mean square of the finite numbers. */
+function rms(data: ArrayLike<number>): number {
+  const finite = Array.from(data).filter(Number.isFinite);
+  return Math.sqrt(finite.reduce((sum, x) => sum + x * x, 0) / Math.max(1, finite.length));
+}
+
+/** The sums `n_i` that normalised linear attention divides its rows by, where they are not zero. */
+function normalisers(call: Call): Float64Array {
+  const { tensors, options } = call;
+  const ones = {
+    shape: [...tensors.value.shape.slice(0, -1), 1],
+    data: new Float64Array(dimsOf(call).heads * dimsOf(call).Tk).fill(1),
+  };
+  const sums = judgeForward({
+    ...call,
+    options: { ...options, normalize: false },
+    tensors: { ...tensors, value: ones },
+  });
+  return sums.filter((n) => n !== 0);
+}
+
+/**
+ * Query and key of normalised linear attention get differences of terms that hold `1 / n_i`. With one channel they
+ * cancel completely: the output is then the same for every query.
+ */
+function floorOf(call: Call, dout: ArrayLike<number>, name: string): number {
+  const typical = 1e-3 * rms(dout) * rms(call.tensors.value.data);
+  const divided = call.operator === 'linearAttention' && call.options.normalize !== false;
+  if (!divided || (name !== 'query' && name !== 'key')) return typical;
+  return typical * Math.max(1, rms(normalisers(call).map((n) => 1 / n)));
+}
+
+/** Mean over heads and channels of the variance of the visible, finite keys. */
+export function keyVariance(call: Call): number {
+  const { heads, Tk, D, ...dims } = dimsOf(call);
+  const { key, keyMask } = call.tensors;
+  let total = 0;
+  for (let head = 0; head < heads; head++) {
+    const row = maskRow({ heads, Tk, D, ...dims }, head);
+    const visible = Array.from({ length: Tk }, (_, j) => j).filter((j) => keyMask?.data[row * Tk + j] !== 0);
+    for (let d = 0; d < D && visible.length > 0; d++) {
+      const channel = visible.map((j) => key.data[(head * Tk + j) * D + d]).filter(Number.isFinite);
+      const mean = channel.reduce((a, b) => a + b, 0) / Math.max(1, channel.length);
+      total += channel.reduce((sum, x) => sum + (x - mean) ** 2, 0) / Math.max(1, channel.length);
+    }
+  }
+  return total / (heads * D);
+}
+
+/** Whether operator.md's plain bars do not hold: a ridge below 0.01 times the mean variance of the keys. */
+export function hasSmallRidge(call: Call): boolean {
+  if (call.operator !== 'localLinearAttention') return false;
+  const ridge = Array.from(call.tensors.ridge?.data ?? [call.options.ridge ?? 1]).filter((x) => x > 0 && x < Infinity);
+  return Math.min(...ridge) < 0.01 * keyVariance(call);
+}
+
+function barsOf(call: Call, judged: Judged): Judged['bars'] {
+  const names = ['out' as const, ...(Object.keys(judged.gradients) as TensorName[])];
+  if (!hasSmallRidge(call)) {
+    return Object.fromEntries(names.map((name) => [name, { l2: plainBar(name), max: plainBar(name) }]));
+  }
+  // An explicit conjugate gradient keeps what it has after its last iteration: no error is promised there.
+  if (call.options.solver === 'conjugateGradient') return undefined;
+  const problem = localLinearProblem(call);
+  const rounded = {
+    out: float32Covariance.forward(problem).out,
+    ...toInputShapes(call, float32Covariance.gradient(problem, judged.dout)),
+  };
+  return Object.fromEntries(
+    names.map((name) => {
+      const expected = name === 'out' ? judged.out : judged.gradients[name];
+      const { l2, max } = errorsOf(rounded[name] ?? [], expected ?? [], floorOf(call, judged.dout, name));
+      return [name, { l2: 2 * l2 + 1e-5, max: 2 * max + 1e-5 }];
+    }),
+  );
+}
+
+/** Judges a call in float64, with a random cotangent of its own or a given one. */
+export function judge(call: Call, cotangent?: ArrayLike<number>): Judged {
+  const dout = Float64Array.from(cotangent ?? new Random(99).normals(outShape(call)).data);
+  const judged: Judged = { out: judgeForward(call), dout, gradients: judgeGradient(call, dout) };
+  const bars = barsOf(call, judged);
+  return { ...judged, ...(bars && { bars }) };
+}
+
+/** One line per array that misses its bar; an empty list is a pass. */
+export function misses(call: Call, judged: Judged, result: { out: ArrayLike<number>; gradients: Gradients }): string[] {
+  const all = { out: judged.out, ...judged.gradients };
+  const actual: Partial<Record<string, ArrayLike<number>>> = { out: result.out, ...result.gradients };
+  return Object.entries(all).flatMap(([name, expected]) => {
+    const given = actual[name];
+    if (given?.length !== expected.length) return [`${name} is missing or of another length`];
+    if (!judged.bars) return Array.from(given).every(Number.isFinite) ? [] : [`${name} is not finite`];
+    const { l2, max } = errorsOf(given, expected, floorOf(call, judged.dout, name));
+    const bar = judged.bars[name];
+    // Written so that a NaN misses.
+    if (l2 <= bar.l2 && max <= bar.max) return [];
+    const figures = `L2 ${l2.toExponential(1)} (bar ${bar.l2.toExponential(1)}), max ${max.toExponential(1)}`;
+    return [`${name}: ${figures} (bar ${bar.max.toExponential(1)})`];
+  });
+}

@@ -1,0 +1,3 @@
+import { operatorSuite } from './operator_suite.js';
+
+operatorSuite('linearAttention');

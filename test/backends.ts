@@ -4,6 +4,9 @@ import * as tf from '@tensorflow/tfjs-core';
 import { dirname } from 'node:path';
 import { createRequire } from 'node:module';
 
+// A hang must fail, a busy machine must not.
+jest.setTimeout(60_000);
+
 /** The backends that a run must cover. One that does not work fails its tests; none is skipped. */
 export const backends = ['cpu', 'wasm'] as const;
 

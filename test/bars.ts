@@ -30,7 +30,7 @@ function plainBar(name: TensorName | 'out'): number {
  * Errors of an array. Where the expected numbers are zero but for rounding (one visible key has no `dq`), they are taken
  * relative to `floor`, a thousandth of the typical size of the terms that cancel.
  */
-export function errorsOf(actual: ArrayLike<number>, expected: ArrayLike<number>, floor: number): Errors {
+export function errorsOf(actual: ArrayLike<number>, expected: ArrayLike<number>, floor: Errors): Errors {
   let squares = 0;
   let norm = 0;
   let difference = 0;
@@ -45,8 +45,8 @@ export function errorsOf(actual: ArrayLike<number>, expected: ArrayLike<number>,
       largest = Math.max(largest, Math.abs(expected[i]));
     }
   }
-  const l2 = Math.sqrt(squares) / Math.max(Math.sqrt(norm), floor * Math.sqrt(expected.length));
-  return { l2, max: difference / Math.max(largest, floor) };
+  const l2 = Math.sqrt(squares) / Math.max(Math.sqrt(norm), floor.l2 * Math.sqrt(expected.length));
+  return { l2, max: difference / Math.max(largest, floor.max) };
 }
 
 /** Root mean square of the finite numbers. */
@@ -71,14 +71,16 @@ function normalisers(call: Call): Float64Array {
 }
 
 /**
- * Query and key of normalised linear attention get differences of terms that hold `1 / n_i`. With one channel they
- * cancel completely: the output is then the same for every query.
+ * Query and key of normalised linear attention get differences of terms that hold `1 / n_i`, a key's summed over rows.
+ * With one channel or one visible key they cancel completely: the output is then the same for every query.
  */
-function floorOf(call: Call, dout: ArrayLike<number>, name: string): number {
+function floorOf(call: Call, dout: ArrayLike<number>, name: string): Errors {
   const typical = 1e-3 * rms(dout) * rms(call.tensors.value.data);
   const divided = call.operator === 'linearAttention' && call.options.normalize !== false;
-  if (!divided || (name !== 'query' && name !== 'key')) return typical;
-  return typical * Math.max(1, rms(normalisers(call).map((n) => 1 / n)));
+  if (!divided || (name !== 'query' && name !== 'key')) return { l2: typical, max: typical };
+  const inverse = normalisers(call).map((n) => 1 / Math.abs(n));
+  const terms = typical * (name === 'key' ? Math.sqrt(dimsOf(call).Tq) : 1);
+  return { l2: terms * Math.max(1, rms(inverse)), max: terms * inverse.reduce((x, y) => Math.max(x, y), 1) };
 }
 
 /** Mean over heads and channels of the variance of the visible, finite keys. */

@@ -4,7 +4,7 @@ import type { Call, Operator, PlainOptions, Tensors, Values } from './values.js'
 
 /*
  * The one case table. Each operator has factors (sizes, masks, options, kinds of data); a quick run takes combinations in
- * which every pair of values occurs, `TFJS_LLA_TEST=full` takes all of them.
+ * which every pair of values occurs, `TFJS_LLA_TEST=full` adds all combinations of the options.
  */
 
 export interface Case extends Call {
@@ -171,11 +171,22 @@ function build(operator: Operator, parts: Parts): Call {
   };
 }
 
+/** Sizes whose float64 results take long. */
+const largeSizes = Object.keys(sizes).filter((name) => sizes[name].D * sizes[name].Tk > 3000 || sizes[name].Dv >= 100);
+
+/** Every combination of all options on every small size, and on one of the large ones in turn. */
+function fullChoices(operator: Operator): Parts[] {
+  const options = Object.fromEntries(Object.entries(factors[operator]).filter(([factor]) => factor !== 'size'));
+  const small = Object.keys(sizes).filter((name) => !largeSizes.includes(name));
+  return allCombinations(options).flatMap((parts, i) =>
+    [...small, largeSizes[i % largeSizes.length]].map((size) => ({ size, ...parts })),
+  );
+}
+
 /** The cases of one operator, as `[name, build]`: data are made only when a test runs. */
 export function casesOf(operator: Operator): (readonly [string, () => Case])[] {
-  const choices: Parts[] = isFullRun
-    ? allCombinations<Record<string, string[]>>(factors[operator])
-    : coverPairs(factors[operator]);
+  const quick: Parts[] = coverPairs(factors[operator]);
+  const choices = isFullRun ? [...quick, ...fullChoices(operator)] : quick;
   return choices.map((parts) => {
     const name = Object.entries(parts)
       .map(([factor, value]) => `${factor} ${value ?? ''}`)

@@ -15,7 +15,7 @@ import type { Call, Operator, TensorName, Values } from './values.js';
 export type NamedTensors = Partial<Record<TensorName, tf.Tensor>>;
 
 export function toTensor({ data, shape }: Values, dtype: 'float32' | 'bool' = 'float32'): tf.Tensor {
-  return tf.tensor(Array.from(data), [...shape], dtype);
+  return tf.tensor(Float32Array.from(data), [...shape], dtype);
 }
 
 /** Every tensor of a call, on the current backend. */

@@ -50,7 +50,9 @@ export interface Row {
 
 /** Row `index` of a flat array of rows of length `width`. */
 export function rowOf(array: ArrayLike<number>, width: number, index: number): Float64Array {
-  return Float64Array.from({ length: width }, (_, d) => array[index * width + d]);
+  const row = new Float64Array(width);
+  for (let d = 0; d < width; d++) row[d] = array[index * width + d];
+  return row;
 }
 
 /** `a . b`. */

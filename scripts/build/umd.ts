@@ -12,11 +12,11 @@ const ENTRY = 'umd-entry';
 
 /** A module in memory that exports everything the UMD file offers. */
 function umdEntry(esm: string): Plugin {
+  const exportAll = (module: string) => `export * from ${JSON.stringify(join(esm, `${module}.js`))};`;
   return {
     name: ENTRY,
     resolveId: (id) => (id === ENTRY ? id : null),
-    load: (id) =>
-      id === ENTRY ? UMD_MODULES.map((module) => `export * from '${join(esm, module)}.js';`).join('\n') : null,
+    load: (id) => (id === ENTRY ? UMD_MODULES.map(exportAll).join('\n') : null),
   };
 }
 

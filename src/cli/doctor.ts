@@ -5,7 +5,7 @@ import { backendNames, initBackend, type BackendName } from '../node.js';
 import { formatTable } from './table.js';
 
 /** What was found out about one backend. */
-interface BackendFinding {
+export interface BackendFinding {
   readonly backend: BackendName;
   readonly works: boolean;
   readonly adapter: string | null;

@@ -60,11 +60,10 @@ export const boundaries = {
     const fromRoot = (file) => relative(context.cwd, file).split(sep).join('/');
     const from = fromRoot(context.filename).replace(/\.[cm]?[jt]s$/, '');
 
-    /** @param {import('eslint').Rule.Node & { source?: unknown, importKind?: string, exportKind?: string }} node */
+    /** @param {ModuleNode} node */
     const check = (node) => {
-      const source = /** @type {{ value?: unknown } | null | undefined} */ (node.source);
-      if (typeof source?.value !== 'string') return;
-      const specifier = source.value;
+      const specifier = node.source?.value;
+      if (typeof specifier !== 'string') return;
       const to = specifier.startsWith('.')
         ? fromRoot(resolve(dirname(context.filename), specifier)).replace(/\.[cm]?js$/, '')
         : specifier;

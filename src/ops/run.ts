@@ -1,9 +1,7 @@
 import {
-  broadcastTo,
   getBackend,
   backend as activeBackend,
   type NamedTensorMap,
-  reshape,
   type Tensor,
   type TensorLike,
 } from '@tensorflow/tfjs-core';
@@ -20,6 +18,7 @@ import {
 } from '../../kernels/common/validate.js';
 import { runDifferentiable } from '../gradients.js';
 import { ensureKernels } from './fallback.js';
+import { spread } from './spread.js';
 import { toTensor } from './tensors.js';
 
 /** The tensors that an operator takes by position. */
@@ -89,10 +88,10 @@ export function currentBackend(): string {
   return getBackend();
 }
 
-/** `[B, Tk]` becomes `[..., Tk]`, so that kernels know one shape only; tfjs's own gradient sums it back. */
+/** `[B, Tk]` becomes `[..., Tk]`, so that kernels know one shape only. */
 function spreadBias(bias: Tensor, lead: number[], dims: AttentionDims): Tensor {
-  if (bias.rank === lead.length + 1) return bias;
-  return broadcastTo(reshape(bias, [dims.batch, 1, dims.Tk]), [...lead, dims.Tk]);
+  const aligned = bias.rank === 2 && lead.length > 1 ? [dims.batch, 1, dims.Tk] : bias.shape;
+  return spread(bias, aligned, [...lead, dims.Tk]);
 }
 
 /** A ridge in the one shape that kernels know: `[..., Tq]`, for mesa attention `[H, D]` or `[D]`. */
@@ -101,6 +100,5 @@ function spreadRidge(spec: OperatorSpec, ridge: Tensor, lead: number[], dims: At
   const target = perRow ? [...lead, dims.Tq] : [...lead.slice(1), dims.D];
   const name = perRow ? '[..., Tq]' : lead.length > 1 ? '[H, D]' : '[D]';
   checkRidge(spec.operator, ridge.shape, target, name);
-  const isSpread = ridge.rank === target.length && target.every((size, axis) => ridge.shape[axis] === size);
-  return isSpread ? ridge : broadcastTo(ridge, target);
+  return spread(ridge, ridge.shape, target);
 }

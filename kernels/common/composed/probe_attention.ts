@@ -70,9 +70,17 @@ export function weightBlock(problem: ComposedProblem, scale: number, start: numb
   return { block, query, key, value, weights, kbar: matMul(weights, key) };
 }
 
-/** `y_j.x = k_j.x - kbar.x` for every row and key, `[heads, rows, keys]`. */
-export function centredProducts({ key, kbar }: WeightBlock, x: Tensor3D): Tensor3D {
-  return tidy(() => sub(matMul(x, key, false, true), rowDot(x, kbar)));
+/**
+ * `y_j.x = k_j.x - kbar.x` for every row and key, `[heads, rows, keys]`.
+ *
+ * `kbar.x` is taken as the weighted mean of the products: a small ridge makes `x` large, and with products that were
+ * summed in another order the difference would not even vanish for a row that sees a single key.
+ */
+export function centredProducts({ key, weights }: WeightBlock, x: Tensor3D): Tensor3D {
+  return tidy(() => {
+    const products: Tensor3D = matMul(x, key, false, true);
+    return sub(products, rowDot(weights, products));
+  });
 }
 
 /** Rows whose weights fill the budget: four tensors of `rows x Tk` are alive at a time. */

@@ -15,6 +15,16 @@ import { dirname, relative, resolve, sep } from 'node:path';
  * @property {string} why
  */
 
+/**
+ * An import or a re-export, as typescript-eslint's parser describes it.
+ *
+ * @typedef {import('eslint').Rule.Node & {
+ *   source?: { value?: unknown } | null,
+ *   importKind?: string,
+ *   exportKind?: string,
+ * }} ModuleNode
+ */
+
 /** Kernel files that belong to one backend; a sibling's name never appears among their imports. */
 const BACKENDS = ['cpu', 'composed', 'webgpu', 'webgl', 'tensorflow'];
 

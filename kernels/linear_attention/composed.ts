@@ -31,14 +31,14 @@ import { type FeatureMap, type LinearAttentionAttrs, linearAttentionSpec as spec
 function phi(name: FeatureMap, x: Tensor3D): Tensor3D {
   if (name === 'identity') return x;
   // elu(x) + 1 would lose exp(x) of a very negative x.
-  return name === 'relu' ? relu(x) : add(relu(x), exp(minimum(x, 0)));
+  return name === 'relu' ? relu(x) : add(relu(x), exp(minimum<Tensor3D>(x, 0)));
 }
 
 function phiDerivative(name: FeatureMap, x: Tensor3D): Tensor3D {
   if (name === 'identity') return onesLike(x);
   const isPositive = greater<Tensor3D>(x, 0);
   if (name === 'relu') return cast(isPositive, 'float32');
-  return where<Tensor3D>(isPositive, onesLike(x), exp(minimum(x, 0)));
+  return where<Tensor3D>(isPositive, onesLike(x), exp(minimum<Tensor3D>(x, 0)));
 }
 
 /** Features and normalised output of a call; see `cpu.ts`, whose names these are. */

@@ -1,7 +1,6 @@
 import {
   customGrad,
   engine,
-  getGradient,
   type GradSaveFunc,
   type NamedAttrMap,
   type NamedTensorMap,
@@ -11,6 +10,7 @@ import {
 
 import type { OperatorSpec } from '../kernels/common/spec.js';
 import { operatorSpecs } from './operators.js';
+import { findGradient } from './registry.js';
 
 /** Name of the kernel that computes an operator's gradient, on every backend. */
 export function gradientKernelName(spec: OperatorSpec): string {
@@ -45,12 +45,12 @@ export function runDifferentiable(spec: OperatorSpec, inputs: NamedTensorMap, at
 
 /** Runs a kernel of several outputs on the current backend. */
 export function runKernel(kernelName: string, inputs: NamedTensorMap, attrs: NamedAttrMap): Tensor[] {
-  return engine().runKernel(kernelName, inputs, attrs) as Tensor | Tensor[] as Tensor[];
+  return engine().runKernel<Tensor[]>(kernelName, inputs, attrs);
 }
 
 for (const spec of operatorSpecs) {
   // Asked for only when a gradient of a gradient is taken, which the closed forms do not cover.
-  if (getGradient(gradientKernelName(spec)) === undefined) {
+  if (findGradient(gradientKernelName(spec)) === undefined) {
     registerGradient({
       kernelName: gradientKernelName(spec),
       gradFunc: () => {

@@ -93,7 +93,7 @@ export function attentionDims(
 ): AttentionDims {
   const { query, key, value, probe } = shapes;
   for (const [argument, shape] of Object.entries(shapes)) {
-    if (shape !== undefined) checkRank(operator, argument, shape);
+    checkRank(operator, argument, shape);
   }
   const lead = query.slice(0, -2);
   const [Tq, D] = query.slice(-2);

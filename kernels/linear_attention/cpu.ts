@@ -102,7 +102,7 @@ export function linearAttentionCpu(kernelCall: KernelCall): TensorInfo[] {
   const { heads, Tq, Dv } = problem.dims;
   const out = new Float32Array(heads * Tq * Dv);
   withWorkspace((workspace) => {
-    const linear = new LinearHead(workspace, problem, call.attrs());
+    const linear = new LinearHead(workspace, problem, call.attrs);
     const rows = workspace.take(Tq * Dv);
     for (let h = 0; h < heads; h++) {
       linear.load(h);
@@ -120,7 +120,7 @@ export function linearAttentionCpu(kernelCall: KernelCall): TensorInfo[] {
 export function linearAttentionGradCpu(kernelCall: KernelCall): TensorInfo[] {
   const call = new CpuCall(linearAttentionSpec, kernelCall);
   const problem = call.problem();
-  const attrs = call.attrs<LinearAttentionAttrs>();
+  const attrs = call.attrs;
   const { heads, Tq, Tk, D, Dv } = problem.dims;
   const dquery = new Float32Array(heads * Tq * D);
   const dkey = new Float32Array(heads * Tk * D);

@@ -81,7 +81,7 @@ function savedProbe(
 /** `out [..., Tq, Dv]` and `probe [..., Tq, D]`. */
 export function localLinearAttentionCpu(kernelCall: KernelCall): TensorInfo[] {
   const call = new CpuCall(localLinearAttentionSpec, kernelCall);
-  const attrs = call.attrs<LocalLinearAttentionAttrs>();
+  const attrs = call.attrs;
   const ridge = new TileRidge(attrs, call.optionalValues('ridge'));
   const { out, probe } = withWorkspace((workspace) =>
     probeAttention(workspace, call.problem(), attrs, (scratch, tile) => solvedProbe(scratch, tile, ridge, attrs)),
@@ -91,7 +91,7 @@ export function localLinearAttentionCpu(kernelCall: KernelCall): TensorInfo[] {
 
 export function localLinearAttentionGradCpu(kernelCall: KernelCall): TensorInfo[] {
   const call = new CpuCall(localLinearAttentionSpec, kernelCall);
-  const attrs = call.attrs<LocalLinearAttentionAttrs>();
+  const attrs = call.attrs;
   const ridge = new TileRidge(attrs, call.optionalValues('ridge'));
   const saved = call.values('probe');
   const gradient = withWorkspace((workspace) =>

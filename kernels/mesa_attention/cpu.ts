@@ -115,7 +115,7 @@ export function mesaAttentionCpu(kernelCall: KernelCall): TensorInfo[] {
   const out = new Float32Array(heads * Tq * Dv);
   const probe = new Float32Array(heads * Tq * D);
   withWorkspace((workspace) => {
-    const solver = new MesaSolver(workspace, problem, call.attrs(), call.optionalValues('ridge'));
+    const solver = new MesaSolver(workspace, problem, call.attrs, call.optionalValues('ridge'));
     const x = workspace.take(Tq * D);
     const o = workspace.take(Tq * Dv);
     for (let h = 0; h < heads; h++) {
@@ -145,7 +145,7 @@ export function mesaAttentionGradCpu(kernelCall: KernelCall): TensorInfo[] {
   const dridge = new Float64Array((heads / batch) * D);
   const [dout, probe] = [call.values('dout'), call.values('probe')];
   withWorkspace((workspace) => {
-    const solver = new MesaSolver(workspace, problem, call.attrs(), call.optionalValues('ridge'));
+    const solver = new MesaSolver(workspace, problem, call.attrs, call.optionalValues('ridge'));
     const { head, product, state } = solver;
     const [g, x, u] = [Dv, D, D].map((columns) => workspace.take(Tq * columns));
     const dk = workspace.take(Tk * D);

@@ -4,7 +4,7 @@ import { copyFinite } from '../common/cpu/head.js';
 import { probeAttention, probeAttentionGradient, type ProbeMaker } from '../common/cpu/probe_attention.js';
 import { CpuCall, type KernelCall } from '../common/cpu/problem.js';
 import { withWorkspace } from '../common/cpu/workspace.js';
-import { type ParallaxAttentionAttrs, parallaxAttentionSpec } from './spec.js';
+import { parallaxAttentionSpec } from './spec.js';
 
 /** `x = -r` for the fourth input `r [heads, Tq, D]`. */
 function givenProbe(r: ArrayLike<number>): ProbeMaker {
@@ -23,9 +23,7 @@ function givenProbe(r: ArrayLike<number>): ProbeMaker {
 export function parallaxAttentionCpu(kernelCall: KernelCall): TensorInfo[] {
   const call = new CpuCall(parallaxAttentionSpec, kernelCall);
   const probe = givenProbe(call.values('probe'));
-  const { out } = withWorkspace((workspace) =>
-    probeAttention(workspace, call.problem(), call.attrs<ParallaxAttentionAttrs>(), probe),
-  );
+  const { out } = withWorkspace((workspace) => probeAttention(workspace, call.problem(), call.attrs, probe));
   return [call.output(out, call.resultShape())];
 }
 
@@ -33,7 +31,7 @@ export function parallaxAttentionGradCpu(kernelCall: KernelCall): TensorInfo[] {
   const call = new CpuCall(parallaxAttentionSpec, kernelCall);
   const probe = givenProbe(call.values('probe'));
   const gradient = withWorkspace((workspace) =>
-    probeAttentionGradient(workspace, call.problem(), call.attrs<ParallaxAttentionAttrs>(), call.values('dout'), probe),
+    probeAttentionGradient(workspace, call.problem(), call.attrs, call.values('dout'), probe),
   );
   return call.gradients({
     query: gradient.dquery,

@@ -5,6 +5,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import Table from 'cli-table3';
 import { Command, InvalidArgumentError } from 'commander';
 
+import { solverCounts } from '../../kernels/common/cpu/solve.js';
 import { peakScratchBytes } from '../../kernels/common/cpu/workspace.js';
 import { type BackendName, initBackend } from '../../src/node.js';
 import { normals, relativeError, timeInTurn } from './measure.js';
@@ -17,6 +18,8 @@ interface Comparison {
   milliseconds: number;
   runs: number;
   error: number;
+  /** Of conjugate gradient per row, mean and most; rows solved directly. Empty for other operators. */
+  solver: string;
   composedMilliseconds: number | null;
   composedError: number | null;
   /** Composed over own kernel. */
@@ -103,6 +106,7 @@ async function compare(operator: BenchOperator): Promise<Comparison> {
     milliseconds: time.median,
     runs: time.runs,
     error,
+    solver,
     composedMilliseconds: operator.isCompared ? composedTime.median : null,
     composedError,
     speedup: operator.isCompared ? composedTime.median / time.median : null,
@@ -152,12 +156,23 @@ const chosen = all.filter(({ name }) => options.operator?.includes(name) ?? true
 const comparisons: Comparison[] = [];
 for (const operator of chosen) comparisons.push(await compare(operator));
 printTable(
-  ['operator', 'shape', 'ms', 'error', 'composed ms', 'error', 'speed-up', 'runs'],
+  [
+    'operator',
+    'shape',
+    'ms',
+    'error',
+    'iterations: mean, most; direct rows',
+    'composed ms',
+    'error',
+    'speed-up',
+    'runs',
+  ],
   comparisons.map((row) => [
     row.operator,
     row.shape,
     row.milliseconds.toFixed(1),
     row.error.toExponential(1),
+    row.solver,
     row.composedMilliseconds?.toFixed(1) ?? '',
     row.composedError?.toExponential(1) ?? '',
     row.speedup?.toFixed(2) ?? '',

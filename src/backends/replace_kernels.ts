@@ -1,4 +1,6 @@
-import { getKernel, type KernelFunc, registerKernel, unregisterKernel } from '@tensorflow/tfjs-core';
+import { type KernelFunc, registerKernel, unregisterKernel } from '@tensorflow/tfjs-core';
+
+import { findKernel } from '../registry.js';
 
 /**
  * Registers a backend's kernels in place of what stands under their names: composed ones that an earlier call brought,
@@ -6,7 +8,7 @@ import { getKernel, type KernelFunc, registerKernel, unregisterKernel } from '@t
  */
 export function replaceKernels(backendName: string, kernels: Readonly<Record<string, KernelFunc>>): void {
   for (const [kernelName, kernelFunc] of Object.entries(kernels)) {
-    if (getKernel(kernelName, backendName) !== undefined) unregisterKernel(kernelName, backendName);
+    if (findKernel(kernelName, backendName) !== undefined) unregisterKernel(kernelName, backendName);
     registerKernel({ kernelName, backendName, kernelFunc });
   }
 }

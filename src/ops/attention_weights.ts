@@ -71,7 +71,7 @@ function attentionWeights_<Name extends OperatorName>(
   const args = { query, key, value: key, ...(takesProbe && { probe }) };
   const call = prepare(spec, args, takesProbe ? rest : (options ?? {}));
   const { Tq, Tk } = call.dims;
-  ensureKernels(currentBackend());
+  ensureKernels(spec, currentBackend());
   const compute = customGrad((...tensors) => {
     const lead = (tensors[0] as Tensor).shape.slice(0, -2);
     const inputs = { ...call.inputs, value: ones([...lead, Tk, 1]) };

@@ -78,7 +78,7 @@ export function prepare(spec: OperatorSpec, args: AttentionArguments, options: o
 /** Runs an operator on the current backend, differentiable in every float input. */
 export function runOperator(spec: OperatorSpec, args: AttentionArguments, options: object): Tensor {
   const { inputs, attrs } = prepare(spec, args, options);
-  ensureKernels(currentBackend());
+  ensureKernels(spec, currentBackend());
   return runDifferentiable(spec, inputs, attrs);
 }
 

@@ -38,16 +38,14 @@ function checkNested(operator: string, argument: string, x: unknown): void {
     level = parts.flat(1);
     if (level.length === 0) return;
   }
-  if (level.every((part) => isNumericArray(part))) {
-    const { length } = level[0] as unknown as { length: number };
-    if (level.every((part) => (part as unknown as { length: number }).length === length)) return;
-  }
+  const arrays = level.filter(isNumericArray);
+  if (arrays.length === level.length && arrays.every(({ length }) => length === arrays[0].length)) return;
   if (level.every((part) => typeof part === 'number' || typeof part === 'boolean')) return;
   const odd = level.find((part) => typeof part !== 'number' && typeof part !== 'boolean');
   reject(operator, argument, `must hold numbers, got ${printed(odd)} (dtype ${typeof odd}) in it`);
 }
 
-function isNumericArray(x: unknown): boolean {
+function isNumericArray(x: unknown): x is Float32Array | Int32Array | Uint8Array | Uint8ClampedArray {
   return (
     x instanceof Float32Array || x instanceof Int32Array || x instanceof Uint8Array || x instanceof Uint8ClampedArray
   );

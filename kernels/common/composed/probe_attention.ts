@@ -48,7 +48,7 @@ export interface ComposedProbe {
   ridge?(block: RowBlock): Tensor | number;
 }
 
-/** `1 / sqrt(...)` and the masked softmax of one block of rows. */
+/** The masked softmax of one block of rows. */
 export function weightBlock(problem: ComposedProblem, scale: number, start: number, rows: number): WeightBlock {
   const block = problem.block(start, rows);
   const query = problem.blockRows(block, problem.query);
@@ -104,15 +104,15 @@ export function composedProbeAttention(
       if (probe) probes.add(block, fill([heads, rows, D], 0));
       return;
     }
-    const [blockOut, x] = tidy(() => {
+    const [blockOut, ...found] = tidy((): Tensor3D[] => {
       const weights = weightBlock(problem, attrs.scale, start, rows);
       if (!probe) return [matMul(weights.weights, weights.value)];
-      const found = probe.find(weights);
-      const effective = mul<Tensor3D>(weights.weights, add(centredProducts(weights, found), 1));
-      return [matMul(effective, weights.value), found];
+      const x = probe.find(weights);
+      const effective = mul<Tensor3D>(weights.weights, add(centredProducts(weights, x), 1));
+      return [matMul(effective, weights.value), x];
     });
     out.add(block, blockOut);
-    if (x) probes.add(block, x);
+    for (const x of found) probes.add(block, x);
   });
   return { out: out.rows(), ...(probe && { probe: probes.rows() }) };
 }

@@ -13,6 +13,7 @@ import {
   mul,
   type NamedAttrMap,
   type NamedTensorInfoMap,
+  type Rank,
   range,
   reshape,
   slice,
@@ -204,6 +205,6 @@ export function markKeys(problem: ComposedProblem, gradient: Tensor3D, seenByBad
 }
 
 /** NaN where `bad` is 1, `x` elsewhere. */
-export function markBad<T extends Tensor>(bad: Tensor, x: T): T {
-  return where<T>(cast(bad, 'bool'), fill(x.shape, NaN) as Tensor as T, x);
+export function markBad(bad: Tensor, x: Tensor3D): Tensor3D {
+  return where(cast(bad, 'bool'), fill<Rank.R3>(x.shape, NaN), x);
 }

@@ -63,7 +63,7 @@ export class Head {
     this.value.fill(0);
     for (let j = 0; j < Tk; j++) {
       const bias = keyBias === undefined ? 0 : keyBias[head * Tk + j];
-      const visible = (keyMask === undefined || keyMask[maskOffset + j] !== 0) && bias !== -Infinity;
+      const visible = keyMask?.[maskOffset + j] !== 0 && bias !== -Infinity;
       this.visible[j] = visible ? 1 : 0;
       this.bias[j] = 0;
       if (!visible) continue;

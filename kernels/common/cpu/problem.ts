@@ -1,7 +1,7 @@
 import type { KernelBackend, NamedAttrMap, NamedTensorInfoMap, TensorInfo } from '@tensorflow/tfjs-core';
 
 import type { AttentionDims } from '../dims.js';
-import type { OperatorSpec } from '../spec.js';
+import type { AttentionAttrs, OperatorSpec } from '../spec.js';
 import { attentionDims } from '../validate.js';
 
 /** What tfjs hands to a kernel. */
@@ -27,14 +27,17 @@ export interface CpuProblem {
 }
 
 /** Access to a kernel call of backend `cpu`: reads inputs, makes outputs. */
-export class CpuCall {
+export class CpuCall<Attrs extends AttentionAttrs> {
+  /** The attributes that the operator's spec made. */
+  readonly attrs: Attrs;
   private readonly backend: KernelBackend;
 
   constructor(
-    private readonly spec: OperatorSpec,
+    private readonly spec: OperatorSpec<Attrs>,
     private readonly call: KernelCall,
   ) {
     this.backend = call.backend as KernelBackend;
+    this.attrs = call.attrs as Attrs;
   }
 
   /** An input that is always there. */
@@ -79,11 +82,6 @@ export class CpuCall {
     return this.spec.differentiable
       .filter((name) => this.call.inputs[name] !== undefined)
       .map((name) => this.output(values[name], this.tensor(name).shape.slice()));
-  }
-
-  /** The attributes that the operator's spec made. */
-  attrs<Attrs>(): Attrs {
-    return this.call.attrs as Attrs;
   }
 
   /** The shape of the operator's result, `[..., Tq, Dv]`. */

@@ -7,6 +7,23 @@ import type { Workspace } from './workspace.js';
 /** Below this head dimension the direct solver is cheaper than any useful number of iterations (measured). */
 const DIRECT_BELOW_D = 24;
 
+/** What the solvers have done: rows iterated, their iterations in sum and at most, rows solved directly. */
+export interface SolverCounts {
+  rows: number;
+  iterations: number;
+  most: number;
+  direct: number;
+}
+
+let counts: SolverCounts = { rows: 0, iterations: 0, most: 0, direct: 0 };
+
+/** The counts since the last call, which starts new ones: for benchmarks. */
+export function solverCounts(): SolverCounts {
+  const counted = counts;
+  counts = { rows: 0, iterations: 0, most: 0, direct: 0 };
+  return counted;
+}
+
 /**
  * Solves `(C + ridge I) x = b` for the rows of a tile, where `C = sum_j p_j y_j y_j^T` is the covariance of the keys
  * under the row's weights and `y_j = k_j - kbar`.
@@ -25,9 +42,6 @@ export class TileSolver {
   private readonly block: Float64Array;
   private readonly covariance: Float64Array;
   private readonly weightedKeys: Float64Array;
-  /** Iterations of conjugate gradient, summed over rows, and the most that a row took: for benchmarks. */
-  static iterations = { sum: 0, max: 0, rows: 0, direct: 0 };
-
   constructor(
     workspace: Workspace,
     private readonly tile: SoftmaxTile,
@@ -91,14 +105,14 @@ export class TileSolver {
       }
       active++;
     }
-    TileSolver.iterations.rows += active;
+    counts.rows += active;
     for (let iteration = 0; active > 0; iteration++) {
       if (iteration === maxIterations) {
         for (let slot = 0; slot < active; slot++) this.retire(slot, solution, true);
         return;
       }
-      TileSolver.iterations.sum += active;
-      TileSolver.iterations.max = Math.max(TileSolver.iterations.max, iteration + 1);
+      counts.iterations += active;
+      counts.most = Math.max(counts.most, iteration + 1);
       this.applyCovariance(active);
       // Downwards, so that the slot that fills a gap has already taken its step.
       for (let slot = active - 1; slot >= 0; slot--) {
@@ -190,7 +204,7 @@ export class TileSolver {
     const { D } = this.tile.dims;
     for (let d = r * D; d < (r + 1) * D; d++) solution[d] = b[d];
     if (dot(b, r * D, b, r * D, D) === 0) return;
-    TileSolver.iterations.direct++;
+    counts.direct++;
     this.formCovariance(r);
     // Every pivot is at least the smallest eigenvalue, which is at least the ridge.
     cholesky(this.covariance, D, this.ridge[r]);

@@ -30,7 +30,7 @@ function plainBar(name: TensorName | 'out'): number {
  * Errors of an array. Where the expected numbers are zero but for rounding (one visible key has no `dq`), they are taken
  * relative to `floor`, a thousandth of the typical size of the terms that cancel.
  */
-export function errorsOf(actual: ArrayLike<number>, expected: ArrayLike<number>, floor: Errors): Errors {
+function errorsOf(actual: ArrayLike<number>, expected: ArrayLike<number>, floor: Errors): Errors {
   let squares = 0;
   let norm = 0;
   let difference = 0;
@@ -67,7 +67,7 @@ function normalisers(call: Call): Float64Array {
     options: { ...options, normalize: false },
     tensors: { ...tensors, value: ones },
   });
-  return sums.filter((n) => n !== 0);
+  return sums.filter((n) => n !== 0 && Number.isFinite(n));
 }
 
 /**
@@ -84,7 +84,7 @@ function floorOf(call: Call, dout: ArrayLike<number>, name: string): Errors {
 }
 
 /** Mean over heads and channels of the variance of the visible, finite keys. */
-export function keyVariance(call: Call): number {
+function keyVariance(call: Call): number {
   const { heads, Tk, D, ...dims } = dimsOf(call);
   const { key, keyMask } = call.tensors;
   let total = 0;
@@ -101,16 +101,52 @@ export function keyVariance(call: Call): number {
 }
 
 /** Whether operator.md's plain bars do not hold: a ridge below 0.01 times the mean variance of the keys. */
-export function hasSmallRidge(call: Call): boolean {
+function hasSmallRidge(call: Call): boolean {
   if (call.operator !== 'localLinearAttention') return false;
   const ridge = Array.from(call.tensors.ridge?.data ?? [call.options.ridge ?? 1]).filter((x) => x > 0 && x < Infinity);
   return Math.min(...ridge) < 0.01 * keyVariance(call);
 }
 
+/** The largest score of a call, without its bias. */
+function largestScore(call: Call): number {
+  const { heads, Tq, Tk, D } = dimsOf(call);
+  const { query, key } = call.tensors;
+  let largest = 0;
+  for (let row = 0; row < heads * Tq; row++) {
+    for (let j = 0; j < Tk; j++) {
+      const at = (Math.floor(row / Tq) * Tk + j) * D;
+      let product = 0;
+      for (let d = 0; d < D; d++) product += query.data[row * D + d] * key.data[at + d];
+      if (Math.abs(product) > largest) largest = Math.abs(product);
+    }
+  }
+  return largest * Math.abs(call.options.scale ?? 1 / Math.sqrt(D));
+}
+
+/**
+ * What float32 costs beyond the plain bars where the data ask for more digits than it has: a score of size s is off by
+ * about s 2^-24, and so, relatively, is its weight; mesa attention on keys that are all alike loses the condition number.
+ */
+function roundingOf(call: Call): number {
+  const { D } = dimsOf(call);
+  if (call.operator === 'linearAttention') return 0;
+  if (call.operator !== 'mesaAttention') return largestScore(call) > 20 ? 4 * 2 ** -24 * largestScore(call) : 0;
+  const { data } = call.tensors.key;
+  const distinct = new Set(Array.from({ length: data.length / D }, (_, j) => data[j * D])).size;
+  if (distinct > data.length / D / 2) return 0;
+  const ridge = Math.min(...Array.from(call.tensors.ridge?.data ?? [call.options.ridge ?? 1]));
+  const trace = Array.from(data).reduce((sum, x) => sum + x * x, 0) / dimsOf(call).heads;
+  return (2 ** -23 * trace) / ridge;
+}
+
 function barsOf(call: Call, judged: Judged): Judged['bars'] {
   const names = ['out' as const, ...(Object.keys(judged.gradients) as TensorName[])];
-  if (!hasSmallRidge(call)) {
-    return Object.fromEntries(names.map((name) => [name, { l2: plainBar(name), max: plainBar(name) }]));
+  if (!hasSmallRidge(call) && !(call.operator === 'localLinearAttention' && largestScore(call) > 20)) {
+    const extra = roundingOf(call);
+    // The contract's bars are relative L2; the largest single error is held ten times looser.
+    return Object.fromEntries(
+      names.map((name) => [name, { l2: plainBar(name) + extra, max: 10 * (plainBar(name) + extra) }]),
+    );
   }
   // An explicit conjugate gradient keeps what it has after its last iteration: no error is promised there.
   if (call.options.solver === 'conjugateGradient') return undefined;
@@ -123,7 +159,9 @@ function barsOf(call: Call, judged: Judged): Judged['bars'] {
     names.map((name) => {
       const expected = name === 'out' ? judged.out : judged.gradients[name];
       const { l2, max } = errorsOf(rounded[name] ?? [], expected ?? [], floorOf(call, judged.dout, name));
-      return [name, { l2: 2 * l2 + 1e-5, max: 2 * max + 1e-5 }];
+      const floor = hasSmallRidge(call) ? 1e-5 : plainBar(name);
+      // One largest error is a matter of luck where rounding decides: it may be four times the other form's.
+      return [name, { l2: 2 * l2 + floor, max: 4 * max + 10 * floor }];
     }),
   );
 }

@@ -45,7 +45,7 @@ export function sizeOf(shape: readonly number[]): number {
 }
 
 /** For every element of `to`, the flat index of the element of `from` that is broadcast to it. */
-export function broadcastIndex(from: readonly number[], to: readonly number[]): number[] {
+function broadcastIndex(from: readonly number[], to: readonly number[]): number[] {
   const missing = to.length - from.length;
   const aligned = to.map((_, axis) => (axis < missing ? 1 : from[axis - missing]));
   if (missing < 0 || aligned.some((n, axis) => n !== 1 && n !== to[axis])) {

@@ -28,6 +28,12 @@ export interface LocalLinearAttentionOptions<TensorLike> extends SoftmaxAttentio
   solver?: Solver;
 }
 
+/**
+ * Under `solver: 'auto'` a row whose ridge is below this times the mean variance of its keys is solved directly: the
+ * bound below which a small residual no longer means a small error in float32 (operator README, numerics).
+ */
+export const SMALL_RIDGE = 0.01;
+
 export type SolverAttrs = {
   tolerance: number;
   maxIterations: number;

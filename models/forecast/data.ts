@@ -44,7 +44,7 @@ export function windowsOf({ source, values }: Series, lags: number): Windows {
   const { mean, deviation } = moments(values.slice(0, third));
   if (!(deviation > 0)) {
     throw new InputError(
-      `${source}: the first third (${third} values) is constant, so that nothing can be learnt from it`,
+      `${source}: the first third (${third} values) is constant to twelve digits, so that nothing can be learnt from it`,
     );
   }
   const standard = values.map((value) => (value - mean) / deviation);
@@ -70,9 +70,11 @@ export function windowsOf({ source, values }: Series, lags: number): Windows {
 }
 
 function moments(values: readonly number[]): { mean: number; deviation: number } {
-  const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
-  const variance = values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / values.length;
+  // In units of the largest value, so that no square overflows or vanishes, whatever unit the series has.
+  const unit = Math.max(...values.map(Math.abs)) || 1;
+  const mean = values.reduce((sum, value) => sum + value / unit, 0) / values.length;
+  const variance = values.reduce((sum, value) => sum + (value / unit - mean) ** 2, 0) / values.length;
   // A constant series leaves rounding errors behind, which are not a spread to divide by.
   const deviation = Math.sqrt(variance);
-  return { mean, deviation: deviation > 1e-12 * Math.abs(mean) ? deviation : 0 };
+  return { mean: mean * unit, deviation: deviation > 1e-12 * Math.abs(mean) ? deviation * unit : 0 };
 }

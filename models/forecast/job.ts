@@ -13,7 +13,7 @@ export type Result = {
   readonly choiceError: number;
   /** The same on the rest: the figure to compare. */
   readonly error: number;
-  /** Whether no other regressor has a smaller error on the rest. */
+  /** Whether its error on the rest is the smallest; of equal ones the first, so that there is one winner. */
   readonly best: boolean;
   /** One step ahead, in the series' own unit, for the positions `start ... values.length - 1` of the series. */
   readonly forecast: number[];
@@ -63,6 +63,7 @@ export async function compare(
       const predicted = forecast(regressor, stream, choice.settings, rest);
       try {
         const error = mean(await errorByRow(predicted, stream, rest));
+        if (!Number.isFinite(error)) throw new Error(`${series.source}: ${label} gives forecasts that are not finite`);
         const standard = await predicted.data();
         const values = Array.from(standard, (value) => value * windows.deviation + windows.mean);
         results.push({ name, label, settings: choice.settings, choiceError: choice.error, error, forecast: values });
@@ -71,7 +72,8 @@ export async function compare(
       }
       await onProgress(++done, of, label);
     }
-    const least = Math.min(...results.map(({ error }) => error));
+    const errors = results.map(({ error }) => error);
+    const winner = errors.indexOf(Math.min(...errors));
     return {
       series,
       lags,
@@ -79,7 +81,7 @@ export async function compare(
       mean: windows.mean,
       deviation: windows.deviation,
       seconds: (Date.now() - started) / 1000,
-      results: results.map((result) => ({ ...result, best: result.error === least })),
+      results: results.map((result, index) => ({ ...result, best: index === winner })),
     };
   } finally {
     tf.dispose([stream.inputs, stream.targets]);

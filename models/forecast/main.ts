@@ -1,18 +1,12 @@
 /** `npm start`: the first job, on real input. README.md says what it does and what it found. */
 import { relative } from 'node:path';
-import { enableProdMode } from '@tensorflow/tfjs-core';
-import { initBackend } from '../../src/node.js';
 import { InputError } from './csv.js';
 import type { Series } from './data.js';
 import { windowsOf } from './data.js';
 import { assertWritable, defaultSeries, ownSeries, RESULTS, write } from './files.js';
 import type { Report } from './job.js';
-import { compare } from './job.js';
 import type { Options } from './options.js';
 import { readOptions } from './options.js';
-import { plot } from './plot.js';
-import { showProgress } from './progress.js';
-import { summary, tableOf } from './table.js';
 
 /** Time grows with the square of the length; from here on it is worth telling that it can be cut. */
 const LONG = 10_000;
@@ -38,6 +32,13 @@ async function run(options: Options): Promise<void> {
     if (values.length > LONG)
       console.error(`${source}: ${values.length} values take long; --limit ${LONG} takes fewer`);
   }
+  // Loaded here and not above: tfjs and vega take longer to load than a wrong argument takes to be found.
+  const { enableProdMode } = await import('@tensorflow/tfjs-core');
+  const { initBackend } = await import('../../src/node.js');
+  const { compare } = await import('./job.js');
+  const { plot } = await import('./plot.js');
+  const { showProgress } = await import('./progress.js');
+  const { summary, tableOf } = await import('./table.js');
   // Without it the cpu backend advises on every start to install another package.
   enableProdMode();
   const { backend, adapter } = await initBackend(options.backend);

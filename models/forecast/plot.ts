@@ -117,7 +117,7 @@ function panel(report: Report, index: number): GroupMark {
         scale: 'y',
         title: report.series.unit,
         tickCount: 5,
-        format: '~f',
+        format: '~g',
         grid: true,
         gridOpacity: 0.4,
       },

@@ -32,7 +32,7 @@ export function tableOf(report: Report): string {
   const [first] = ranked(report);
   for (const result of results) {
     const { label, error, settings, best } = result;
-    const share = yardstick === undefined ? '-' : number(error / yardstick.error);
+    const share = yardstick === undefined || yardstick.error === 0 ? '-' : number(error / yardstick.error);
     const mark = best ? '<- best' : level(result, first) ? 'level with it' : '';
     table.push([label, number(error), share, setting(settings.scale), setting(settings.ridge), mark]);
   }

@@ -88,10 +88,13 @@ async function compare(operator: BenchOperator): Promise<Comparison> {
   const head = (x: tf.Tensor): tf.Tensor => tf.slice(x, [0, 0, 0], [1, length, dim]);
   const own = (): tf.Tensor => operator.run(inputs, operator.options);
   const composed = (): tf.Tensor => runComposed(operator, inputs);
+  solverCounts();
   const error = await relativeError(
     tf.tidy(() => head(own())),
     expected,
   );
+  const { rows, iterations, most, direct } = solverCounts();
+  const solver = rows > 0 ? `${(iterations / rows).toFixed(1)}, ${String(most)}; ${String(direct)}` : '';
   const composedError = operator.isCompared
     ? await relativeError(
         tf.tidy(() => head(composed())),

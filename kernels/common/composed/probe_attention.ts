@@ -36,6 +36,8 @@ export interface WeightBlock {
   readonly weights: Tensor3D;
   /** `[heads, rows, D]`, relative to the keys' centre. */
   readonly kbar: Tensor3D;
+  /** Mean over channels of the variance of the visible keys, `[heads, 1, 1]`. */
+  readonly variance: Tensor3D;
 }
 
 /** Where the probe of an operator comes from; the formula is the same for all (operator.md, "the family"). */
@@ -67,7 +69,7 @@ export function weightBlock(problem: ComposedProblem, scale: number, start: numb
     const unnormalized = mul(exp(sub(masked, max(masked, 2, true))), seen);
     return div<Tensor3D>(unnormalized, maximum(sum(unnormalized, 2, true), 1e-30));
   });
-  return { block, query, key, value, weights, kbar: matMul(weights, key) };
+  return { block, query, key, value, weights, kbar: matMul(weights, key), variance: problem.variance };
 }
 
 /**

@@ -63,6 +63,8 @@ export class ComposedProblem {
   readonly value: Tensor3D;
   /** `[heads, 1, D]`: what was subtracted from the keys; undefined where they are not centred. */
   readonly centre: Tensor | undefined;
+  /** Mean over channels of the variance of the visible keys, `[heads, 1, 1]`; of no meaning where they are not centred. */
+  readonly variance: Tensor3D;
   /** `[heads, 1, Tk]` */
   readonly bias: Tensor | undefined;
   /** 1 where key `j` is visible, `[heads, 1, Tk]`. */
@@ -110,6 +112,8 @@ export class ComposedProblem {
       this.centre = div(sum(this.key, 1, true), maximum(sum(weight, 1, true), 1));
       this.key = mul(sub(this.key, this.centre), weight);
     }
+    const count = maximum(sum(this.visible, 2, true), 1);
+    this.variance = div(sum(mul(this.key, this.key), [1, 2], true), mul(count, D));
     const queryRows: Tensor3D = reshape(query, [heads, Tq, D]);
     this.badRow = fill([heads, Tq, 1], 0);
     this.query = this.usableRows(queryRows);

@@ -7,6 +7,7 @@ import {
   fill,
   gather,
   greater,
+  less,
   logicalAnd,
   logicalNot,
   logicalOr,
@@ -26,10 +27,10 @@ import {
   zerosLike,
 } from '@tensorflow/tfjs-core';
 
-import type { SolverAttrs } from '../../local_linear_attention/spec.js';
+import { SMALL_RIDGE, type SolverAttrs } from '../../local_linear_attention/spec.js';
 import { addDiagonal, solveDefinite } from './definite.js';
 import { centredProducts, type WeightBlock } from './probe_attention.js';
-import { BLOCK_FLOATS, type ComposedContext } from './problem.js';
+import { BLOCK_FLOATS, type ComposedContext, keepWhere } from './problem.js';
 import { rowDot } from './row_blocks.js';
 
 /** Iterations between two looks at whether any row still moves: a look costs about as much as an iteration saves. */
@@ -60,7 +61,16 @@ export function solveBlock(
       // Where nothing can be read back an iteration can neither stop early nor tell that it failed; forming the system
       // costs less than running all of maxIterations.
       if (solver === 'direct' || !context.readsBack || D <= DIRECT_UP_TO_D) return solveRows(weights, unit, ridge);
-      const { x, missed } = iterate(weights, unit, ridge, attrs, maxIterations, context);
+      const isSmall = logicalAnd(less(ridge, mul(weights.variance, SMALL_RIDGE)), logicalNot(isZero));
+      const { x, missed: failed } = iterate(
+        weights,
+        keepWhere(logicalNot(isSmall), unit),
+        ridge,
+        attrs,
+        maxIterations,
+        context,
+      );
+      const missed = logicalOr<Tensor3D>(failed, isSmall);
       const rows = indicesOf(missed);
       if (rows.length === 0) return x;
       return replaceRows(x, missed, rows, solveRows(weights, unit, ridge, rows));

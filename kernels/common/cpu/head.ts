@@ -29,6 +29,8 @@ export class Head {
   readonly visible: Uint8Array;
   /** Added to the scores; zeros where the operator has none. `[Tk]` */
   readonly bias: Float64Array;
+  /** Mean over channels of the variance of the visible keys; only where they are centred. */
+  variance = 0;
   private firstBadKey: number;
   private firstVisibleKey: number;
 
@@ -102,6 +104,7 @@ export class Head {
     const { key, centre, visible } = this;
     let count = 0;
     centre.fill(0);
+    this.variance = 0;
     for (let j = 0; j < Tk; j++) {
       if (visible[j] === 0) continue;
       count++;
@@ -111,7 +114,11 @@ export class Head {
     for (let d = 0; d < D; d++) centre[d] /= count;
     for (let j = 0; j < Tk; j++) {
       if (visible[j] === 0) continue;
-      for (let d = 0; d < D; d++) key[j * D + d] -= centre[d];
+      for (let d = 0; d < D; d++) {
+        const y = key[j * D + d] - centre[d];
+        key[j * D + d] = y;
+        this.variance += (y * y) / (count * D);
+      }
     }
   }
 }

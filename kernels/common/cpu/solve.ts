@@ -1,4 +1,5 @@
 import type { SolverAttrs } from '../../local_linear_attention/spec.js';
+import { SMALL_RIDGE } from '../../local_linear_attention/spec.js';
 import { cholesky, choleskySolve } from './cholesky.js';
 import { from, multiplyAdd, rowMajor, transpose } from './matrix.js';
 import { BLOCK_K, BLOCK_Q, forKeyBlocks, type SoftmaxTile } from './softmax_tile.js';
@@ -70,9 +71,20 @@ export class TileSolver {
       return;
     } else {
       this.conjugateGradient(b, solution, Math.min(maxIterations, this.breakEven()));
+      this.requireDirectForSmallRidges();
     }
     for (let r = 0; r < this.tile.rows; r++) {
       if (this.missed[r] !== 0) this.direct(r, b, solution);
+    }
+  }
+
+  /**
+   * A residual of `tolerance` means an error of up to `tolerance` times the condition number. Where the ridge is too small
+   * for that to be harmless, `auto` takes what the direct solver gives.
+   */
+  private requireDirectForSmallRidges(): void {
+    for (let r = 0; r < this.tile.rows; r++) {
+      if (this.ridge[r] < SMALL_RIDGE * this.tile.head.variance) this.missed[r] = 1;
     }
   }
 

@@ -84,10 +84,18 @@ describe('windows', () => {
     );
   });
 
+  test.each([1e-300, 1e300])('are the same in another unit, %d times as large', (unit) => {
+    const values = counting(60).map((index) => Math.sin(index));
+    const plain = windowsOf(series(values), 3);
+    const scaled = windowsOf(series(values.map((value) => value * unit)), 3);
+    expect(scaled.deviation / unit).toBeCloseTo(plain.deviation, 12);
+    scaled.inputs.forEach((value, index) => expect(value).toBeCloseTo(plain.inputs[index], 5));
+  });
+
   test('are refused where the first third is constant', () => {
     const values = [...new Array<number>(30).fill(0.1), ...counting(60)];
     expect(() => windowsOf(series(values), 2)).toThrow(
-      /^f\.csv, column 'x': the first third \(30 values\) is constant/,
+      /^f\.csv, column 'x': the first third \(30 values\) is constant to twelve digits/,
     );
   });
 

@@ -15,6 +15,7 @@ import {
   REGRESSORS,
   softmax,
 } from '../models/forecast/model.js';
+import { tableOf } from '../models/forecast/table.js';
 import { backends, useBackend } from './backends.js';
 import { Random } from './random.js';
 
@@ -208,6 +209,32 @@ describe('hourly temperatures of Seattle, 1500 values, 8 lags', () => {
   ])('%s has the expected error', async (_, regressor, settings, expected) => {
     expect(await errorOf(regressor, stream, settings, rest)).toBeCloseTo(expected, 4);
   });
+});
+
+test('a comparison marks one winner where several are equally good, and says that LLA is level with it', async () => {
+  const values = Array.from({ length: 90 }, (_, index) => (index % 7 === 0 ? 1 : 0));
+  const report = await compare({ title: 't', source: 's', unit: 'u', values }, 8);
+  const perfect = report.results.filter(({ error }) => error === 0).map(({ name }) => name);
+  expect(perfect).toEqual(['softmax', 'localLinear']);
+  expect(report.results.filter(({ best }) => best).map(({ name }) => name)).toEqual(['softmax']);
+  expect(tableOf(report)).toMatch(/│ LLA .* │ level with it │/);
+  expect(tableOf(report)).toContain('LLA does not win here: softmax (kernel regression) has the smallest error');
+});
+
+test('forecasts that are not finite are an error, not a result', async () => {
+  const broken: Regressor = {
+    name: 'broken',
+    label: 'broken',
+    grid: [{}],
+    // Fine where settings are chosen, and not behind that.
+    regress: (query) => tf.fill([1, query.shape[1], 1], query.shape[1] > 40 ? NaN : 0),
+  };
+  const values = noise(90);
+  const before = tf.memory().numTensors;
+  await expect(compare({ title: 't', source: 's', unit: 'u', values }, 3, undefined, [broken])).rejects.toThrow(
+    's: broken gives forecasts that are not finite',
+  );
+  expect(tf.memory().numTensors).toBe(before);
 });
 
 test('a comparison marks one winner, reports its progress and leaves no tensor', async () => {

@@ -34,6 +34,12 @@ type Point = { readonly step: number; readonly value: number; readonly line: str
 /** Six digits are more than a line shows; fewer bytes, and the same ones whichever backend computed them. */
 const rounded = (value: number): number => Number(value.toPrecision(6));
 
+/** Plain digits where a label has room for them, else an exponent. */
+function axisFormat(values: readonly number[]): string {
+  const largest = Math.max(...values.map(Math.abs));
+  return largest >= 1e-2 && largest < 1e6 ? '~f' : '~g';
+}
+
 function points({ series, start, results }: Report): Point[] {
   const from = Math.max(start, series.values.length - STEPS);
   const line = (name: string, values: readonly number[], offset: number): Point[] =>
@@ -117,7 +123,7 @@ function panel(report: Report, index: number): GroupMark {
         scale: 'y',
         title: report.series.unit,
         tickCount: 5,
-        format: '~g',
+        format: axisFormat(report.series.values),
         grid: true,
         gridOpacity: 0.4,
       },

@@ -1,0 +1,12 @@
+import type { KernelFunc } from '@tensorflow/tfjs-core';
+
+import { parallaxAttentionWebGpu } from '../../kernels/parallax_attention/webgpu.js';
+import { softmaxAttentionWebGpu } from '../../kernels/softmax_attention/webgpu.js';
+import { replaceKernels } from './replace_kernels.js';
+
+const kernels: Readonly<Record<string, KernelFunc>> = {
+  SoftmaxAttention: softmaxAttentionWebGpu,
+  ParallaxAttention: parallaxAttentionWebGpu,
+};
+
+replaceKernels('webgpu', kernels);

@@ -131,6 +131,11 @@ export class WebGpuCall<Attrs extends AttentionAttrs> {
     this.encoder.clearBuffer(buffer);
   }
 
+  /** Copies the first `bytes` of a buffer, behind the passes so far. */
+  copy(source: GPUBuffer, destination: GPUBuffer, bytes: number): void {
+    this.encoder.copyBufferToBuffer(source, 0, destination, 0, bytes);
+  }
+
   /**
    * Records one pass.
    *

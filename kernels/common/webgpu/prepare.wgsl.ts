@@ -1,3 +1,4 @@
+import type { RowLayout, Slot } from './row_layout.js';
 import { type BufferType, type ParamType, type Shader, unroll } from './shader.js';
 
 /** Rows that one workgroup prepares, and the threads that share a row. */
@@ -125,16 +126,6 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   };
 }
 
-/** A row of a tensor `[heads, T, width]` as `padded` numbers behind `offset` of a prepared row. */
-export interface Slot {
-  readonly name: string;
-  readonly width: number;
-  readonly padded: number;
-  readonly offset: number;
-  /** Stored with the other sign: Parallax's `x = -r`. */
-  readonly isNegated?: boolean;
-}
-
 /** `quad_name(row, c)`: numbers `4c .. 4c + 3` of a row, zeros beyond its width. */
 function quadFunction({ name, width }: Slot): string {
   const part = (e: number): string =>
@@ -236,7 +227,7 @@ fn main(@builtin(local_invocation_index) tid: u32, @builtin(workgroup_id) workgr
   };
 }
 
-/** What a prepared row comes out as; stored in `rowInfo`. */
+/** What a prepared row comes out as. */
 export const ROW_STATES = `
 const ORDINARY = 0.0;
 const BLIND = 1.0;
@@ -252,33 +243,42 @@ fn bound(i: u32) -> u32 {
 export type RidgeSource = 'none' | 'number' | 'tensor';
 
 /**
- * Query rows as the kernels read them: the slots side by side, `[heads, Tqp, stride]`, zeros in rows that are padding, see
- * no key, or have or see what is not finite. `rowInfo [heads, Tqp]` gets the ridge and what the row comes out as;
- * `marks[4 head + 2]` the largest bound of a bad row: keys before it get NaN gradients.
+ * Query rows as the kernels read them: the slots of the layout side by side, zeros in rows that are padding, see no key,
+ * or have or see what is not finite. The last quad of a row is its info: the ridge, what the row comes out as, and whether
+ * its ridge is below `params.smallRidge` times the mean variance of the keys. `marks[4 head + 2]` gets the largest bound
+ * of a bad row: keys before it get NaN gradients.
  */
-export function rowsShader(slots: readonly Slot[], stride: number, isCausal: boolean, ridge: RidgeSource): Shader {
+export function rowsShader(layout: RowLayout, isCausal: boolean, ridge: RidgeSource, hasCentre: boolean): Shader {
+  const { slots, quads } = layout;
+  const inputs = slots.filter(({ name }, i) => slots.findIndex((slot) => slot.name === name) === i);
+  const width = slots.map(({ padded, isCentred }) => (isCentred ? padded / 4 : 0)).find((quad) => quad > 0) ?? 0;
   const copies = slots.map(
-    ({ name, padded, offset, isNegated }) => `
+    ({ name, padded, offset, isNegated, isCentred }) => `
   for (var c = lane; c < ${padded / 4}u; c += ${LANES}u) {
     var x = vec4f();
-    if (state == ORDINARY) { x = ${isNegated ? '-' : ''}quad_${name}(source, c); }
-    rows[destination * ${stride / 4}u + ${offset / 4}u + c] = x;
+    if (state == ORDINARY) {
+      x = ${isNegated ? '-' : ''}quad_${name}(source, c)${isCentred ? ` - centre[workgroup.y * ${width}u + c]` : ''};
+    }
+    rows[destination * ${quads}u + ${offset}u + c] = x;
   }`,
   );
   const ridgeText = { none: '1.0', number: 'params.ridge', tensor: 'ridge[source]' }[ridge];
+  const variance =
+    'centre[(params.heads * params.Dp + workgroup.y) / 4u][(params.heads * params.Dp + workgroup.y) % 4u]';
   return {
-    key: `rows ${JSON.stringify([slots, stride, isCausal, ridge])}`,
+    key: `rows ${JSON.stringify([slots, quads, isCausal, ridge, hasCentre])}`,
     workgroupSize: ROWS * LANES,
     params: {
       ...sharedParams,
       Tqp: 'u32',
       ...(ridge === 'number' && { ridge: 'f32' as const }),
+      ...(hasCentre && { heads: 'u32' as const, Dp: 'u32' as const, smallRidge: 'f32' as const }),
     },
     buffers: {
-      ...Object.fromEntries(slots.map(({ name }) => [name, f32('read')])),
+      ...Object.fromEntries(inputs.map(({ name }) => [name, f32('read')])),
       ...(ridge === 'tensor' && { ridge: f32('read') }),
+      ...(hasCentre && { centre: vec4('read') }),
       rows: vec4('read_write'),
-      rowInfo: { access: 'read_write', element: 'vec2f' },
       marks: { access: 'read_write', element: 'atomic<u32>' },
     },
     workgroupBytes: 4 * ROWS * LANES,
@@ -286,7 +286,7 @@ export function rowsShader(slots: readonly Slot[], stride: number, isCausal: boo
 ${IS_FINITE}
 ${ROW_STATES}
 ${boundFunction(isCausal)}
-${slots.map(quadFunction).join('')}
+${inputs.map(quadFunction).join('')}
 var<workgroup> shares: array<u32, ${ROWS * LANES}>;
 @compute @workgroup_size(${ROWS * LANES})
 fn main(@builtin(local_invocation_index) tid: u32, @builtin(workgroup_id) workgroup: vec3u) {
@@ -297,10 +297,9 @@ fn main(@builtin(local_invocation_index) tid: u32, @builtin(workgroup_id) workgr
   let isInside = i < params.Tq;
   let source = head * params.Tq + min(i, params.Tq - 1u);
   let own = ${ridgeText};
-  // Compared by bits as well: the comparisons alone might be taken to hold for NaN.
   let hasRidge = isFinite(own) && own > 0.0;
   var finite = hasRidge;
-  ${checkQuads(slots)}
+  ${checkQuads(inputs)}
   ${COMBINE}
   let visibleTo = bound(min(i, params.Tq - 1u));
   let firstVisible = params.Tk - atomicLoad(&marks[4u * workgroup.y]);
@@ -315,7 +314,8 @@ fn main(@builtin(local_invocation_index) tid: u32, @builtin(workgroup_id) workgr
   if (i < params.Tqp) {
     ${copies.join('')}
     if (lane == 0u) {
-      rowInfo[destination] = vec2f(select(1.0, own, hasRidge), state);
+      let isSmall = ${hasCentre ? `own < params.smallRidge * ${variance}` : 'false'};
+      rows[destination * ${quads}u + ${layout.info}u] = vec4f(select(1.0, own, hasRidge), state, select(0.0, 1.0, isSmall), 0.0);
       if (state == BAD) { atomicMax(&marks[4u * workgroup.y + 2u], visibleTo); }
     }
   }

@@ -1,7 +1,8 @@
 import type { AttentionDims } from '../dims.js';
 import type { AttentionAttrs } from '../spec.js';
 import type { WebGpuCall } from './call.js';
-import { centreShader, foldMaskShader, keysShader, type RidgeSource, rowsShader, type Slot } from './prepare.wgsl.js';
+import { paddedWidth, type RowLayout } from './row_layout.js';
+import { centreShader, foldMaskShader, keysShader, type RidgeSource, rowsShader } from './prepare.wgsl.js';
 
 /** Rows of all prepared tensors are padded to a multiple of this: whole tiles, however a kernel cuts them. */
 const ROW_PADDING = 64;
@@ -10,9 +11,6 @@ const ROW_PADDING = 64;
 const ROWS_PER_WORKGROUP = 16;
 
 const roundUp = (x: number, multiple: number): number => Math.ceil(x / multiple) * multiple;
-
-/** Padded length of a vector: a quad for each of the 8 threads of a row, and whole chunks of 64. */
-export const paddedWidth = (width: number): number => (width <= 32 ? 32 : roundUp(width, 64));
 
 /** A call's inputs for some of its heads, as the kernels read them (prepare.wgsl.ts). */
 export interface Prepared {
@@ -27,30 +25,18 @@ export interface Prepared {
 }
 
 export interface Preparation {
-  /** Slots of a prepared query row: its name among the inputs and its width. */
-  readonly rows: readonly { readonly name: string; readonly width: number; readonly isNegated?: boolean }[];
-  /** Slots behind those that the kernels fill themselves, in numbers. */
-  readonly extra?: number;
+  readonly layout: RowLayout;
   /** Whether a vector is subtracted from all keys of a head: for the operators that this changes nothing for. */
   readonly isCentred: boolean;
-  /** A ridge per row: a number, or the input of that name. */
+  /** A ridge per row: the input of that name where it is given, else this number. */
   readonly ridge?: number;
+  /** A ridge below this times the mean variance of the keys counts as small. */
+  readonly smallRidge?: number;
 }
 
 /** Whether something is added to the scores: a bias, or what hides a masked key. */
 export const hasKeyTerms = <Attrs extends AttentionAttrs>(call: WebGpuCall<Attrs>): boolean =>
   call.has('keyMask') || call.has('keyBias');
-
-/** Slots side by side, each padded. */
-function slotsOf(rows: Preparation['rows']): { slots: Slot[]; stride: number } {
-  let offset = 0;
-  const slots = rows.map((row) => {
-    const slot = { ...row, padded: paddedWidth(row.width), offset };
-    offset += slot.padded;
-    return slot;
-  });
-  return { slots, stride: offset };
-}
 
 /**
  * The heads of a call in groups of which every prepared tensor can be bound: 128 MiB within the default limits. Each
@@ -73,19 +59,16 @@ export function forPrepared<Attrs extends AttentionAttrs>(
 ): void {
   const { dims, device } = call;
   const { Tq, Tk, D, Dv } = dims;
-  const { isCentred, extra = 0 } = preparation;
+  const { isCentred, layout, smallRidge = 0 } = preparation;
   const [Tqp, Tkp] = [roundUp(Tq, ROW_PADDING), roundUp(Tk, ROW_PADDING)];
   const [Dp, Dvp] = [paddedWidth(D), paddedWidth(Dv)];
-  const { slots, stride: used } = slotsOf(preparation.rows);
-  const stride = used + extra;
-  const groups = headGroups(device, dims, Math.max(Tqp * stride, Tkp * Math.max(Dp, Dvp)));
+  const groups = headGroups(device, dims, Math.max(4 * Tqp * layout.quads, Tkp * Math.max(Dp, Dvp)));
   const most = groups[0][1];
   const buffers = {
     preparedKey: call.scratch(4 * most * Tkp * Dp),
     preparedValue: call.scratch(4 * most * Tkp * Dvp),
     keyTerms: call.scratch(4 * most * Tkp),
-    rows: call.scratch(4 * most * Tqp * stride),
-    rowInfo: call.scratch(8 * most * Tqp),
+    rows: call.scratch(16 * most * Tqp * layout.quads),
     marks: call.scratch(16 * most),
     ...(isCentred && { centre: call.scratch(4 * most * (Dp + 1)) }),
   };
@@ -96,7 +79,7 @@ export function forPrepared<Attrs extends AttentionAttrs>(
   );
   const foldedBias = isFolded ? call.scratch(4 * dims.heads * Tk) : undefined;
   const optional = { ...given, ...(foldedBias && { keyBias: foldedBias }) };
-  const inputs = Object.fromEntries(slots.map(({ name }) => [name, call.input(name)]));
+  const inputs = Object.fromEntries(layout.slots.map(({ name }) => [name, call.input(name)]));
   const keySource = { key: call.input('key'), value: call.input('value'), ...optional };
   const ridge: RidgeSource = preparation.ridge === undefined ? 'none' : call.has('ridge') ? 'tensor' : 'number';
   const keySlot = { name: 'key', width: D, padded: Dp, offset: 0 };
@@ -104,7 +87,7 @@ export function forPrepared<Attrs extends AttentionAttrs>(
 
   for (const [firstHead, heads] of groups) {
     const headsPerBatch = dims.heads / dims.batch;
-    const shared = { firstHead, heads, headsPerBatch, Tq, Tk, Tqp, Tkp, nan: NaN };
+    const shared = { firstHead, heads, headsPerBatch, Tq, Tk, Tqp, Tkp, Dp, nan: NaN };
     call.clear(buffers.marks);
     if (foldedBias) call.run(foldMaskShader(), { ...given, foldedBias }, shared, [Math.ceil(Tk / 256), heads]);
     if (isCentred) call.run(centreShader(keyInputs, D, Dp), { ...keySource, ...buffers }, shared, [heads]);
@@ -113,9 +96,9 @@ export function forPrepared<Attrs extends AttentionAttrs>(
       heads,
     ]);
     call.run(
-      rowsShader(slots, stride, call.attrs.causal, ridge),
+      rowsShader(layout, call.attrs.causal, ridge, isCentred),
       { ...inputs, ...optional, ...buffers },
-      { ...shared, ...(ridge === 'number' && { ridge: preparation.ridge ?? 1 }) },
+      { ...shared, smallRidge, ...(ridge === 'number' && { ridge: preparation.ridge ?? 1 }) },
       [Tqp / ROWS_PER_WORKGROUP, heads],
     );
     body({ firstHead, heads, Tqp, Tkp, buffers, params: shared });

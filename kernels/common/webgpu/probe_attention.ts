@@ -1,6 +1,7 @@
 import type { SoftmaxAttentionAttrs } from '../../softmax_attention/spec.js';
 import type { Output, WebGpuCall } from './call.js';
-import { forPrepared, hasKeyTerms, paddedWidth } from './prepared.js';
+import { forPrepared, hasKeyTerms } from './prepared.js';
+import { paddedWidth, rowLayout } from './row_layout.js';
 import { type AttentionShape, probeAttentionShader } from './probe_attention.wgsl.js';
 import { chooseTile } from './tile.js';
 import { blockRowsOf } from './tile.wgsl.js';
@@ -26,10 +27,11 @@ export const logScale = (call: WebGpuCall<SoftmaxAttentionAttrs>): number => cal
 export function probeAttention(call: WebGpuCall<SoftmaxAttentionAttrs>, hasProbe: boolean): Output {
   const { D, Dv } = call.dims;
   const shape = attentionShape(call, (hasProbe ? 2 : 1) * paddedWidth(Dv));
-  const shader = probeAttentionShader(shape, hasProbe);
   const out = call.output(call.resultShape);
   const rows = [{ name: 'query', width: D }, ...(hasProbe ? [{ name: 'probe', width: D, isNegated: true }] : [])];
-  forPrepared(call, { rows, isCentred: hasProbe }, ({ heads, Tqp, buffers, params }) => {
+  const layout = rowLayout(rows);
+  const shader = probeAttentionShader(shape, layout, hasProbe);
+  forPrepared(call, { layout, isCentred: hasProbe }, ({ heads, Tqp, buffers, params }) => {
     call.run(shader, { ...buffers, out: out.buffer }, { ...params, logScale: logScale(call) }, [
       heads,
       Math.ceil(Tqp / blockRowsOf(shape.tile)),

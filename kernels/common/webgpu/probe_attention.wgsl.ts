@@ -1,4 +1,5 @@
 import { boundFunction, ROW_STATES } from './prepare.wgsl.js';
+import { type RowLayout, rowQuad } from './row_layout.js';
 import { rowStore } from './row_store.js';
 import { type Shader, unroll } from './shader.js';
 import { declareBounds, declareSoftmax, finishScores, onlineSoftmax } from './softmax_weights.wgsl.js';
@@ -53,14 +54,13 @@ export const byState = (i: number, value: string): string =>
  *
  * One workgroup a tile of query rows; the last rows, which see most keys under `causal`, come first.
  */
-export function probeAttentionShader(shape: AttentionShape, hasProbe: boolean): Shader {
+export function probeAttentionShader(shape: AttentionShape, layout: RowLayout, hasProbe: boolean): Shader {
   const { tile, Dp, Dvp, Dv, isCausal, hasKeyTerms } = shape;
   const out = rowStore('out', Dv);
-  const rowQuads = (hasProbe ? 2 : 1) * (Dp / 4);
   const key = keyColumns('preparedKey', Dp);
   const value = keyColumns('preparedValue', Dvp);
   const width = Dvp / 4;
-  const slot = (offset: number) => (i: number, c: string) => `rows[row${i} * ${rowQuads}u + ${offset}u + ${c}]`;
+  const slot = (offset: number) => (i: number, c: string) => rowQuad(layout, `row${i}`, offset, c);
   const sets = [{ name: 's', row: slot(0) }, ...(hasProbe ? [{ name: 't', row: slot(Dp / 4) }] : [])];
   const accumulators = [{ name: 'a', width }, ...(hasProbe ? [{ name: 'b', width }] : [])];
   const probePart = `
@@ -84,7 +84,6 @@ export function probeAttentionShader(shape: AttentionShape, hasProbe: boolean): 
     },
     buffers: {
       rows: { access: 'read', element: 'vec4f' },
-      rowInfo: { access: 'read', element: 'vec2f' },
       preparedKey: { access: 'read', element: 'vec4f' },
       preparedValue: { access: 'read', element: 'vec4f' },
       ...(hasKeyTerms && { keyTerms: { access: 'read', element: 'vec4f' } as const }),
@@ -118,7 +117,7 @@ ${mainHead(tile)}
     tile,
     (i) => `{
     let i = firstRow + ty + ${tile.threadsY * i}u;
-    let state${i} = rowInfo[row${i}].y;
+    let state${i} = ${rowQuad(layout, `row${i}`, layout.info, '0u')}.y;
     let inverse = 1.0 / max(l${i}, 1e-37);
     if (i < params.Tq) {
       ${unroll(groupsOf(tile, width), (g) => `store_out((params.firstHead + head) * params.Tq + i, tx + ${tile.threadsX * g}u, ${byState(i, result(i, g))});`)}

@@ -29,6 +29,8 @@ await build({
   format: 'cjs',
   target: 'node20',
   mainFields: ['module', 'main'],
+  // The list of modules with side effects names those of `dist/`, not these.
+  ignoreAnnotations: true,
   // Backend wasm reads a file beside its module; the bundle is for the others.
   external: ['@tensorflow/tfjs-backend-wasm'],
   plugins: [dawnFromEnvironment],

@@ -1,6 +1,9 @@
 import { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 import * as tf from '@tensorflow/tfjs-core';
 import '../../src/backends/webgpu.js';
+import { paddedWidth } from '../../kernels/common/webgpu/row_layout.js';
+import { copyProgressTo, scheduleOf } from '../../kernels/common/webgpu/solver.js';
+import { chooseTile } from '../../kernels/common/webgpu/tile.js';
 import { timePasses } from '../../kernels/common/webgpu/timing.js';
 import type { BenchCase } from './cases.js';
 import type { BenchDevice, FirstCall, Iterations, KernelTimes } from './device.js';
@@ -36,6 +39,21 @@ function requestDevice(adapter: GPUAdapter, limits: BenchCase['limits']): Promis
 
 /** Most passes of a call times runs that one measurement holds. */
 const MOST_PASSES = 2000;
+
+/**
+ * Rows and tiles of the last solve of a call, whose workgroups took `taken` tiles, the one beyond the last included: a call
+ * of many heads solves for some of them at a time. Null where no solver of ours has run.
+ */
+function spreadOf(device: GPUDevice, one: BenchCase, taken: number): { rows: number; tiles: number } | null {
+  const { heads, queries, keys, dim } = one;
+  if (one.operator !== 'localLinearAttention' || taken === 0) return null;
+  const tile = chooseTile(device, dim);
+  for (let some = 1; some <= heads; some++) {
+    const { tiles, workgroups } = scheduleOf(device, tile, paddedWidth(dim), some, queries, keys);
+    if (tiles + workgroups === taken) return { rows: some * queries, tiles };
+  }
+  return null;
+}
 
 /** Backend `webgpu` on Dawn: its devices come and go, so that a case gets the one it asks for. */
 export class WebGpuDevice implements BenchDevice {
@@ -149,8 +167,30 @@ export class WebGpuDevice implements BenchDevice {
     return { milliseconds, extraBytes: tfjs.memory().numBytesAllocatedInGPU - before - resultBytes };
   }
 
-  iterations(): Promise<Iterations | null> {
-    return Promise.resolve(null);
+  async iterations(one: BenchCase, body: Body): Promise<Iterations | null> {
+    const { device } = this;
+    const size = 16;
+    const counters = device.createBuffer({ size, usage: GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST });
+    copyProgressTo(counters);
+    tf.dispose(tf.tidy(body));
+    copyProgressTo(undefined);
+    const [taken, rowSum, most, tileSum] = new Uint32Array(await this.readBuffer(counters));
+    counters.destroy();
+    const spread = spreadOf(device, one, taken);
+    return spread && { mean: rowSum / spread.rows, tileMean: tileSum / spread.tiles, most, direct: null };
+  }
+
+  private async readBuffer(buffer: GPUBuffer): Promise<ArrayBuffer> {
+    const { device } = this;
+    const { size } = buffer;
+    const staging = device.createBuffer({ size, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST });
+    const encoder = device.createCommandEncoder();
+    encoder.copyBufferToBuffer(buffer, 0, staging, 0, size);
+    device.queue.submit([encoder.finish()]);
+    await staging.mapAsync(GPUMapMode.READ);
+    const bytes = staging.getMappedRange().slice(0);
+    staging.destroy();
+    return bytes;
   }
 
   takeErrors(): string[] {

@@ -48,33 +48,33 @@ export interface Sizes {
 const rowsOf = (name: DataName, { queries, keys }: Sizes): number =>
   name === 'key' || name === 'value' ? keys : queries;
 
-export type CallData = Readonly<Record<DataName, Float32Array>>;
+/** Arrays `[heads, rows, dim]` of the sizes used last, by name: suites run the cases of one size together. */
+const made = new Map<string, Map<DataName, Float32Array>>();
+const MOST_SIZES = 2;
 
-/** The data of the last sizes: suites run the cases of one size together. */
-let last: { readonly key: string; readonly data: CallData } | undefined;
-
-/** All tensors of a call as arrays `[heads, rows, dim]`. */
-export function callData(sizes: Sizes): CallData {
+/** One tensor of a call as an array. */
+export function callData(sizes: Sizes, name: DataName): Float32Array {
   const { heads, queries, keys, dim } = sizes;
   const key = [heads, queries, keys, dim].join(' ');
-  if (last?.key === key) return last.data;
-  last = undefined;
-  const all = dataNames.map((name) => {
+  const arrays = made.get(key) ?? new Map<DataName, Float32Array>();
+  made.delete(key);
+  const [oldest] = made.keys();
+  if (made.size >= MOST_SIZES) made.delete(oldest);
+  made.set(key, arrays);
+  let array = arrays.get(name);
+  if (array === undefined) {
     const length = rowsOf(name, sizes) * dim;
-    const array = new Float32Array(heads * length);
+    array = new Float32Array(heads * length);
     for (let head = 0; head < heads; head++) array.set(normals(name, head, length / dim, dim), head * length);
-    return [name, array] as const;
-  });
-  const data = Object.fromEntries(all) as Record<DataName, Float32Array>;
-  last = { key, data };
-  return data;
+    arrays.set(name, array);
+  }
+  return array;
 }
 
 /** Some tensors of a call. */
 export function callTensors(sizes: Sizes, names: readonly DataName[]): Partial<Record<DataName, tf.Tensor3D>> {
-  const data = callData(sizes);
   const { heads, dim } = sizes;
   return Object.fromEntries(
-    names.map((name) => [name, tf.tensor3d(data[name], [heads, rowsOf(name, sizes), dim])] as const),
+    names.map((name) => [name, tf.tensor3d(callData(sizes, name), [heads, rowsOf(name, sizes), dim])] as const),
   );
 }

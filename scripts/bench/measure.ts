@@ -66,14 +66,13 @@ export async function warmUp(body: Body, milliseconds = WARM_UP): Promise<number
 
 /** Milliseconds of work that are enqueued before a result is waited for, and how often that is done. */
 const BLOCK = 200;
-const BLOCKS = 5;
+const BLOCKS = 3;
 
 /** Wall time of a call among others of its kind, `perCall` milliseconds of which are expected. */
 export async function timeWall(body: Body, perCall: number): Promise<Timing> {
   const calls = Math.max(1, Math.min(1000, Math.round(BLOCK / perCall)));
-  const blocks = perCall > 4 * BLOCK ? 2 : BLOCKS;
   const times: number[] = [];
-  for (let block = 0; block < blocks; block++) times.push(await timePipelined(body, calls));
+  for (let block = 0; block < BLOCKS; block++) times.push(await timePipelined(body, calls));
   return timingOf(times);
 }
 

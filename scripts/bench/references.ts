@@ -1,5 +1,5 @@
 import type { BenchCase } from './cases.js';
-import { type CallData, normals } from './data.js';
+import { callData, type DataName, normals } from './data.js';
 import { benchOperators, type ReferenceGradient, type ReferenceProblem } from './operators.js';
 
 /** A row `index` of head `head` of an array `[heads, rows, width]`. */
@@ -27,32 +27,32 @@ export function sampledKeys(keys: number): number[] {
 }
 
 /** One query row and the keys that it sees, as a call of its own. */
-function rowProblem(one: BenchCase, data: CallData, { head, row }: RowAt): ReferenceProblem {
+function rowProblem(one: BenchCase, { head, row }: RowAt): ReferenceProblem {
   const { queries, keys, dim, causal, ridge = 1 } = one;
   const visible = causal ? keys - queries + row + 1 : keys;
-  const part = (array: Float32Array, first: number, rows: number): Float32Array =>
-    array.subarray(first * dim, (first + rows) * dim);
+  const part = (name: DataName, first: number, rows: number): Float32Array =>
+    callData(one, name).subarray(first * dim, (first + rows) * dim);
   return {
     dims: { batch: 1, heads: 1, Tq: 1, Tk: visible, D: dim, Dv: dim },
-    query: part(data.query, head * queries + row, 1),
-    probe: part(data.probe, head * queries + row, 1),
-    key: part(data.key, head * keys, visible),
-    value: part(data.value, head * keys, visible),
+    query: part('query', head * queries + row, 1),
+    probe: part('probe', head * queries + row, 1),
+    key: part('key', head * keys, visible),
+    value: part('value', head * keys, visible),
     causal: false,
     ridge,
   };
 }
 
-export function outputRow(one: BenchCase, data: CallData, at: RowAt): Float64Array {
-  return benchOperators[one.operator].forward(rowProblem(one, data, at));
+export function outputRow(one: BenchCase, at: RowAt): Float64Array {
+  return benchOperators[one.operator].forward(rowProblem(one, at));
 }
 
 /** The gradients of what belongs to one query row: query, probe, ridge. */
-export function queryGradients(one: BenchCase, data: CallData, at: RowAt): ReferenceGradient {
+export function queryGradients(one: BenchCase, at: RowAt): ReferenceGradient {
   const { queries, dim } = one;
   const first = (at.head * queries + at.row) * dim;
-  const dout = Float64Array.from(data.dout.subarray(first, first + dim));
-  const problem = rowProblem(one, data, at);
+  const dout = Float64Array.from(callData(one, 'dout').subarray(first, first + dim));
+  const problem = rowProblem(one, at);
   const { dquery, dprobe, dridge } = benchOperators[one.operator].gradient(problem, dout) as Partial<ReferenceGradient>;
   const isPerRow = one.operator === 'localLinearAttention';
   return {

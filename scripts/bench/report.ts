@@ -48,6 +48,15 @@ function verdictText(verdicts: readonly Verdict[]): string {
     .join('; ');
 }
 
+/** What is wrong, in a few words: one error of the device brings others. */
+function problemText({ problems, composed }: Row): string {
+  const shorten = (what: string, all: readonly string[]): string[] => {
+    const [first] = all.map((text) => text.split('\n')[0].slice(0, 200));
+    return all.length === 0 ? [] : [`${what}: ${first}${all.length > 1 ? ` (and ${all.length - 1} more)` : ''}`];
+  };
+  return [...shorten('WRONG', problems), ...shorten('composed is wrong', composed?.problems ?? [])].join('; ');
+}
+
 const HEAD = [
   'case',
   'iterations: row mean / tile mean / most',
@@ -123,7 +132,7 @@ export class Report {
       extra === null || extra === undefined ? '' : fixed(extra / 2 ** 20),
       fixed(relations.timesDevice),
       growth ? [growth.length, growth.time, growth.memory].map((x) => fixed(x)).join(', ') : '',
-      [verdictText(verdicts), ...row.problems].filter(Boolean).join('; '),
+      problemText(row) || verdictText(verdicts),
     ];
   }
 

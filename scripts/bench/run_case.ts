@@ -14,8 +14,9 @@ export interface ComposedRow {
   readonly kernel: Timing | null;
   readonly wall: Timing;
   readonly error: ArrayError;
-  /** Its time over the own kernel's: device times where there are any. */
-  readonly speedUp: number;
+  readonly problems: readonly string[];
+  /** Its time over the own kernel's: device times where there are any. Null where its result is wrong. */
+  readonly speedUp: number | null;
 }
 
 /** What a case showed. */
@@ -117,19 +118,32 @@ const TIMED_MILLISECONDS = 100;
 const runsFor = (perCall: number): number =>
   Math.max(perCall > 500 ? 3 : FEWEST_RUNS, Math.min(30, Math.ceil(TIMED_MILLISECONDS / perCall)));
 
+/** Device times of a call and its passes, and the wall time that one took while the device got warm. */
 async function kernelTiming(device: BenchDevice, body: Body) {
-  if (device.kernelTimes === undefined) return { kernel: null, passes: {} };
+  if (device.kernelTimes === undefined) return { kernel: null, passes: {}, perCall: null };
   const perCall = await warmUp(body);
   const { totals, passes } = await device.kernelTimes(body, runsFor(perCall));
-  return { kernel: timingOf(totals), passes };
+  return { kernel: timingOf(totals), passes, perCall };
 }
 
-async function compose(one: BenchCase, device: BenchDevice, inputs: NamedTensorMap, own: Timing) {
+/** Wall time of a call on a device that has just been busy with it; elsewhere of single calls. */
+async function wallTiming(body: Body, perCall: number | null): Promise<Timing> {
+  if (perCall !== null) return timeWall(body, perCall);
+  const [timing] = await timeInTurn([body]);
+  return timing;
+}
+
+/** An error beyond which the composed operator is wrong rather than coarse: its iterations are few. */
+const MOST_COMPOSED_ERROR = 0.05;
+
+async function compose(one: BenchCase, device: BenchDevice, inputs: NamedTensorMap, own: Timing): Promise<ComposedRow> {
   const body = (): Tensor => runComposed(one, inputs);
-  const { kernel } = await kernelTiming(device, body);
-  const [wall] = kernel === null ? await timeInTurn([body]) : [await timeWall(body, await warmUp(body))];
   const [error] = errorsOf(one, await readResult(body, ['out']));
-  return { kernel, wall, error, speedUp: (kernel ?? wall).median / own.median };
+  const { kernel, perCall } = await kernelTiming(device, body);
+  const wall = await wallTiming(body, perCall);
+  const problems = device.takeErrors();
+  const isRight = problems.length === 0 && error.relative < MOST_COMPOSED_ERROR;
+  return { kernel, wall, error, problems, speedUp: isRight ? (kernel ?? wall).median / own.median : null };
 }
 
 /** Measures a case. */
@@ -146,10 +160,11 @@ export async function runCase(one: BenchCase, device: BenchDevice): Promise<Row>
     const errors = errorsOf(one, arrays);
     const kernelBody = run.kernel();
     const iterations = await device.iterations(one, kernelBody);
-    const { kernel, passes } = await kernelTiming(device, kernelBody);
-    const perCall = await warmUp(run.call);
-    const ofWall = one.direction === 'forward' ? kernel : (await kernelTiming(device, run.call)).kernel;
-    const wall = kernel === null ? (await timeInTurn([run.call]))[0] : await timeWall(run.call, perCall);
+    const ofKernel = await kernelTiming(device, kernelBody);
+    const ofCall = one.direction === 'forward' ? ofKernel : await kernelTiming(device, run.call);
+    const wall = await wallTiming(run.call, ofCall.perCall);
+    const { kernel, passes } = ofKernel;
+    const errorsSoFar = device.takeErrors();
     const composed = one.isCompared ? await compose(one, device, run.inputs, kernel ?? wall) : null;
     const operations = usefulOperations(one, iterations?.tileMean ?? iterations?.mean ?? null);
     // A gradient's wall time has the forward in it.
@@ -162,11 +177,11 @@ export async function runCase(one: BenchCase, device: BenchDevice): Promise<Row>
       kernel,
       passes,
       wall,
-      kernelsOfWall: ofWall?.median ?? null,
+      kernelsOfWall: ofCall.kernel?.median ?? null,
       teraflops: operations === null || timed === null ? null : operations / timed.median / 1e9,
       firstCall,
       composed,
-      problems: [...problems, ...device.takeErrors()],
+      problems: [...problems, ...errorsSoFar, ...device.takeErrors()],
     };
   } finally {
     run.dispose();

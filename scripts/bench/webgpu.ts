@@ -1,9 +1,7 @@
 import { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 import * as tf from '@tensorflow/tfjs-core';
 import '../../src/backends/webgpu.js';
-import { paddedWidth } from '../../kernels/common/webgpu/row_layout.js';
-import { copyProgressTo, scheduleOf } from '../../kernels/common/webgpu/solver.js';
-import { chooseTile } from '../../kernels/common/webgpu/tile.js';
+import { copyProgressTo, latestSchedule } from '../../kernels/common/webgpu/solver.js';
 import { timePasses } from '../../kernels/common/webgpu/timing.js';
 import type { BenchCase } from './cases.js';
 import type { BenchDevice, FirstCall, Iterations, KernelTimes } from './device.js';
@@ -40,24 +38,10 @@ function requestDevice(adapter: GPUAdapter, limits: BenchCase['limits']): Promis
 /** Most passes of a call times runs that one measurement holds. */
 const MOST_PASSES = 2000;
 
-/**
- * Rows and tiles of the last solve of a call, whose workgroups took `taken` tiles, the one beyond the last included: a call
- * of many heads solves for some of them at a time. Null where no solver of ours has run.
- */
-function spreadOf(device: GPUDevice, one: BenchCase, taken: number): { rows: number; tiles: number } | null {
-  const { heads, queries, keys, dim } = one;
-  if (one.operator !== 'localLinearAttention' || taken === 0) return null;
-  const tile = chooseTile(device, dim);
-  for (let some = 1; some <= heads; some++) {
-    const { tiles, workgroups } = scheduleOf(device, tile, paddedWidth(dim), some, queries, keys);
-    if (tiles + workgroups === taken) return { rows: some * queries, tiles };
-  }
-  return null;
-}
-
 /** Backend `webgpu` on Dawn: its devices come and go, so that a case gets the one it asks for. */
 export class WebGpuDevice implements BenchDevice {
   readonly backend = 'webgpu';
+  private backendInUse: WebGPUBackend | undefined;
   private limitsInUse: BenchCase['limits'] | undefined;
   private readonly errors: string[] = [];
 
@@ -70,7 +54,8 @@ export class WebGpuDevice implements BenchDevice {
   }
 
   private get tfjs(): WebGPUBackend {
-    return tf.backend() as WebGPUBackend;
+    if (this.backendInUse === undefined) throw new Error('no device is prepared');
+    return this.backendInUse;
   }
 
   private get device(): GPUDevice {
@@ -105,6 +90,7 @@ export class WebGpuDevice implements BenchDevice {
     const backend = new WebGPUBackend(device, adapter.info);
     tf.registerBackend('webgpu', () => backend);
     if (!(await tf.setBackend('webgpu'))) throw new Error('tfjs refused its backend webgpu');
+    this.backendInUse = backend;
     this.limitsInUse = limits;
   }
 
@@ -122,7 +108,7 @@ export class WebGpuDevice implements BenchDevice {
         const run = times.slice(first, first + passesPerRun);
         totals.push(run.reduce((sum, { milliseconds }) => sum + milliseconds, 0));
         run.forEach(({ label, milliseconds }, i) => {
-          const name = `${i}: ${label}`;
+          const name = `${i}: ${label.split(' ')[0]}`;
           byPass.set(name, [...(byPass.get(name) ?? []), milliseconds]);
         });
       }
@@ -176,8 +162,12 @@ export class WebGpuDevice implements BenchDevice {
     copyProgressTo(undefined);
     const [taken, rowSum, most, tileSum] = new Uint32Array(await this.readBuffer(counters));
     counters.destroy();
-    const spread = spreadOf(device, one, taken);
-    return spread && { mean: rowSum / spread.rows, tileMean: tileSum / spread.tiles, most, direct: null };
+    const schedule = latestSchedule();
+    if (one.operator !== 'localLinearAttention' || taken === 0 || schedule === undefined) return null;
+    // A call of many heads solves for some of them at a time; these are the counters of the last ones.
+    const { tiles, rowTiles } = schedule;
+    const rows = (tiles / rowTiles) * one.queries;
+    return { mean: rowSum / rows, tileMean: tileSum / tiles, most, direct: null };
   }
 
   private async readBuffer(buffer: GPUBuffer): Promise<ArrayBuffer> {

@@ -86,11 +86,8 @@ function errorOf(name: string, actual: Float32Array, rows: readonly ExpectedRow[
   return {
     name,
     relative: Math.sqrt(squares.reduce((sum, { difference }) => sum + difference, 0) / total),
-    worstRow: squares.reduce((most, { difference, norm }) => {
-      const error = Math.sqrt(difference / Math.max(norm, least));
-      // A NaN must not get lost.
-      return error <= most ? most : error;
-    }, 0),
+    // NaN where any of them is.
+    worstRow: Math.max(...squares.map(({ difference, norm }) => Math.sqrt(difference / Math.max(norm, least)))),
     rows: rows.length,
   };
 }
@@ -98,9 +95,7 @@ function errorOf(name: string, actual: Float32Array, rows: readonly ExpectedRow[
 /** Errors of a result's arrays by name, against float64 on sampled rows; of those that a reference tells. */
 export function errorsOf(one: BenchCase, arrays: Readonly<Record<string, Float32Array>>): ArrayError[] {
   const rows = expected(one);
-  return Object.entries(arrays).flatMap(([name, array]) =>
-    name in rows ? [errorOf(name, array, rows[name])] : [],
-  );
+  return Object.entries(arrays).flatMap(([name, array]) => (name in rows ? [errorOf(name, array, rows[name])] : []));
 }
 
 /** How many numbers of an array are NaN or infinite. */

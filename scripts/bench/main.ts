@@ -1,5 +1,4 @@
 import { writeFileSync } from 'node:fs';
-import { cpus } from 'node:os';
 import { Command, InvalidArgumentError, Option } from 'commander';
 
 import { type BenchCase, caseName } from './cases.js';
@@ -97,15 +96,9 @@ async function main(): Promise<number> {
   const device = await benchDevice(options.backend);
   const command = `npm run bench -- ${process.argv.slice(2).join(' ')}`;
   const report = new Report(device, { suite, command, json: options.json });
-  const processor = cpus().at(0)?.model.trim() ?? 'unknown processor';
-  console.log(`backend ${device.backend} (${device.adapter}), ${processor}, Node ${process.version}`);
-  console.log(`suite ${suite}: ${cases.length} cases; composed local linear attention: ${COMPOSED_ITERATIONS} iterations`);
-  const yardstick = await measureMatMul(device, options.matmul ?? matMulSize(options.backend, suite));
-  report.yardstick = yardstick;
-  const { size, time, teraflops, error } = yardstick;
+  report.begin(await measureMatMul(device, options.matmul ?? matMulSize(options.backend, suite)));
   console.log(
-    `tfjs matMul ${size}: ${time.median.toFixed(3)} ms (${time.minimum.toFixed(3)} to ${time.maximum.toFixed(3)}), ` +
-      `${teraflops.toPrecision(3)} TFLOP/s, error ${error.toExponential(1)}`,
+    `suite ${suite}: ${cases.length} cases; composed local linear attention: ${COMPOSED_ITERATIONS} iterations`,
   );
   await runAll(cases, device, report, options);
   report.printTable();

@@ -46,8 +46,7 @@ export interface BenchOperator {
 }
 
 const scaled = (problem: ReferenceProblem) => ({ ...problem, scale: 1 / Math.sqrt(problem.dims.D) });
-const linear = (problem: ReferenceProblem) =>
-  ({ ...problem, scale: 1, featureMap: 'elu+1', normalize: true }) as const;
+const linear = (problem: ReferenceProblem) => ({ ...problem, scale: 1, featureMap: 'elu+1', normalize: true }) as const;
 const withRidges = <P extends ReferenceProblem>(problem: P, perHead: number) => ({
   ...problem,
   ridge: new Float64Array(problem.dims.heads * perHead).fill(problem.ridge),

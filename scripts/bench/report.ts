@@ -78,7 +78,7 @@ const HEAD = [
 
 /** The run's results: a table on the screen, and a file that is complete after every case. */
 export class Report {
-  yardstick: Yardstick | null = null;
+  private yardstick: Yardstick | null = null;
   private readonly rows: Row[] = [];
   private readonly failures: Failure[] = [];
   private readonly start = Date.now();
@@ -91,6 +91,12 @@ export class Report {
 
   get failed(): number {
     return this.failures.length + this.rows.filter(({ problems }) => problems.length > 0).length;
+  }
+
+  /** Says what runs where. */
+  begin(yardstick: Yardstick): void {
+    this.yardstick = yardstick;
+    console.log(this.summary().join('\n'));
   }
 
   add(row: Row): void {
@@ -149,13 +155,28 @@ export class Report {
     for (const { name, reason } of this.failures) console.log(`no figures: ${name}: ${reason}`);
   }
 
+  /** What ran where, and the yardstick. */
+  private summary(): string[] {
+    const { device, settings, yardstick } = this;
+    const processor = cpus().at(0)?.model.trim() ?? 'unknown processor';
+    const lines = [`backend ${device.backend} (${device.adapter}), ${processor}, Node ${process.version}`];
+    if (yardstick !== null) {
+      const { size, time, teraflops, error } = yardstick;
+      lines.push(
+        `tfjs matMul ${size}: ${spread(time)} ms, ${teraflops.toPrecision(3)} TFLOP/s, error ${error.toExponential(1)}`,
+      );
+    }
+    return [...lines, `\`${settings.command}\`, ${new Date().toISOString().slice(0, 10)}`];
+  }
+
   /** The same table in Markdown, without the columns that are empty. */
   markdown(): string {
     const all = [HEAD, ...this.rows.map((row) => this.cells(row))];
     const used = HEAD.map((_, i) => all.slice(1).some((cells) => cells[i] !== ''));
     const lines = all.map((cells) => `| ${cells.filter((_, i) => used[i]).join(' | ')} |`);
     lines.splice(1, 0, `|${used.flatMap((isUsed) => (isUsed ? ['---'] : [])).join('|')}|`);
-    return lines.join('\n');
+    const failures = this.failures.map(({ name, reason }) => `- no figures: ${name}: ${reason}`);
+    return [...this.summary().map((line) => `- ${line}`), ...failures, '', ...lines].join('\n');
   }
 
   private write(): void {

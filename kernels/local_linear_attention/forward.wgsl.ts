@@ -5,6 +5,7 @@ import {
   iterate,
   keptBy,
   nextTile,
+  targetFunction,
   solution,
   solverBuffers,
   solverParams,
@@ -95,6 +96,7 @@ ${ROW_STATES}
 ${boundFunction(isCausal)}
 ${out.text}
 ${probe.text}
+${targetFunction(Dp)}
 ${declareTile(tile)}
 ${mainHead(tile)}
   ${nextTile(tile)}

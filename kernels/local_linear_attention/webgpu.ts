@@ -39,7 +39,7 @@ function solveMissed(call: Call, shader: Shader, prepared: Prepared, buffers: Bu
 function forward(call: Call): Output[] {
   const { attrs, dims, device } = call;
   const { D, Tq, Tk } = dims;
-  const shape = attentionShape(call, Math.max(dims.D, dims.Dv));
+  const shape = attentionShape(call, Math.max(dims.D, dims.Dv), 'keptWeights');
   const query = { name: 'query', width: D };
   const layout = rowLayout([query, { ...query, isCentred: true }]);
   const out = call.output(call.resultShape);

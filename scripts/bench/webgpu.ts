@@ -10,7 +10,11 @@ import { type Body, timeOnce, timingOf } from './measure.js';
 async function findGpu(): Promise<GPU> {
   const { create, globals } = await import('webgpu');
   Object.assign(globalThis, globals);
-  const gpu = create(['enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_on_nvidia']);
+  const gpu = create([
+    'enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_on_nvidia',
+    // Else times are multiples of 66 microseconds.
+    'disable-dawn-features=timestamp_quantization',
+  ]);
   Object.defineProperty(globalThis, 'navigator', { value: { gpu, userAgent: 'node' }, configurable: true });
   return gpu;
 }

@@ -47,6 +47,18 @@ export const solverParams: Record<string, ParamType> = {
   maxIterations: 'u32',
 };
 
+/**
+ * Squared tolerance of a row that sees so many keys. The fewer they are against the dimension, the more of the solution
+ * lies where the keys say little and only the ridge holds it; the residual says least about the error there. Such rows
+ * (the first of a causal call) are taken closer, down to what float32 can tell.
+ */
+export const targetFunction = (Dp: number): string => `
+fn targetFor(visible: u32) -> f32 {
+  let share = min(1.0, f32(visible) / ${8 * Dp}.0);
+  let squared = share * share;
+  return max(params.squaredTolerance * squared * squared, min(params.squaredTolerance, 1e-12));
+}`;
+
 /** Quads of `work` that a running workgroup takes: solver state and, if they are kept, weights of `Tkp` keys. */
 export const regionQuads = (tile: Tile, Dp: number, Tkp: number, isKept: boolean): number =>
   (blockRowsOf(tile) * (STATE_VECTORS * Dp + (isKept ? Tkp : 0))) / 4;
@@ -151,7 +163,9 @@ export function beginSolve(solver: WeightSource, mean: string, right: (i: number
   ${reduceRows(tile, ['shift'], 'sum')}
   ${perRow(
     tile,
-    (i) => `var rr${i} = 1.0; var isLive${i} = squares${i} > 0.0 && info${i}.z == 0.0;
+    (
+      i,
+    ) => `var rr${i} = 1.0; let target${i} = targetFor(bound${i}); var isLive${i} = squares${i} > 0.0 && info${i}.z == 0.0;
     var isMissed${i} = squares${i} > 0.0 && info${i}.z != 0.0; var iterations${i} = 0u;`,
   )}`;
 }
@@ -185,7 +199,7 @@ export function iterate(solver: WeightSource): string {
     )}`;
   const turn = (i: number): string => `{
     let beta = select(0.0, next${i} / max(rr${i}, 1e-37), moves${i});
-    let isDone = moves${i} && next${i} * max(beta, params.leastDrop) <= params.squaredTolerance;
+    let isDone = moves${i} && next${i} * max(beta, params.leastDrop) <= target${i};
     ${perGroup(
       solver,
       (

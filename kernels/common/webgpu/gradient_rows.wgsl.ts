@@ -6,6 +6,7 @@ import {
   keptBy,
   meanKey,
   nextTile,
+  targetFunction,
   refineMeans,
   solution,
   solverBuffers,
@@ -244,6 +245,7 @@ ${ROW_STATES}
 ${boundFunction(isCausal)}
 ${dquery.text}
 ${probe === 'given' ? dprobe.text : ''}
+${isSolved ? targetFunction(Dp) : ''}
 ${declareTile(tile)}
 ${mainHead(tile)}
   ${isSolved ? nextTile(tile) : gridTile}

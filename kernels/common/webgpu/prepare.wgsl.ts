@@ -6,7 +6,7 @@ const ROWS = 16;
 const LANES = 16;
 
 /** Keys that a head's centre is taken over at most: any vector will do, so a sample is enough. */
-export const CENTRE_SAMPLE = 256;
+const CENTRE_SAMPLE = 64;
 
 /** A row's number from which on a bias counts as one that hides its key: beyond any score, yet safe to add to one. */
 const LOWEST_BIAS = '-1e19';

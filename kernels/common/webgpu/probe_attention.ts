@@ -5,14 +5,18 @@ import { gradientRowsShader, type ProbeKind } from './gradient_rows.wgsl.js';
 import { forPrepared, hasKeyTerms, type Preparation, type Prepared } from './prepared.js';
 import { paddedWidth, type RowLayout, rowLayout } from './row_layout.js';
 import { type AttentionShape, probeAttentionShader } from './probe_attention.wgsl.js';
-import { chooseTile } from './tile.js';
+import { chooseTile, type TileUse } from './tile.js';
 import { blockRowsOf } from './tile.wgsl.js';
 
 /** The shape of a kernel for a call; `accumulated` numbers are summed up per row. */
-export function attentionShape(call: WebGpuCall<SoftmaxAttentionAttrs>, accumulated: number): AttentionShape {
+export function attentionShape(
+  call: WebGpuCall<SoftmaxAttentionAttrs>,
+  accumulated: number,
+  use: TileUse,
+): AttentionShape {
   const { D, Dv } = call.dims;
   return {
-    tile: chooseTile(call.device, accumulated),
+    tile: chooseTile(call.device, accumulated, use),
     Dp: paddedWidth(D),
     Dvp: paddedWidth(Dv),
     D,
@@ -28,7 +32,7 @@ export const logScale = (call: WebGpuCall<SoftmaxAttentionAttrs>): number => cal
 /** Forward pass of softmax attention or, with the input `probe`, of Parallax. */
 export function probeAttention(call: WebGpuCall<SoftmaxAttentionAttrs>, hasProbe: boolean): Output {
   const { D, Dv } = call.dims;
-  const shape = attentionShape(call, (hasProbe ? 2 : 1) * paddedWidth(Dv));
+  const shape = attentionShape(call, (hasProbe ? 2 : 1) * paddedWidth(Dv), hasProbe ? 'passes' : 'onePass');
   const out = call.output(call.resultShape);
   const rows = [{ name: 'query', width: D }, ...(hasProbe ? [{ name: 'probe', width: D, isNegated: true }] : [])];
   const layout = rowLayout(rows);
@@ -80,8 +84,8 @@ export function probeAttentionGradient(
   const bound = Object.fromEntries(
     Object.entries(gradients).flatMap(([name, output]) => (output ? [[`d${name}`, output.buffer] as const] : [])),
   );
-  const shape = attentionShape(call, 2 * Dp);
-  const keyShape = attentionShape(call, Dp + Dvp);
+  const shape = attentionShape(call, 2 * Dp, probe === 'solved' ? 'keptWeights' : 'passes');
+  const keyShape = attentionShape(call, Dp + Dvp, 'passes');
   const keysShader = gradientKeysShader(keyShape, layout, probe, call.has('keyBias'));
   forPrepared(call, { ...preparation, layout, isCentred: probe !== 'none' }, (prepared) => {
     const { heads, Tqp, Tkp } = prepared;

@@ -14,6 +14,10 @@ export interface Tile {
   readonly rows: number;
   /** Quads (four numbers) of a column's vector that are staged at a time. */
   readonly chunk: number;
+  /** Quads of the staged vectors that are multiplied per turn of a loop; the turn is unrolled. */
+  readonly unrolledQuads: number;
+  /** Quads of columns that are accumulated per turn of a loop. */
+  readonly unrolledColumns: number;
 }
 
 export const threadsOf = ({ threadsX, threadsY }: Tile): number => threadsX * threadsY;
@@ -64,7 +68,7 @@ export interface Columns {
 }
 
 /** Stages chunk `chunk` (an expression) of the columns of tile `t`; barriers on both sides. */
-export function stage(tile: Tile, columns: Columns, chunk: string): string {
+function stage(tile: Tile, columns: Columns, chunk: string): string {
   const { threadsX } = tile;
   const quads = Math.min(tile.chunk, columns.width);
   const total = blockColumnsOf(tile) * quads;
@@ -83,11 +87,22 @@ export function stage(tile: Tile, columns: Columns, chunk: string): string {
 }
 
 /** Numbers `name{i}_{j}`, one per row and column of a thread, set to zero. */
-export const declareProducts = (tile: Tile, name: string): string =>
+const declareProducts = (tile: Tile, name: string): string =>
   perRow(tile, (i) => unroll(4, (j) => `var ${name}${i}_${j} = 0.0;`, ' '));
 
 /** The vectors of a thread's rows, as an expression for quad `c` (itself an expression) of row `i`. */
 export type RowQuad = (i: number, c: string) => string;
+
+/**
+ * `text('0u') text('1u') ...`, unrolled `each` at a time within a loop. Everything unrolled lets the compiler load far
+ * ahead, which a kernel with many numbers per thread pays for in spilled registers. The loop's step is 1, for which
+ * Dawn's compiler proves that indices stay within their arrays.
+ */
+function turns(count: number, each: number, text: (at: string) => string): string {
+  if (each >= count) return unroll(count, (at) => text(`${at}u`));
+  const turn = unroll(each, (at) => text(`(turn * ${each}u + ${at}u)`));
+  return `for (var turn = 0u; turn < ${count / each}u; turn++) { ${turn} }`;
+}
 
 /** Adds the products of the rows' vectors with the staged chunk of the columns' to `name{i}_{j}`. */
 function addProducts(tile: Tile, name: string, row: RowQuad, width: number, chunk: string): string {
@@ -96,11 +111,12 @@ function addProducts(tile: Tile, name: string, row: RowQuad, width: number, chun
     const product = `${name}${i}_${j}`;
     return `${product} = fma(u.x, k${j}.x, fma(u.y, k${j}.y, fma(u.z, k${j}.z, fma(u.w, k${j}.w, ${product}))));`;
   };
-  return unroll(
+  return turns(
     quads,
+    tile.unrolledQuads,
     (c) => `{
     ${unroll(4, (j) => `let k${j} = staged[${j}][tx][${c}];`, ' ')}
-    ${perRow(tile, (i) => `{ let u = ${row(i, `${chunk} * ${tile.chunk}u + ${c}u`)}; ${unroll(4, (j) => term(i, j), ' ')} }`)}
+    ${perRow(tile, (i) => `{ let u = ${row(i, `${chunk} * ${tile.chunk}u + ${c}`)}; ${unroll(4, (j) => term(i, j), ' ')} }`)}
   }`,
   );
 }
@@ -156,12 +172,12 @@ export function accumulate(tile: Tile, name: string, columns: Columns, isStaged:
       const last = `fma(vec4f(p.w), column3_${g}, ${sum})`;
       return `${sum} = fma(vec4f(p.x), column0_${g}, fma(vec4f(p.y), column1_${g}, fma(vec4f(p.z), column2_${g}, ${last})));`;
     };
-    const quad = (a: number): string => `{
+    const quad = (a: string): string => `{
     ${unroll(4, (b) => unroll(groups, (g) => `let column${b}_${g} = staged[${b}][${a}][tx + ${threadsX * g}u];`, ' '))}
     ${perRow(tile, (i) => `{ let p = weights[${i}][ty][${a}]; ${unroll(groups, (g) => term(i, g), ' ')} }`)}
   }`;
     const staging = isStaged && chunks === 1 ? 'workgroupBarrier();' : stage(tile, columns, `${chunk}u`);
-    return `${staging}\n${unroll(threadsX, quad)}`;
+    return `${staging}\n${turns(threadsX, tile.unrolledColumns, quad)}`;
   });
 }
 

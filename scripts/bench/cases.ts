@@ -61,7 +61,10 @@ const quadraticProducts = {
 } as const;
 
 /** Multiply-adds a row, in `dim * dim`, of summing keys up and reading the sums, whatever the chunks. */
-const linearProducts = { forward: 2, gradient: 8 } as const;
+const linearProducts = {
+  linearAttention: { forward: 2, gradient: 8 },
+  mesaAttention: { forward: 2, gradient: 10 },
+} as const;
 
 /**
  * Those of mesa attention's solve in its causal form: a system a row, made from an inverse for 32 rows, and two solves, the
@@ -79,7 +82,7 @@ export function usefulOperations(one: BenchCase, tileIterations: number | null):
   const { operator, direction, causal, heads, queries, keys, dim } = one;
   if (operator === 'linearAttention' || operator === 'mesaAttention') {
     const solve = operator === 'mesaAttention' ? mesaSolve(dim, causal) : 0;
-    return 2 * (linearProducts[direction] + solve) * heads * keys * dim * dim;
+    return 2 * (linearProducts[operator][direction] + solve) * heads * keys * dim * dim;
   }
   if (operator === 'localLinearAttention' && tileIterations === null) return null;
   const products = quadraticProducts[operator][direction](tileIterations ?? 0);

@@ -60,14 +60,18 @@ const quadraticProducts = {
   localLinearAttention: { forward: (T: number) => 4 + 2 * T, gradient: (T: number) => 16 + 2 * T },
 } as const;
 
-/**
- * Products of `n x dim x dim` of attention of linear cost, whatever its chunks: a sum over keys and its reading. Mesa
- * attention adds the second moment of the keys and a solve per query, counted as one product.
- */
+/** Multiply-adds a row, in `dim * dim`, of summing keys up and reading the sums, whatever the chunks. */
 const linearProducts = {
-  linearAttention: { forward: 2, gradient: 6 },
-  mesaAttention: { forward: 4, gradient: 12 },
+  linearAttention: { forward: 2, gradient: 8 },
+  mesaAttention: { forward: 2, gradient: 10 },
 } as const;
+
+/**
+ * Those of mesa attention's solve in its causal form: a system a row, made from an inverse for 32 rows, and two solves, the
+ * second for the first one's residual (`kernels/mesa_attention/README.md`, Cost). Without a causal bound there is one
+ * system a head, and a row's solves remain.
+ */
+const mesaSolve = (dim: number, causal: boolean): number => (causal ? dim / 32 + 6.5 + 256 / dim : 5);
 
 /**
  * Floating point operations that a case needs, whatever its kernels do beside them: a multiplication and an addition
@@ -77,7 +81,8 @@ const linearProducts = {
 export function usefulOperations(one: BenchCase, tileIterations: number | null): number | null {
   const { operator, direction, causal, heads, queries, keys, dim } = one;
   if (operator === 'linearAttention' || operator === 'mesaAttention') {
-    return 2 * linearProducts[operator][direction] * heads * keys * dim * dim;
+    const solve = operator === 'mesaAttention' ? mesaSolve(dim, causal) : 0;
+    return 2 * (linearProducts[operator][direction] + solve) * heads * keys * dim * dim;
   }
   if (operator === 'localLinearAttention' && tileIterations === null) return null;
   const products = quadraticProducts[operator][direction](tileIterations ?? 0);

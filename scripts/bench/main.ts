@@ -94,7 +94,8 @@ async function main(): Promise<number> {
   const cases = suites[suite](options).filter((one) => options.only?.test(caseName(one)) ?? true);
   if (cases.length === 0) program.error(`error: no case of the suite ${suite} matches ${String(options.only)}`);
   const device = await benchDevice(options.backend);
-  const command = `npm run bench -- ${process.argv.slice(2).join(' ')}`;
+  const quoted = process.argv.slice(2).map((text) => (/^[\w./=-]+$/.test(text) ? text : `'${text}'`));
+  const command = ['npm run bench --', ...quoted].join(' ');
   const report = new Report(device, { suite, command, json: options.json });
   report.begin(await measureMatMul(device, options.matmul ?? matMulSize(options.backend, suite)));
   console.log(

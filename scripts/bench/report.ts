@@ -15,8 +15,10 @@ interface Failure {
   readonly reason: string;
 }
 
-const fixed = (x: number | null | undefined): string =>
-  x === null || x === undefined ? '' : x.toFixed(x < 10 ? 3 : x < 100 ? 2 : 1);
+function fixed(x: number | null | undefined): string {
+  if (x === null || x === undefined) return '';
+  return x > 0 && x < 0.1 ? x.toPrecision(2) : x.toFixed(x < 10 ? 3 : x < 100 ? 2 : 1);
+}
 
 const spread = (timing: Timing | null): string =>
   timing === null ? '' : `${fixed(timing.median)} (${fixed(timing.minimum)} to ${fixed(timing.maximum)})`;

@@ -136,14 +136,22 @@ async function wallTiming(body: Body, perCall: number | null): Promise<Timing> {
 /** An error beyond which the composed operator is wrong rather than coarse: its iterations are few. */
 const MOST_COMPOSED_ERROR = 0.05;
 
-async function compose(one: BenchCase, device: BenchDevice, inputs: NamedTensorMap, own: Timing): Promise<ComposedRow> {
-  const body = (): Tensor => runComposed(one, inputs);
+async function compose(
+  one: BenchCase,
+  device: BenchDevice,
+  run: Runnable,
+  ownKernel: Timing | null,
+): Promise<ComposedRow> {
+  const body = (): Tensor => runComposed(one, run.inputs);
   const [error] = errorsOf(one, await readResult(body, ['out']));
   const { kernel, perCall } = await kernelTiming(device, body);
-  const wall = await wallTiming(body, perCall);
+  // Single calls are timed in turn with the own kernel's, so that both have the same share of a busy machine.
+  const [own, wall] =
+    perCall === null ? await timeInTurn([run.call, body]) : [ownKernel, await timeWall(body, perCall)];
   const problems = device.takeErrors();
   const isRight = problems.length === 0 && error.relative < MOST_COMPOSED_ERROR;
-  return { kernel, wall, error, problems, speedUp: isRight ? (kernel ?? wall).median / own.median : null };
+  const composedTime = (kernel ?? wall).median;
+  return { kernel, wall, error, problems, speedUp: isRight && own !== null ? composedTime / own.median : null };
 }
 
 /** Measures a case. */
@@ -165,7 +173,7 @@ export async function runCase(one: BenchCase, device: BenchDevice): Promise<Row>
     const wall = await wallTiming(run.call, ofCall.perCall);
     const { kernel, passes } = ofKernel;
     const errorsSoFar = device.takeErrors();
-    const composed = one.isCompared ? await compose(one, device, run.inputs, kernel ?? wall) : null;
+    const composed = one.isCompared ? await compose(one, device, run, kernel) : null;
     const operations = usefulOperations(one, iterations?.tileMean ?? iterations?.mean ?? null);
     // A gradient's wall time has the forward in it.
     const timed = kernel ?? (one.direction === 'forward' ? wall : null);

@@ -1,43 +1,30 @@
 import { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 import * as tf from '@tensorflow/tfjs-core';
-import '../../src/backends/webgpu.js';
 import { copyProgressTo, latestSchedule } from '../../kernels/common/webgpu/solver.js';
 import { timePasses } from '../../kernels/common/webgpu/timing.js';
+import { findAdapter, findGpu } from '../../src/node/dawn.js';
+import { registerWebGPU } from '../../src/node/webgpu_backend.js';
+import { initBackend, type InitializedBackend } from '../../src/node.js';
 import type { BenchCase } from './cases.js';
 import type { BenchDevice, FirstCall, Iterations, KernelTimes } from './device.js';
 import { type Body, timeOnce, timingOf } from './measure.js';
 
-async function findGpu(): Promise<GPU> {
-  const { create, globals } = await import('webgpu');
-  Object.assign(globalThis, globals);
-  const gpu = create([
-    'enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_on_nvidia',
-    // Else times are multiples of 66 microseconds.
-    'disable-dawn-features=timestamp_quantization',
-  ]);
-  Object.defineProperty(globalThis, 'navigator', { value: { gpu, userAgent: 'node' }, configurable: true });
-  return gpu;
+/** A device of nothing beyond WebGPU's default limits, but with a clock. */
+async function registerWithDefaultLimits(): Promise<void> {
+  const adapter = await findAdapter(await findGpu());
+  const clock: GPUFeatureName[] = adapter.features.has('timestamp-query') ? ['timestamp-query'] : [];
+  const backend = new WebGPUBackend(await adapter.requestDevice({ requiredFeatures: clock }), adapter.info);
+  tf.registerBackend('webgpu', () => backend);
 }
 
-/** Limits that tfjs raises to what the adapter has. */
-const RAISED_LIMITS = [
+/** Limits that the kernels, or tfjs, choose by. */
+const SHOWN_LIMITS = [
   'maxComputeWorkgroupStorageSize',
-  'maxComputeWorkgroupsPerDimension',
+  'maxComputeInvocationsPerWorkgroup',
+  'maxStorageBuffersPerShaderStage',
   'maxStorageBufferBindingSize',
   'maxBufferSize',
-  'maxComputeWorkgroupSizeX',
-  'maxComputeInvocationsPerWorkgroup',
 ] as const;
-
-/** A device as `initBackend('webgpu')` asks for it, or one of nothing beyond WebGPU's default limits. */
-function requestDevice(adapter: GPUAdapter, limits: BenchCase['limits']): Promise<GPUDevice> {
-  const timing: GPUFeatureName[] = adapter.features.has('timestamp-query') ? ['timestamp-query'] : [];
-  if (limits === 'default') return adapter.requestDevice({ requiredFeatures: timing });
-  return adapter.requestDevice({
-    requiredFeatures: timing,
-    requiredLimits: Object.fromEntries(RAISED_LIMITS.map((limit) => [limit, adapter.limits[limit]])),
-  });
-}
 
 /** Most passes of a call times runs that one measurement holds. */
 const MOST_PASSES = 2000;
@@ -49,12 +36,24 @@ export class WebGpuDevice implements BenchDevice {
   private limitsInUse: BenchCase['limits'] | undefined;
   private readonly errors: string[] = [];
 
-  private constructor(private readonly gpu: GPU) {}
+  readonly adapter: string;
+
+  private constructor({ adapter }: InitializedBackend) {
+    this.adapter = adapter;
+    this.take('device');
+  }
 
   static async create(): Promise<WebGpuDevice> {
-    const one = new WebGpuDevice(await findGpu());
-    await one.prepare({ limits: 'device' });
-    return one;
+    return new WebGpuDevice(await initBackend('webgpu'));
+  }
+
+  /** Takes tfjs' backend of the moment for the one in use. */
+  private take(limits: BenchCase['limits']): void {
+    const backend = tf.backend();
+    if (!(backend instanceof WebGPUBackend)) throw new Error('tfjs has no backend webgpu');
+    backend.device.addEventListener('uncapturederror', ({ error }) => this.errors.push(error.message));
+    this.backendInUse = backend;
+    this.limitsInUse = limits;
   }
 
   private get tfjs(): WebGPUBackend {
@@ -66,36 +65,24 @@ export class WebGpuDevice implements BenchDevice {
     return this.tfjs.device;
   }
 
-  get adapter(): string {
-    const { vendor, architecture, device, description } = this.device.adapterInfo;
-    return [vendor, architecture, device, description].filter(Boolean).join(', ');
-  }
-
   get driver(): string {
-    return this.device.adapterInfo.description;
+    const { vendor, architecture, description } = this.device.adapterInfo;
+    return [vendor, architecture, description].filter(Boolean).join(', ');
   }
 
   get limits(): Readonly<Record<string, number>> {
-    return Object.fromEntries(RAISED_LIMITS.map((limit) => [limit, this.device.limits[limit]]));
+    return Object.fromEntries(SHOWN_LIMITS.map((limit) => [limit, this.device.limits[limit]]));
   }
 
   async prepare({ limits, isFresh = false }: Pick<BenchCase, 'limits' | 'isFresh'>): Promise<void> {
     if (limits === this.limitsInUse && !isFresh) return;
-    if (this.limitsInUse !== undefined) {
-      const { device } = this;
-      await device.queue.onSubmittedWorkDone();
-      tf.removeBackend('webgpu');
-      device.destroy();
-    }
-    const adapter = await this.gpu.requestAdapter({ powerPreference: 'high-performance' });
-    if (adapter === null) throw new Error('no GPU adapter: a driver for Vulkan, Metal or D3D12 is needed');
-    const device = await requestDevice(adapter, limits);
-    device.addEventListener('uncapturederror', ({ error }) => this.errors.push(error.message));
-    const backend = new WebGPUBackend(device, adapter.info);
-    tf.registerBackend('webgpu', () => backend);
-    if (!(await tf.setBackend('webgpu'))) throw new Error('tfjs refused its backend webgpu');
-    this.backendInUse = backend;
-    this.limitsInUse = limits;
+    const { device } = this;
+    await device.queue.onSubmittedWorkDone();
+    tf.removeBackend('webgpu');
+    device.destroy();
+    await (limits === 'default' ? registerWithDefaultLimits() : registerWebGPU());
+    await tf.setBackend('webgpu');
+    this.take(limits);
   }
 
   async kernelTimes(body: Body, runs: number): Promise<KernelTimes> {

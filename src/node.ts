@@ -1,8 +1,10 @@
 /** Setting a backend up in Node. Importing this module also registers everything that `tfjs-lla` registers. */
+import * as files from 'node:fs/promises';
 import { arch, cpus } from 'node:os';
 import { env, findBackendFactory, getBackend, setBackend, tensor3d, tidy, version_core } from '@tensorflow/tfjs-core';
 import { printed, reject } from '../kernels/common/validate.js';
 import { localLinearAttention, softmaxAttention } from './index.js';
+import { fileOf, type FileSource } from './safetensors/file_source.js';
 
 /** A backend that this version sets up in Node. */
 export type BackendName = 'wasm' | 'cpu';
@@ -167,6 +169,21 @@ async function measure(): Promise<number> {
   }
   tokens.dispose();
   return milliseconds;
+}
+
+/**
+ * A file on disk as a source of `loadSafetensors`; it is read as a stream, and opened only then.
+ *
+ * ```js
+ * import { fileSource } from 'tfjs-lla/node';
+ * import { loadSafetensors } from 'tfjs-lla/safetensors';
+ *
+ * await loadSafetensors(model, fileSource('model.safetensors'));
+ * ```
+ */
+export function fileSource(path: string): FileSource {
+  if (typeof path !== 'string') reject('fileSource', 'path', `must be a text, got ${printed(path)}`);
+  return fileOf(files, path);
 }
 
 function messageOf(error: unknown): string {

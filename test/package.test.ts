@@ -193,12 +193,17 @@ describe('in TypeScript', () => {
     import { attentionWeights, localLinearAttention, type LocalLinearAttentionOptions } from 'tfjs-lla';
     import { initBackend, type InitializedBackend } from 'tfjs-lla/node';
     import 'tfjs-lla/chained';
+    import { loadSafetensors, saveSafetensors, torchAttention } from 'tfjs-lla/safetensors';
     const options: LocalLinearAttentionOptions = { causal: true, ridge: 0.5, solver: 'direct' };
     const x: tf.Tensor3D = tf.zeros([1, 2, 3]);
     const out: tf.Tensor = localLinearAttention(x, x, [[[1], [2]]], options);
     export const weights: tf.Tensor = attentionWeights('localLinear', x, x, options);
     export const chained: tf.Tensor = out.parallaxAttention(x, x, x, { causal: true });
     export const ready: Promise<InitializedBackend> = initBackend('auto');
+    const map = torchAttention('attn', { layer: 'one' });
+    export const saved = (model: tf.LayersModel): Promise<Uint8Array> => saveSafetensors(model, { map, dtype: 'F16' });
+    export const loaded = (layer: tf.layers.Layer, file: File) => loadSafetensors(layer, file, { map, strict: false });
+    export const set = (weights: tf.Variable[]) => loadSafetensors({ weights }, '/model.safetensors');
     // @ts-expect-error The type of an option is checked.
     localLinearAttention(x, x, x, { causal: 'yes' });
     // @ts-expect-error The value is missing.
@@ -232,6 +237,33 @@ describe('in browsers', () => {
     const mean = softmaxAttention(tf.zeros([1, 1, 2]), tf.ones([1, 3, 2]), tf.tensor3d([1, 2, 6], [1, 3, 1]));
     expect(mean.dataSync()[0]).toBeCloseTo(3, 5);
     expect(tf.Tensor.prototype).toHaveProperty('mesaAttention');
+  });
+
+  test('safetensors go into a bundle for browsers, without anything of Node', async () => {
+    consumer.write(
+      'weights.js',
+      `import * as tf from '@tensorflow/tfjs';
+      import { loadSafetensors, saveSafetensors } from 'tfjs-lla/safetensors';
+      const weights = [tf.variable(tf.tensor1d([1, 2]), true, 'w')];
+      saveSafetensors({ weights }).then(async (bytes) => {
+        weights[0].assign(tf.zeros([2]));
+        await loadSafetensors({ weights }, new Blob([bytes]));
+        console.log(weights[0].dataSync().join());
+      });`,
+    );
+    const { outputFiles } = await build({
+      entryPoints: [join(consumer.folder, 'weights.js')],
+      bundle: true,
+      platform: 'browser',
+      format: 'cjs',
+      external: ['@tensorflow/*'],
+      write: false,
+    });
+    const [{ text }] = outputFiles;
+    expect(text).not.toMatch(/require\("(?!@tensorflow)/);
+    // Attention is not among what it needs.
+    expect(text).not.toContain('softmaxAttention');
+    expect(consumer.node('weights.cjs', text).stdout).toBe('1,2\n');
   });
 
   test('the UMD file can be required', () => {

@@ -8,10 +8,11 @@ export const ENTRIES: Readonly<Record<string, string>> = {
   '.': 'src/index',
   './chained': 'src/chained',
   './node': 'src/node',
+  './safetensors': 'src/safetensors/index',
 };
 
 /** Modules, besides the entries, that register something when they are imported (package.json's `sideEffects`). */
 export const REGISTERING = ['src/backends/*', 'src/gradients'];
 
 /** What the UMD file holds; it exports what these export. */
-export const UMD_MODULES = ['src/index', 'src/chained'];
+export const UMD_MODULES = ['src/index', 'src/chained', 'src/safetensors/index'];

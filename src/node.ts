@@ -1,4 +1,8 @@
-/** Setting a backend up in Node. Importing this module also registers everything that `tfjs-lla` registers. */
+/**
+ * Setting a backend up in Node. Importing this module also registers everything that `tfjs-lla` registers.
+ *
+ * @packageDocumentation
+ */
 import * as files from 'node:fs/promises';
 import { arch, cpus } from 'node:os';
 import { env, findBackendFactory, getBackend, setBackend, tensor3d, tidy, version_core } from '@tensorflow/tfjs-core';

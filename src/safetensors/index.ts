@@ -1,4 +1,8 @@
-/** Reading and writing the weights of layers and models as safetensors files. */
+/**
+ * Reading and writing the weights of layers and models as safetensors files.
+ *
+ * @packageDocumentation
+ */
 export { loadSafetensors, type LoadedSafetensors, type LoadSafetensorsOptions } from './load.js';
 export type { TensorMapping, WeightMap, WeightMapFunction } from './mapping.js';
 export { saveSafetensors, type SaveSafetensorsOptions } from './save.js';

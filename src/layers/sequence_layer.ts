@@ -1,0 +1,87 @@
+import { clone, dropout, type serialization, Tensor } from '@tensorflow/tfjs-core';
+import { layers as tfLayers, SymbolicTensor } from '@tensorflow/tfjs-layers';
+
+import { reject } from '../../kernels/common/validate.js';
+import { checkCallArguments, type LayerArgs, layerLabel } from './arguments.js';
+import type { NamedInputs } from './inputs.js';
+import { findMasks, type FoundMasks } from './masks.js';
+
+/** What tfjs and users pass to a call besides its inputs. */
+export type CallOptions = Record<string, unknown>;
+
+/** A layer on sequences that knows what to believe of the masks that tfjs hands it. */
+export abstract class SequenceLayer extends tfLayers.Layer {
+  /** How errors call this layer. */
+  protected readonly label: string;
+  /** Whether weights are about to be loaded, so that what they begin as does not matter. */
+  protected fastInit = false;
+  private warned = false;
+  /** Number of calls that dropped something: each has a seed of its own. */
+  private dropped = 0;
+
+  protected constructor(kind: string, args: LayerArgs) {
+    super(args);
+    this.label = layerLabel(kind, this.name);
+    this.supportsMasking = true;
+  }
+
+  /** The inputs of a call by their names, checked. */
+  protected abstract named(inputs: Tensor | Tensor[]): NamedInputs<Tensor>;
+
+  override setFastWeightInitDuringBuild(value: boolean): void {
+    super.setFastWeightInitDuringBuild(value);
+    this.fastInit = value;
+  }
+
+  override apply(
+    inputs: Tensor | Tensor[] | SymbolicTensor | SymbolicTensor[],
+    kwargs: CallOptions = {},
+  ): Tensor | Tensor[] | SymbolicTensor | SymbolicTensor[] {
+    checkCallArguments(this.label, kwargs);
+    const list: unknown[] = Array.isArray(inputs) ? inputs : [inputs];
+    if (list.some((input) => input instanceof SymbolicTensor)) {
+      if (kwargs.mask !== undefined && kwargs.mask !== null) {
+        reject(
+          this.label,
+          'mask',
+          'cannot be an argument of a symbolic call, tfjs would drop it: make it the last input',
+        );
+      }
+      return super.apply(inputs, kwargs);
+    }
+    const output = super.apply(inputs, kwargs);
+    // tfjs asks `computeMask`, which it does not tell the mask that the call was given.
+    if (output instanceof Tensor) {
+      const { query } = findMasks(this.label, this.named(inputs as Tensor | Tensor[]), kwargs.mask, () => undefined);
+      // Its own, since a tensor takes its mask along when it is disposed.
+      if (query !== undefined) output.kerasMask = clone(query);
+    }
+    return output;
+  }
+
+  /** The masks of a call; warns once of one that is ignored. */
+  protected masks(inputs: NamedInputs<Tensor>, kwargs: CallOptions): FoundMasks {
+    return findMasks(this.label, inputs, kwargs.mask, (problem) => {
+      if (this.warned) return;
+      this.warned = true;
+      console.warn(
+        `${this.label}: ignored a mask: ${problem}. TensorFlow.js hands a layer that has no mask the one of an earlier ` +
+          'layer; if it was meant for this one, make it the last input',
+      );
+    });
+  }
+
+  /** Drops a share of the numbers of `x` and scales the others up. */
+  protected drop(x: Tensor, rate: number, seed: number | undefined): Tensor {
+    if (rate === 0) return x;
+    return dropout(x, rate, undefined, seed === undefined ? undefined : seed + this.dropped++);
+  }
+
+  /** As tfjs's own; tfjs puts the custom objects of a load into the configuration of every layer. */
+  static override fromConfig<T extends serialization.Serializable>(
+    cls: serialization.SerializableConstructor<T>,
+    config: serialization.ConfigDict,
+  ): T {
+    return new cls(Object.fromEntries(Object.entries(config).filter(([name]) => name !== 'customObjects')));
+  }
+}

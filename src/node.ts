@@ -10,6 +10,8 @@ import { printed, reject } from '../kernels/common/validate.js';
 import { localLinearAttention, softmaxAttention } from './index.js';
 import { fileOf, type FileSource } from './safetensors/file_source.js';
 
+export { modelFolder } from './node/model_folder.js';
+
 /** A backend that this version sets up in Node. */
 export type BackendName = 'wasm' | 'cpu';
 

@@ -8,6 +8,7 @@ import { build } from 'esbuild';
 import type { Findings } from '../src/cli/doctor.js';
 import type * as lla from '../src/index.js';
 import { filesIn, install, pack, remove, ROOT, temporaryFolder, type Consumer } from './consumer.js';
+import { guideSuite } from './guide_suite.js';
 
 type Json = Record<string, unknown>;
 
@@ -302,4 +303,8 @@ describe('in browsers', () => {
     expect(text).not.toContain('initBackend');
     expect(consumer.node('bundle.cjs', text).stdout).toBe('object 3.000\n');
   });
+});
+
+describe('the guide', () => {
+  guideSuite('docs/guide/add-an-lla-layer.md', () => consumer);
 });

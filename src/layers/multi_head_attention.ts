@@ -132,7 +132,7 @@ export abstract class MultiHeadAttention<Args extends AttentionArgs> extends Seq
     return tidy(() => {
       this.invokeCallHook(inputs, kwargs);
       const named = this.named(inputs);
-      const mask = combineMasks(this.label, this.masks(named, kwargs).value);
+      const mask = combineMasks(this.label, this.masks(inputs, kwargs).value);
       return this.attendTokens(this.toFloats(named), mask, kwargs.training === true);
     });
   }

@@ -157,7 +157,7 @@ export class TransformerBlock extends SequenceLayer {
     return tidy(() => {
       this.invokeCallHook(inputs, kwargs);
       const named = this.named(inputs);
-      const mask = combineMasks(this.label, this.masks(named, kwargs).value);
+      const mask = combineMasks(this.label, this.masks(inputs, kwargs).value);
       const training = kwargs.training === true;
       const run = (layer: tfLayers.Layer, x: Tensor, options: CallOptions = {}) => layer.call(x, options) as Tensor;
       const [attentionNorm, mlpNorm] = this.norms;

@@ -4,6 +4,8 @@ import { env, findBackendFactory, getBackend, setBackend, tensor3d, tidy, versio
 import { printed, reject } from '../kernels/common/validate.js';
 import { localLinearAttention, softmaxAttention } from './index.js';
 
+export { directory } from './directory.js';
+
 /** A backend that this version sets up in Node. */
 export type BackendName = 'wasm' | 'cpu';
 

@@ -12,6 +12,8 @@ import { fileOf, type FileSource } from './safetensors/file_source.js';
 
 export { modelFolder } from './node/model_folder.js';
 
+export { directory } from './directory.js';
+
 /** A backend that this version sets up in Node. */
 export type BackendName = 'wasm' | 'cpu';
 

@@ -1,4 +1,5 @@
 import { logicalAnd, notEqual, type Tensor } from '@tensorflow/tfjs-core';
+import { layers as tfLayers, type SymbolicTensor } from '@tensorflow/tfjs-layers';
 
 import { printed, reject } from '../../kernels/common/validate.js';
 import { checkMaskShape, isTensor, type NamedInputs } from './inputs.js';
@@ -11,8 +12,29 @@ export interface FoundMasks {
   readonly value: readonly Tensor[];
 }
 
-/** Called with what is wrong with a mask that is ignored. */
-type Warn = (problem: string) => void;
+/** What is known of the layer that is called. */
+export interface MaskContext {
+  /** How errors call it. */
+  readonly label: string;
+  /** Whether whoever calls can have a mask of the first input. */
+  readonly expected: boolean;
+  /** Called with what is wrong with a mask that is ignored. */
+  readonly warn: (problem: string) => void;
+}
+
+/**
+ * Whether tfjs can have a mask for a tensor of a model: whether some layer before it makes one and all between hand it
+ * on. What feeds an input is unknown, since a model may be part of another.
+ */
+export function canBeMasked(x: SymbolicTensor, seen = new Set<SymbolicTensor>()): boolean {
+  if (seen.has(x)) return false;
+  seen.add(x);
+  const { inputs, sourceLayer: layer } = x;
+  if (inputs.length === 0) return true;
+  if (!layer.supportsMasking) return false;
+  const makesMasks = inputs.length === 1 && layer.computeMask !== tfLayers.Layer.prototype.computeMask;
+  return makesMasks || inputs.some((input) => canBeMasked(input, seen));
+}
 
 /** The mask that an earlier layer left on a tensor, if it is still there and fits. */
 function attached(x: Tensor): Tensor | undefined {
@@ -50,7 +72,8 @@ function listed(label: string, inputs: NamedInputs<Tensor>, masks: readonly unkn
  *
  * tfjs hands a layer without a mask of its own that of an earlier layer: one that does not fit is ignored.
  */
-function single(label: string, inputs: NamedInputs<Tensor>, mask: unknown, warn: Warn): Tensor | undefined {
+function single(context: MaskContext, inputs: NamedInputs<Tensor>, mask: unknown): Tensor | undefined {
+  const { label, expected, warn } = context;
   if (!isTensor(mask)) reject(label, 'mask', `must be a tensor or an array, got ${printed(mask)}`);
   const { query, value } = inputs;
   const [[B, Tq], [, Tv]] = [query.shape, value.shape];
@@ -58,18 +81,25 @@ function single(label: string, inputs: NamedInputs<Tensor>, mask: unknown, warn:
     const problem = `[B, Tq, Tv] is not supported: the attention weights are never stored`;
     reject(label, 'mask', `of shape [${mask.shape.join(', ')}] ${problem}; hide values by a mask [B, Tv]`);
   }
-  if (!mask.isDisposed && fits(mask, query)) return mask;
-  const state = mask.isDisposed ? 'is disposed' : `does not fit the query of shape [${query.shape.join(', ')}]`;
-  warn(`mask of shape [${mask.shape.join(', ')}] ${state}`);
+  const problem = problemOf(mask, query, expected);
+  if (problem === undefined) return mask;
+  warn(`one of shape [${mask.shape.join(', ')}] ${problem}`);
   return undefined;
 }
 
+/** Why a single mask cannot be the query's. */
+function problemOf(mask: Tensor, query: Tensor, expected: boolean): string | undefined {
+  if (mask.isDisposed) return 'is disposed';
+  if (!fits(mask, query)) return `does not fit the query of shape [${query.shape.join(', ')}]`;
+  return expected ? undefined : 'comes from nowhere: no layer before this one makes or hands on a mask';
+}
+
 /** Collects the masks of a call from `{ mask }`, from the inputs themselves, and from an explicit last input. */
-export function findMasks(label: string, inputs: NamedInputs<Tensor>, given: unknown, warn: Warn): FoundMasks {
+export function findMasks(context: MaskContext, inputs: NamedInputs<Tensor>, given: unknown): FoundMasks {
   const { query, value, key, mask } = inputs;
   const masks: (Tensor | undefined)[] = Array.isArray(given)
-    ? listed(label, inputs, given)
-    : [given === undefined || given === null ? undefined : single(label, inputs, given, warn)];
+    ? listed(context.label, inputs, given)
+    : [given === undefined || given === null ? undefined : single(context, inputs, given)];
   const [ofQuery = attached(query)] = masks;
   // With one input the query's mask is the values'.
   const ofValue = inputs.given === 1 ? ofQuery : (masks.at(1) ?? attached(value));

@@ -18,13 +18,7 @@ import { combineMasks } from './masks.js';
 import { Projection } from './projection.js';
 import { Rotary } from './rotary.js';
 import { type CallOptions, SequenceLayer } from './sequence_layer.js';
-import {
-  type Constraint,
-  initializeKernel,
-  type Initializer,
-  type Regularizer,
-  WeightSettings,
-} from './weight_settings.js';
+import { constrain, initializeKernel, type Initializer, type Regularizer, WeightSettings } from './weight_settings.js';
 
 /** A call's tokens, split into heads. */
 export interface Heads {
@@ -108,18 +102,16 @@ export abstract class MultiHeadAttention<Args extends AttentionArgs> extends Seq
     useBias = this.args.useBias ?? true,
   ): Projection {
     const settings = this.weightSettings.resolved;
-    const add = (
-      part: string,
-      shape: number[],
-      ...[initializer, regularizer, constraint]: [Initializer, Regularizer?, Constraint?]
-    ) => this.addWeight(`${name}/${part}`, shape, 'float32', initializer, regularizer, true, constraint);
-    const { kernelRegularizer, kernelConstraint } = settings;
-    const kernel = add('kernel', [...inputs, ...outputs], initializers.zeros(), kernelRegularizer, kernelConstraint);
+    const add = (part: string, shape: number[], initializer: Initializer, regularizer?: Regularizer) =>
+      this.addWeight(`${name}/${part}`, shape, 'float32', initializer, regularizer);
+    const kernel = add('kernel', [...inputs, ...outputs], initializers.zeros(), settings.kernelRegularizer);
     const size = (axes: number[]) => axes.reduce((product, n) => product * n, 1);
     if (!this.fastInit) initializeKernel(kernel, settings.kernelInitializer, [size(inputs), size(outputs)]);
+    constrain(kernel, settings.kernelConstraint);
     if (!useBias) return new Projection(kernel);
-    const { biasInitializer, biasRegularizer, biasConstraint } = settings;
-    return new Projection(kernel, add('bias', outputs, biasInitializer, biasRegularizer, biasConstraint));
+    const bias = add('bias', outputs, settings.biasInitializer, settings.biasRegularizer);
+    constrain(bias, settings.biasConstraint);
+    return new Projection(kernel, bias);
   }
 
   protected override named(inputs: Tensor | Tensor[]): NamedInputs<Tensor> {
@@ -132,7 +124,7 @@ export abstract class MultiHeadAttention<Args extends AttentionArgs> extends Seq
     return tidy(() => {
       this.invokeCallHook(inputs, kwargs);
       const named = this.named(inputs);
-      const mask = combineMasks(this.label, this.masks(named, kwargs).value);
+      const mask = combineMasks(this.label, this.masks(inputs, kwargs).value);
       return this.attendTokens(this.toFloats(named), mask, kwargs.training === true);
     });
   }

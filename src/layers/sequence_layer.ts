@@ -4,7 +4,7 @@ import { layers as tfLayers, SymbolicTensor } from '@tensorflow/tfjs-layers';
 import { reject } from '../../kernels/common/validate.js';
 import { checkCallArguments, type LayerArgs, layerLabel } from './arguments.js';
 import type { NamedInputs } from './inputs.js';
-import { findMasks, type FoundMasks } from './masks.js';
+import { canBeMasked, findMasks, type FoundMasks, type MaskContext } from './masks.js';
 
 /** What tfjs and users pass to a call besides its inputs. */
 export type CallOptions = Record<string, unknown>;
@@ -52,23 +52,32 @@ export abstract class SequenceLayer extends tfLayers.Layer {
     const output = super.apply(inputs, kwargs);
     // tfjs asks `computeMask`, which it does not tell the mask that the call was given.
     if (output instanceof Tensor) {
-      const { query } = findMasks(this.label, this.named(inputs as Tensor | Tensor[]), kwargs.mask, () => undefined);
+      const tensors = inputs as Tensor | Tensor[];
+      const { query } = findMasks(this.maskContext(tensors), this.named(tensors), kwargs.mask);
       // Its own, since a tensor takes its mask along when it is disposed.
       if (query !== undefined) output.kerasMask = clone(query);
     }
     return output;
   }
 
-  /** The masks of a call; warns once of one that is ignored. */
-  protected masks(inputs: NamedInputs<Tensor>, kwargs: CallOptions): FoundMasks {
-    return findMasks(this.label, inputs, kwargs.mask, (problem) => {
+  /** The masks of a call with these inputs; warns once of one that is ignored. */
+  protected masks(inputs: Tensor | Tensor[], kwargs: CallOptions): FoundMasks {
+    const warn = (problem: string) => {
       if (this.warned) return;
       this.warned = true;
       console.warn(
         `${this.label}: ignored a mask: ${problem}. TensorFlow.js hands a layer that has no mask the one of an earlier ` +
           'layer; if it was meant for this one, make it the last input',
       );
-    });
+    };
+    return findMasks({ ...this.maskContext(inputs), warn }, this.named(inputs), kwargs.mask);
+  }
+
+  private maskContext(inputs: Tensor | Tensor[]): MaskContext {
+    // A model calls a layer with a list, also of one tensor; what a user gives with one tensor is believed.
+    const byModel = Array.isArray(inputs) && this.inboundNodes.length > 0;
+    const expected = !byModel || this.inboundNodes.some(({ inputTensors: [query] }) => canBeMasked(query));
+    return { label: this.label, expected, warn: () => undefined };
   }
 
   /** Drops a share of the numbers of `x` and scales the others up. */

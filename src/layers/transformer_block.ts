@@ -11,6 +11,7 @@ import { MesaAttention, type MesaAttentionArgs } from './mesa_attention.js';
 import { ParallaxAttention, type ParallaxAttentionArgs } from './parallax_attention.js';
 import { type CallOptions, SequenceLayer } from './sequence_layer.js';
 import { SoftmaxAttention, type SoftmaxAttentionArgs } from './softmax_attention.js';
+import { constrain, WeightSettings } from './weight_settings.js';
 
 /** The arguments of the attention layer of each kind. */
 interface KindArgs {
@@ -107,9 +108,8 @@ export class TransformerBlock extends SequenceLayer {
     if (!Number.isInteger(width)) {
       reject(this.label, 'mlpRatio', `times the number of features must be an integer: ${mlpRatio} * ${features}`);
     }
-    const { biasInitializer, kernelRegularizer, biasRegularizer, kernelConstraint, biasConstraint } = this.args;
-    const shared = { useBias, kernelInitializer, biasInitializer, kernelRegularizer, biasRegularizer };
-    const dense = { ...shared, kernelConstraint, biasConstraint };
+    const { biasInitializer, kernelRegularizer, biasRegularizer } = this.args;
+    const dense = { useBias, kernelInitializer, biasInitializer, kernelRegularizer, biasRegularizer };
     this.mlp = [
       tfLayers.dense({ name: 'mlp_hidden', units: width, activation: 'gelu', ...dense }),
       tfLayers.dense({ name: 'mlp_output', units: features, ...dense }),
@@ -120,6 +120,13 @@ export class TransformerBlock extends SequenceLayer {
       layer.setFastWeightInitDuringBuild(this.fastInit);
       x = layer.apply(x) as SymbolicTensor;
       this.addLoss(layer.losses);
+    }
+    const { kernelConstraint, biasConstraint } = new WeightSettings(this.label, this.args).resolved;
+    for (const {
+      weights: [kernel, bias],
+    } of this.mlp) {
+      constrain(kernel, kernelConstraint);
+      if (useBias) constrain(bias, biasConstraint);
     }
     // tfjs tracks what a layer has added itself: these weights are the block's from now on.
     this.trainableWeights = this.sublayers().flatMap((layer) => layer.weights);
@@ -157,7 +164,7 @@ export class TransformerBlock extends SequenceLayer {
     return tidy(() => {
       this.invokeCallHook(inputs, kwargs);
       const named = this.named(inputs);
-      const mask = combineMasks(this.label, this.masks(named, kwargs).value);
+      const mask = combineMasks(this.label, this.masks(inputs, kwargs).value);
       const training = kwargs.training === true;
       const run = (layer: tfLayers.Layer, x: Tensor, options: CallOptions = {}) => layer.call(x, options) as Tensor;
       const [attentionNorm, mlpNorm] = this.norms;

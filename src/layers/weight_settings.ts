@@ -75,7 +75,24 @@ function dense(args: WeightArgs): tfLayers.Layer & ResolvedWeights {
  * initializer would take the first axes for those of a convolution. Keras does the same.
  */
 export function initializeKernel(kernel: LayerVariable, initializer: Initializer, matrix: [number, number]): void {
-  // Assigned to the variable itself: `write` would apply a constraint, which is for steps of an optimizer.
-  const variable = engine().registeredVariables[kernel.name];
-  tidy(() => variable.assign(reshape(initializer.apply(matrix, 'float32'), variable.shape)));
+  tidy(() => {
+    kernel.write(reshape(initializer.apply(matrix, 'float32'), kernel.read().shape));
+  });
+}
+
+/**
+ * Makes a constraint hold after every step of an optimizer.
+ *
+ * tfjs itself applies constraints when weights are set or loaded, and in training not at all (docs/decisions/0020).
+ */
+export function constrain(weight: LayerVariable, constraint: Constraint | null | undefined): void {
+  if (!constraint) return;
+  const variable = engine().registeredVariables[weight.name];
+  const assign = variable.assign.bind(variable);
+  variable.assign = (value) => tidy(() => assign(constraint.apply(value)));
+  // Weights that are loaded are taken as they were saved: projecting again may change the last bits.
+  weight.write = (value) => {
+    if (value.id !== variable.id) assign(value);
+    return weight;
+  };
 }

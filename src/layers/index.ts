@@ -1,4 +1,8 @@
-/** Keras-style attention layers; importing this module registers them with tfjs, so that saved models load. */
+/**
+ * Keras-style attention layers; importing this module registers them with tfjs, so that saved models load.
+ *
+ * @packageDocumentation
+ */
 import '../backends/cpu.js';
 
 import { LinearAttention, type LinearAttentionArgs } from './linear_attention.js';
@@ -25,6 +29,8 @@ export type {
 };
 export type { AttentionArgs } from './arguments.js';
 export type { RotaryArgs } from './rotary.js';
+export type { CallOptions } from './sequence_layer.js';
+export type { BlockArgs as TransformerBlockOwnArgs, KindArgs as TransformerBlockKinds } from './transformer_block.js';
 
 register(LocalLinearAttention);
 register(SoftmaxAttention);

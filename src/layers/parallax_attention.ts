@@ -7,6 +7,7 @@ import type { Features } from './inputs.js';
 import { type AttendOptions, type Heads, MultiHeadAttention } from './multi_head_attention.js';
 import type { Projection } from './projection.js';
 
+/** Arguments of `layers.parallaxAttention`. */
 export type ParallaxAttentionArgs = AttentionArgs;
 
 /** Multi-head Parallax attention; `layers.parallaxAttention` makes one. */

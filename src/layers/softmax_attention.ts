@@ -4,6 +4,7 @@ import { softmaxAttention } from '../ops/softmax_attention.js';
 import type { AttentionArgs } from './arguments.js';
 import { type AttendOptions, type Heads, MultiHeadAttention } from './multi_head_attention.js';
 
+/** Arguments of `layers.softmaxAttention`. */
 export type SoftmaxAttentionArgs = AttentionArgs;
 
 /** Multi-head softmax attention; `layers.softmaxAttention` makes one. */

@@ -14,7 +14,7 @@ import { SoftmaxAttention, type SoftmaxAttentionArgs } from './softmax_attention
 import { constrain, WeightSettings } from './weight_settings.js';
 
 /** The arguments of the attention layer of each kind. */
-interface KindArgs {
+export interface KindArgs {
   localLinear: LocalLinearAttentionArgs;
   softmax: SoftmaxAttentionArgs;
   linear: LinearAttentionArgs;
@@ -22,7 +22,8 @@ interface KindArgs {
   mesa: MesaAttentionArgs;
 }
 
-interface BlockArgs<Kind extends keyof KindArgs> {
+/** Arguments of a block that are none of its attention layer's. */
+export interface BlockArgs<Kind extends keyof KindArgs> {
   /** The kind of attention. */
   attention: Kind;
   /** Width of the block's middle layer, in multiples of the number of features. Default 4. */

@@ -10,7 +10,6 @@ import { printed, reject } from '../kernels/common/validate.js';
 import { localLinearAttention, softmaxAttention } from './index.js';
 import { fileOf, type FileSource } from './safetensors/file_source.js';
 
-
 export { directory } from './directory.js';
 
 /** A backend that this version sets up in Node. */

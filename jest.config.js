@@ -1,7 +1,13 @@
-/** @type {import('jest').Config} */
+/**
+ * The tests that need no device, and all of what sweeps the backends on `cpu` and `wasm`.
+ *
+ * @type {import('jest').Config}
+ */
 export default {
-  testEnvironment: 'node',
+  testEnvironment: '<rootDir>/test/environment.js',
   testMatch: ['<rootDir>/test/**/*.test.ts'],
+  testPathIgnorePatterns: ['/test/webgpu/'],
+  globals: { testedBackends: ['cpu', 'wasm'] },
   transform: {
     '\\.ts$': [
       '@swc/jest',
@@ -11,8 +17,11 @@ export default {
       },
     ],
   },
-  // Sources name the emitted file (`./dims.js`), as Node's own resolution wants; here the TypeScript beside it is meant.
-  moduleNameMapper: { '^(\\.{1,2}/.*)\\.js$': '$1' },
+  moduleNameMapper: {
+    // Sources name the emitted file (`./dims.js`), as Node's own resolution wants; here the TypeScript beside it is meant.
+    '^(\\.{1,2}/.*)\\.js$': '$1',
+    '^webgpu$': '<rootDir>/test/dawn.ts',
+  },
   modulePathIgnorePatterns: ['<rootDir>/dist/'],
   // Jest's sandbox looks every global up through an interceptor, which makes `Math.exp` in a kernel's loop slow.
   sandboxInjectedGlobals: ['Math'],

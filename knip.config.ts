@@ -6,13 +6,15 @@ const config: KnipConfig = {
     ...Object.values(ENTRIES).map((module) => `${module}.ts`),
     'src/cli/main.ts',
     'scripts/*/main.ts',
+    'scripts/with_swiftshader.mjs',
+    'jest.webgpu.config.js',
     'models/*/main.ts',
   ],
   // The types in an exported function's signature are exported with it.
   ignoreExportsUsedInFile: { interface: true, type: true },
-  // Its data files are read; its code is never imported.
-  ignoreDependencies: ['vega-datasets'],
-  project: ['{src,kernels,models,scripts,test}/**/*.{ts,js}'],
+  // Their files are read; their code is never imported.
+  ignoreDependencies: ['vega-datasets', '@sparticuz/chromium'],
+  project: ['{src,kernels,models,scripts,test}/**/*.{ts,js,mjs}'],
 };
 
 export default config;

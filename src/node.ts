@@ -5,15 +5,27 @@
  */
 import * as files from 'node:fs/promises';
 import { arch, cpus } from 'node:os';
-import { env, findBackendFactory, getBackend, setBackend, tensor3d, tidy, version_core } from '@tensorflow/tfjs-core';
+import {
+  env,
+  findBackend,
+  findBackendFactory,
+  getBackend,
+  type KernelBackend,
+  removeBackend,
+  setBackend,
+  tensor3d,
+  tidy,
+  version_core,
+} from '@tensorflow/tfjs-core';
 import { printed, reject } from '../kernels/common/validate.js';
 import { localLinearAttention, softmaxAttention } from './index.js';
 import { fileOf, type FileSource } from './safetensors/file_source.js';
 
 export { directory } from './directory.js';
+import { describeGpu } from './node/dawn.js';
 
 /** A backend that this version sets up in Node. */
-export type BackendName = 'wasm' | 'cpu';
+export type BackendName = 'webgpu' | 'wasm' | 'cpu';
 
 /** A backend that `'auto'` looked at and did not take. */
 export interface SkippedBackend {
@@ -33,17 +45,35 @@ export interface InitializedBackend {
 }
 
 interface BackendSetup {
-  readonly packageName: string;
-  /** Imports the package, which registers the backend with tfjs. */
+  /** The packages it needs, as npm's command line takes them. */
+  readonly packages: readonly string[];
+  /** Registers the backend with tfjs. */
   readonly load: () => Promise<unknown>;
   readonly adapter: () => string | Promise<string>;
+  /** Whether it computes on a processor that only pretends to be a device. */
+  readonly isSimulated?: () => boolean;
 }
 
 const processor = (): string => cpus().at(0)?.model.trim() ?? arch();
 
+/** The info of the adapter behind tfjs' `webgpu` backend, whoever set that up. */
+function gpuInfo(): GPUAdapterInfo {
+  const { device } = findBackend('webgpu') as KernelBackend & { readonly device: GPUDevice };
+  return device.adapterInfo;
+}
+
 const SETUPS: Readonly<Record<BackendName, BackendSetup>> = {
+  webgpu: {
+    packages: ['webgpu', `@tensorflow/tfjs-backend-webgpu@${version_core}`],
+    load: async () => {
+      const { registerWebGPU } = await import('./node/webgpu_backend.js');
+      await registerWebGPU();
+    },
+    adapter: () => describeGpu(gpuInfo()),
+    isSimulated: () => gpuInfo().isFallbackAdapter,
+  },
   wasm: {
-    packageName: '@tensorflow/tfjs-backend-wasm',
+    packages: [`@tensorflow/tfjs-backend-wasm@${version_core}`],
     load: () => import('@tensorflow/tfjs-backend-wasm'),
     adapter: async () => {
       const simd = await env().getAsync('WASM_HAS_SIMD_SUPPORT');
@@ -51,7 +81,7 @@ const SETUPS: Readonly<Record<BackendName, BackendSetup>> = {
     },
   },
   cpu: {
-    packageName: '@tensorflow/tfjs-backend-cpu',
+    packages: [`@tensorflow/tfjs-backend-cpu@${version_core}`],
     load: () => import('@tensorflow/tfjs-backend-cpu'),
     adapter: () => `JavaScript on ${processor()}`,
   },
@@ -61,7 +91,7 @@ const SETUPS: Readonly<Record<BackendName, BackendSetup>> = {
 export const backendNames = Object.keys(SETUPS) as readonly BackendName[];
 
 /** Names of the public contract that this version does not set up yet. */
-const LATER_BACKENDS: readonly string[] = ['webgpu', 'tensorflow'];
+const LATER_BACKENDS: readonly string[] = ['tensorflow'];
 
 /**
  * Sets a tfjs backend up in Node, registers its kernels and makes it the current one.
@@ -87,7 +117,7 @@ export async function initBackend(name: BackendName | 'auto' = 'auto'): Promise<
     await start(name);
     return { backend: name, adapter: await SETUPS[name].adapter(), reason: 'asked for by name', skipped: [] };
   } catch (error) {
-    if (previous) await setBackend(previous);
+    if (previous && isRegistered(previous)) await setBackend(previous);
     throw error;
   }
 }
@@ -97,7 +127,7 @@ async function initFastest(): Promise<InitializedBackend> {
   const skipped: SkippedBackend[] = [];
   for (const backend of backendNames) {
     try {
-      await start(backend);
+      await start(backend, { hardwareOnly: true });
       working.push({ backend, milliseconds: await measure() });
     } catch (error) {
       skipped.push({ backend, reason: messageOf(error) });
@@ -122,22 +152,40 @@ async function initFastest(): Promise<InitializedBackend> {
 }
 
 /** Makes `backend` the current one and convinces itself that it computes. */
-async function start(backend: BackendName): Promise<void> {
-  const { packageName, load } = SETUPS[backend];
-  // tfjs declares this function without the `null` that it returns for a name it does not know.
-  const factory = findBackendFactory(backend) as (() => unknown) | null;
-  if (factory === null) {
+async function start(backend: BackendName, { hardwareOnly = false } = {}): Promise<void> {
+  const { packages, load, isSimulated, adapter } = SETUPS[backend];
+  // A device that was lost does not come back: it makes room for a new one.
+  if (isLost(backend)) removeBackend(backend);
+  const isNew = !isRegistered(backend);
+  if (isNew) {
     await load().catch((error: unknown) => {
-      const remedy = isMissing(error, packageName)
-        ? `needs the package ${packageName}; run: npm install ${packageName}@${version_core}`
-        : `could not load ${packageName}: ${messageOf(error)}`;
+      const missing = packages.some((name) => isMissing(error, name.replace(/(?<=.)@.*$/, '')));
+      const remedy = missing
+        ? `needs the package${packages.length > 1 ? 's' : ''} ${packages.join(' and ')}; run: npm install ${packages.join(' ')}`
+        : messageOf(error);
       throw new Error(`initBackend: backend '${backend}' ${remedy}`, { cause: error });
     });
   }
   if (!(await setBackend(backend))) {
     throw new Error(`initBackend: backend '${backend}' did not start; tfjs printed why`);
   }
+  if (hardwareOnly && isSimulated?.()) {
+    const simulator = await adapter();
+    if (isNew) removeBackend(backend);
+    throw new Error(`initBackend: backend '${backend}' has only ${simulator}, a device simulated in software`);
+  }
   await verify(backend);
+}
+
+function isRegistered(backend: string): boolean {
+  // tfjs declares this function without the `null` that it returns for a name it does not know.
+  return (findBackendFactory(backend) as (() => unknown) | null) !== null;
+}
+
+/** Whether the backend's device is gone; only the one that `initBackend` itself made for WebGPU knows. */
+function isLost(backend: BackendName): boolean {
+  const instance: unknown = findBackend(backend);
+  return typeof instance === 'object' && instance !== null && 'isLost' in instance && instance.isLost === true;
 }
 
 /** Runs a call whose result is known: a query that scores every key alike averages the values. */

@@ -3,14 +3,32 @@ import * as wasm from '@tensorflow/tfjs-backend-wasm';
 import * as tf from '@tensorflow/tfjs-core';
 import { dirname } from 'node:path';
 import { createRequire } from 'node:module';
+import { initBackend } from '../src/node.js';
+import type { Extent } from './cases.js';
 
 // A hang must fail, a busy machine must not.
 jest.setTimeout(60_000);
 
-/** The backends that a run must cover. One that does not work fails its tests; none is skipped. */
-export const backends = ['cpu', 'wasm'] as const;
+export type Backend = 'cpu' | 'wasm' | 'webgpu';
 
-export type Backend = (typeof backends)[number];
+declare global {
+  // The configuration of jest that is running sets it.
+  var testedBackends: readonly Backend[];
+}
+
+/** The backends that a run must cover. One that does not work fails its tests; none is skipped. */
+export const backends = globalThis.testedBackends;
+
+const isFullRun = process.env.TFJS_LLA_TEST === 'full';
+
+/** How much of the case table a run covers. A GPU simulated in software would take hours for all of it. */
+export const extent: Extent = backends.includes('webgpu')
+  ? isFullRun
+    ? 'pairs'
+    : 'optionPairs'
+  : isFullRun
+    ? 'all'
+    : 'pairs';
 
 const entry = createRequire(resolveFrom()).resolve('@tensorflow/tfjs-backend-wasm');
 wasm.setWasmPaths(`${dirname(entry)}/`);
@@ -22,6 +40,7 @@ function resolveFrom(): string {
 /** What a backend computes with, for the report. */
 async function adapterOf(backend: Backend): Promise<string> {
   if (backend === 'cpu') return `JavaScript, Node ${process.version}`;
+  if (backend === 'webgpu') return (await initBackend('webgpu')).adapter;
   const simd = await tf.env().getAsync('WASM_HAS_SIMD_SUPPORT');
   const threads = (await tf.env().getAsync('WASM_HAS_MULTITHREAD_SUPPORT')) ? wasm.getThreadsCount() : 1;
   return `WebAssembly, SIMD ${simd ? 'yes' : 'no'}, threads ${String(threads)}`;
@@ -32,9 +51,16 @@ const reported = new Set<Backend>();
 /** Makes `backend` the current one; throws where it is not available. Its adapter goes to the report once. */
 export async function useBackend(backend: Backend): Promise<void> {
   if (tf.getBackend() === backend) return;
+  // In Node tfjs cannot set this one up by itself; the error says what is missing.
+  if (backend === 'webgpu') await initBackend(backend);
   if (!(await tf.setBackend(backend))) throw new Error(`backend ${backend} is not available`);
   await tf.ready();
   if (tf.getBackend() !== backend) throw new Error(`asked for backend ${backend}, got ${tf.getBackend()}`);
   if (!reported.has(backend)) process.stderr.write(`backend ${backend}: ${await adapterOf(backend)}\n`);
   reported.add(backend);
 }
+
+afterAll(() => {
+  // Another file's tests in the same process get a device of their own.
+  if (backends.includes('webgpu')) tf.removeBackend('webgpu');
+});

@@ -1,11 +1,17 @@
-import { allCombinations, coverPairs } from './pairs.js';
+import { allCombinations, coverPairs, type Factors } from './pairs.js';
 import { Random } from './random.js';
 import type { Call, Operator, PlainOptions, Tensors, Values } from './values.js';
 
 /*
- * The one case table. Each operator has factors (sizes, masks, options, kinds of data); a quick run takes combinations in
- * which every pair of values occurs, `TFJS_LLA_TEST=full` adds all combinations of the options.
+ * The one case table, for every backend, in Node and in browsers. Each operator has factors: sizes, masks, options, kinds
+ * of data.
  */
+
+/**
+ * How much of the table to take: `'optionPairs'` for every pair of options and each size at least once, `'pairs'` for
+ * every pair of any two factors' values, `'all'` for all combinations of the options besides.
+ */
+export type Extent = 'optionPairs' | 'pairs' | 'all';
 
 export interface Case extends Call {
   readonly name: string;
@@ -18,8 +24,6 @@ export const operators: readonly Operator[] = [
   'parallaxAttention',
   'mesaAttention',
 ];
-
-const isFullRun = process.env.TFJS_LLA_TEST === 'full';
 
 interface Size {
   /** Leading dimensions. */
@@ -136,7 +140,7 @@ function optionsOf(parts: Parts): PlainOptions {
 
 /** A seed from a text (FNV-1a). */
 function seedOf(text: string): number {
-  return Buffer.from(text).reduce((hash, byte) => Math.imul(hash ^ byte, 16777619), 2166136261 | 0);
+  return new TextEncoder().encode(text).reduce((hash, byte) => Math.imul(hash ^ byte, 16777619), 2166136261 | 0);
 }
 
 /** The call that a combination describes; the same one in every run and for every solver. */
@@ -180,9 +184,25 @@ const largeSizes = Object.keys(sizes).filter((name) => sizes[name].D * sizes[nam
  */
 const EVERY: Partial<Record<Operator, number>> = { localLinearAttention: 7 };
 
+const largeFirst = [...largeSizes, ...Object.keys(sizes).filter((name) => !largeSizes.includes(name))];
+
+/** The factors of an operator that are options or data, not sizes. */
+function optionsFactors(operator: Operator): Factors {
+  return Object.fromEntries(Object.entries(factors[operator]).filter(([factor]) => factor !== 'size'));
+}
+
+/** Combinations in which every pair of options occurs, on each size in turn and then on the small ones. */
+function optionPairs(operator: Operator): Parts[] {
+  const small = largeFirst.slice(largeSizes.length);
+  return coverPairs(optionsFactors(operator)).map((parts, i) => {
+    const size = i < largeFirst.length ? largeFirst[i] : small[i % small.length];
+    return { size, ...parts };
+  });
+}
+
 /** Every combination of all options on every small size, and on one of the large ones in turn. */
 function fullChoices(operator: Operator): Parts[] {
-  const options = Object.fromEntries(Object.entries(factors[operator]).filter(([factor]) => factor !== 'size'));
+  const options = optionsFactors(operator);
   const small = Object.keys(sizes).filter((name) => !largeSizes.includes(name));
   const every = EVERY[operator] ?? 1;
   return allCombinations(options).flatMap((parts, i) =>
@@ -190,11 +210,15 @@ function fullChoices(operator: Operator): Parts[] {
   );
 }
 
+function choicesOf(operator: Operator, extent: Extent): Parts[] {
+  if (extent === 'optionPairs') return optionPairs(operator);
+  const pairs: Parts[] = coverPairs(factors[operator]);
+  return extent === 'all' ? [...pairs, ...fullChoices(operator)] : pairs;
+}
+
 /** The cases of one operator, as `[name, build]`: data are made only when a test runs. */
-export function casesOf(operator: Operator): (readonly [string, () => Case])[] {
-  const quick: Parts[] = coverPairs(factors[operator]);
-  const choices = isFullRun ? [...quick, ...fullChoices(operator)] : quick;
-  return choices.map((parts) => {
+export function casesOf(operator: Operator, extent: Extent): (readonly [string, () => Case])[] {
+  return choicesOf(operator, extent).map((parts) => {
     const name = Object.entries(parts)
       .map(([factor, value]) => `${factor} ${value ?? ''}`)
       .join(', ');

@@ -18,13 +18,18 @@ function run(...args: string[]) {
   return { status, stdout, stderr };
 }
 
+/** Where there is no Vulkan, Dawn says so by itself, past the program. */
+const DAWN_WARNING = /^Warning: Couldn't load Vulkan.*\n( +at .*\n)?\n?/gm;
+
 test('doctor prints a row per backend and nothing on the error stream', () => {
   const { status, stdout, stderr } = run('doctor');
-  expect(stderr).toBe('');
+  expect(stderr.replace(DAWN_WARNING, '')).toBe('');
   expect(stdout).toMatch(/^backend +works +adapter +error +time +what to do$/m);
   expect(stdout).toMatch(/^wasm +yes +WebAssembly /m);
   expect(stdout).toMatch(/^cpu +yes +JavaScript on /m);
-  expect(stdout).toContain('2 of 2 backends work here.');
+  // Whether there is a GPU depends on the machine.
+  expect(stdout).toMatch(/^webgpu +(yes +\S|no .* finds no GPU that it can use; )/m);
+  expect(stdout).toMatch(/^[23] of 3 backends work here\.$/m);
   expect(status).toBe(0);
 });
 
@@ -32,8 +37,8 @@ test('doctor --json prints the findings for a program to read', () => {
   const { status, stdout } = run('doctor', '--json');
   const findings = JSON.parse(stdout) as Findings;
   expect(findings.node).toBe(process.version);
-  expect(findings.backends.map(({ backend }) => backend).sort()).toEqual(['cpu', 'wasm']);
-  for (const { works, adapter, error, milliseconds, advice } of findings.backends) {
+  expect(findings.backends.map(({ backend }) => backend)).toEqual(['webgpu', 'wasm', 'cpu']);
+  for (const { works, adapter, error, milliseconds, advice } of findings.backends.slice(1)) {
     expect(works).toBe(true);
     expect(adapter).not.toBe('');
     expect(error).toBeLessThan(1e-4);

@@ -16,6 +16,7 @@ const TFJS = ['tfjs', 'tfjs-core', 'tfjs-backend-cpu', 'tfjs-backend-webgl', 'tf
   (name) => `@tensorflow/${name}`,
 );
 const WASM = '@tensorflow/tfjs-backend-wasm';
+const WEBGPU = '@tensorflow/tfjs-backend-webgpu';
 const UMD_FILE = 'node_modules/tfjs-lla/dist/umd/tfjs-lla.min.js';
 // Packing, installing and compiling take their time on a busy machine.
 jest.setTimeout(60_000);
@@ -69,7 +70,7 @@ describe('the tarball', () => {
     const peers = Object.keys(manifest.peerDependencies as Json);
     const optional = Object.keys(manifest.peerDependenciesMeta as Json);
     expect(peers.filter((peer) => !optional.includes(peer))).toEqual(['@tensorflow/tfjs-core']);
-    expect(peers).toEqual(expect.arrayContaining(['@tensorflow/tfjs-backend-cpu', WASM]));
+    expect(peers).toEqual(expect.arrayContaining(['@tensorflow/tfjs-backend-cpu', WASM, WEBGPU, 'webgpu']));
   });
 
   test('building it leaves package.json as it is committed', () => {
@@ -156,11 +157,21 @@ describe('in Node', () => {
     remove(bare.folder);
     expect(stderr).toBe('');
     const [found, refusal] = stdout.split('\n');
-    const advice = `initBackend: backend 'wasm' needs the package ${WASM}; run: npm install ${WASM}@${tf.version_core}`;
+    const wasm = `${WASM}@${tf.version_core}`;
+    const webgpu = `${WEBGPU}@${tf.version_core}`;
+    const advice = `initBackend: backend 'wasm' needs the package ${wasm}; run: npm install ${wasm}`;
     expect(JSON.parse(found)).toMatchObject({
       backend: 'cpu',
       reason: 'the only one that works here',
-      skipped: [{ backend: 'wasm', reason: advice }],
+      skipped: [
+        {
+          backend: 'webgpu',
+          reason:
+            "initBackend: backend 'webgpu' needs the packages webgpu and " +
+            `${webgpu}; run: npm install webgpu ${webgpu}`,
+        },
+        { backend: 'wasm', reason: advice },
+      ],
     });
     expect(refusal).toBe(advice);
   });
@@ -171,6 +182,7 @@ describe('the program', () => {
     const { status, stdout } = consumer.run('npx', '--offline', 'tfjs-lla', 'doctor', '--json');
     const { backends } = JSON.parse(stdout) as Findings;
     expect(backends.map(({ backend, works }) => [backend, works])).toEqual([
+      ['webgpu', false],
       ['wasm', true],
       ['cpu', true],
     ]);
@@ -183,7 +195,8 @@ describe('the program', () => {
     remove(bare.folder);
     expect(stdout).toContain('npm install @tensorflow/tfjs-backend-cpu@');
     expect(stdout).toContain(`npm install ${WASM}@`);
-    expect(stdout).toContain('0 of 2 backends work here.');
+    expect(stdout).toContain(`npm install webgpu ${WEBGPU}@`);
+    expect(stdout).toContain('0 of 3 backends work here.');
     expect(stderr).not.toMatch(/^\s+at /m);
     expect(status).toBe(1);
   });

@@ -1,6 +1,5 @@
 import {
   add,
-  cast,
   concat,
   equal,
   exp,
@@ -26,6 +25,7 @@ import { LinearMarks } from '../common/composed/linear_marks.js';
 import { overKeys, overRows } from '../common/composed/linear_product.js';
 import type { ComposedProblem } from '../common/composed/problem.js';
 import { rowDot } from '../common/composed/row_blocks.js';
+import { toFloat32 } from '../common/to_float32.js';
 import { type FeatureMap, type LinearAttentionAttrs, linearAttentionSpec as spec } from './spec.js';
 
 function phi(name: FeatureMap, x: Tensor3D): Tensor3D {
@@ -37,7 +37,7 @@ function phi(name: FeatureMap, x: Tensor3D): Tensor3D {
 function phiDerivative(name: FeatureMap, x: Tensor3D): Tensor3D {
   if (name === 'identity') return onesLike(x);
   const isPositive = greater<Tensor3D>(x, 0);
-  if (name === 'relu') return cast(isPositive, 'float32');
+  if (name === 'relu') return toFloat32(isPositive);
   return where<Tensor3D>(isPositive, onesLike(x), exp(minimum<Tensor3D>(x, 0)));
 }
 

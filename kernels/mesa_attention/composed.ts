@@ -45,7 +45,8 @@ function headRidge(problem: ComposedProblem, attrs: MesaAttentionAttrs): Tensor3
   const perHead: Tensor3D = reshape(input, [1, heads / batch, D]);
   const ridge: Tensor3D = reshape(tile(perHead, [batch, 1, 1]), [heads, D, 1]);
   const usable = logicalAnd(greater(ridge, 0), less(ridge, 3.4e38));
-  problem.requireRows(tile(all(usable, 1, true), [1, Tq, 1]));
+  // Over the last axis: tfjs transposes for any other, which its `webgpu` cannot do with a bool.
+  problem.requireRows(tile(all(reshape(usable, [heads, 1, D]), 2, true), [1, Tq, 1]));
   return where(usable, ridge, fill(ridge.shape, 1));
 }
 

@@ -10,6 +10,7 @@ export const ENTRIES: Readonly<Record<string, string>> = {
   './layers': 'src/layers/index',
   './node': 'src/node',
   './safetensors': 'src/safetensors/index',
+  './webgpu': 'src/backends/webgpu',
 };
 
 /** Modules, besides the entries, that register something when they are imported (package.json's `sideEffects`). */

@@ -1,5 +1,6 @@
 import { cast, Tensor, tensor, type TensorLike } from '@tensorflow/tfjs-core';
 
+import { toFloat32 } from '../../kernels/common/to_float32.js';
 import { printed, reject } from '../../kernels/common/validate.js';
 
 /**
@@ -22,7 +23,8 @@ export function toTensor(
     const hint = dtype === 'bool' && x.dtype === 'float32' ? " (a mask of zeros and ones: cast it to 'bool')" : '';
     reject(operator, argument, `must have dtype ${accepted.join(', ')}, got ${x.dtype}${hint}`);
   }
-  return x.dtype === dtype ? x : cast(x, dtype);
+  if (x.dtype === dtype) return x;
+  return dtype === 'bool' ? cast(x, dtype) : toFloat32(x);
 }
 
 /** Refuses what `tf.tensor` would take without a word: ragged arrays, strings, things that are no array at all. */

@@ -1,5 +1,4 @@
 import {
-  cast,
   concat,
   greater,
   logicalAnd,
@@ -13,6 +12,7 @@ import {
   zeros,
 } from '@tensorflow/tfjs-core';
 
+import { toFloat32 } from '../to_float32.js';
 import { overKeys, overRows } from './linear_product.js';
 import { type ComposedProblem, keepWhere, markBad, markKeys } from './problem.js';
 
@@ -49,13 +49,13 @@ export class LinearMarks {
   /** A gradient `[heads, Tk, n]` with NaN for keys that a bad row sees, zeros for hidden ones. */
   markKeys(gradient: Tensor3D): Tensor3D {
     const { heads, Tq, Tk } = this.problem.dims;
-    const seen = overRows(this.problem, ones([heads, Tq, 1]), ones([heads, Tk, 1]), cast(this.bad, 'float32'));
+    const seen = overRows(this.problem, ones([heads, Tq, 1]), ones([heads, Tk, 1]), toFloat32(this.bad));
     return markKeys(this.problem, gradient, seen);
   }
 
   /** NaN in `[heads, 1, 1]` for heads with a bad row, else 0: for what is summed over all rows of a head. */
   headMark(): Tensor3D {
     const { heads } = this.problem.dims;
-    return markBad(max(cast(this.bad, 'float32'), 1, true), zeros([heads, 1, 1]));
+    return markBad(max(toFloat32(this.bad), 1, true), zeros([heads, 1, 1]));
   }
 }

@@ -3,7 +3,6 @@ import {
   concat,
   fill,
   greater,
-  cast,
   expandDims,
   matMul,
   mul,
@@ -17,6 +16,7 @@ import {
 } from '@tensorflow/tfjs-core';
 
 import { visibleKeys } from '../dims.js';
+import { toFloat32 } from '../to_float32.js';
 import type { ComposedProblem } from './problem.js';
 
 /** Query rows per chunk: the state is applied and extended once a chunk, within a chunk rows meet keys one by one. */
@@ -45,7 +45,7 @@ export function chunksOf(problem: ComposedProblem, size = CHUNK_Q): Chunk[] {
 /** 1 where a row of the chunk sees a key between `shared` and `last`, `[rows, last - shared]`. */
 export function chunkMask(problem: ComposedProblem, { start, rows, shared, last }: Chunk): Tensor {
   const bounds = Array.from({ length: rows }, (_, r) => visibleKeys(problem.dims, problem.causal, start + r) - shared);
-  return cast(greater(tensor2d(bounds, [rows, 1]), expandDims(range(0, last - shared), 0)), 'float32');
+  return toFloat32(greater(tensor2d(bounds, [rows, 1]), expandDims(range(0, last - shared), 0)));
 }
 
 /** Rows `first .. end - 1` of a `[heads, T, n]` tensor. */

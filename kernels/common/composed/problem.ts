@@ -31,6 +31,7 @@ import {
 
 import { type AttentionDims, visibleKeys } from '../dims.js';
 import type { OperatorSpec } from '../spec.js';
+import { toFloat32 } from '../to_float32.js';
 import { attentionDims } from '../validate.js';
 
 /** What tfjs hands to a kernel that is made of its operators. */
@@ -90,25 +91,25 @@ export class ComposedProblem {
     let visible: Tensor = fill([heads, Tk], 1);
     const mask = this.optional('keyMask');
     if (mask) {
-      const perBatch: Tensor3D = reshape(cast(mask, 'float32'), [batch, 1, Tk]);
+      const perBatch: Tensor3D = reshape(toFloat32(mask), [batch, 1, Tk]);
       visible = reshape(tile(perBatch, [1, heads / batch, 1]), [heads, Tk]);
     }
     if (bias) {
       const perHead = reshape(bias, [heads, Tk]);
       // A bias of -Infinity is a way to hide a key. Written with the largest float32: some devices have no infinities.
       const hides = lessEqual(perHead, -3.4e38);
-      visible = mul(visible, cast(logicalNot(hides), 'float32'));
+      visible = mul(visible, toFloat32(logicalNot(hides)));
       finite = logicalAnd(finite, isFinite(perHead));
     }
     const usable = logicalAnd(finite, cast(visible, 'bool'));
     this.visible = reshape(visible, [heads, 1, Tk]);
-    this.badKey = reshape(mul(visible, cast(logicalNot(finite), 'float32')), [heads, 1, Tk]);
+    this.badKey = reshape(mul(visible, toFloat32(logicalNot(finite))), [heads, 1, Tk]);
     this.bias = bias && reshape(keepWhere(usable, reshape(bias, [heads, Tk])), [heads, 1, Tk]);
     const usableRows = expandDims(usable, 2);
     this.key = keepWhere(usableRows, keyRows);
     this.value = keepWhere(usableRows, valueRows);
     if (centred) {
-      const weight = cast(usableRows, 'float32');
+      const weight = toFloat32(usableRows);
       this.centre = div(sum(this.key, 1, true), maximum(sum(weight, 1, true), 1));
       this.key = mul(sub(this.key, this.centre), weight);
     }
@@ -140,7 +141,7 @@ export class ComposedProblem {
 
   /** Notes as bad the rows where the bool `[heads, Tq, 1]` does not hold. */
   requireRows(holds: Tensor): void {
-    this.badRow = maximum(this.badRow, cast(logicalNot(holds), 'float32'));
+    this.badRow = maximum(this.badRow, toFloat32(logicalNot(holds)));
   }
 
   private usableRows(rows: Tensor3D): Tensor3D {
@@ -158,10 +159,10 @@ export class ComposedProblem {
     const badKey = keys === Tk ? this.badKey : slice(this.badKey, [0, 0, 0], [heads, 1, keys]);
     if (bounds[0] < keys) {
       const column = tensor2d(bounds, [rows, 1]);
-      visible = mul(visible, cast(greater(column, expandDims(range(0, keys), 0)), 'float32'));
+      visible = mul(visible, toFloat32(greater(column, expandDims(range(0, keys), 0))));
     }
-    const seesAny = cast(greater(sum(visible, 2, true), 0), 'float32');
-    const seesBad = cast(greater(sum(mul(visible, badKey), 2, true), 0), 'float32');
+    const seesAny = toFloat32(greater(sum(visible, 2, true), 0));
+    const seesBad = toFloat32(greater(sum(mul(visible, badKey), 2, true), 0));
     const own = slice(this.badRow, [0, start, 0], [heads, rows, 1]);
     const bad: Tensor3D = mul(maximum(own, seesBad), seesAny);
     return { start, rows, keys, bounds, visible, ordinary: mul(sub(1, bad), seesAny), bad };

@@ -1,0 +1,46 @@
+/**
+ * Runs the tests and prints `tests: N passed, N failed` as the very last line.
+ *
+ * Two runs of jest, one after the other, so that a GPU driver that crashes takes no other tests with it: `cpu` and
+ * `wasm` with everything that needs no device, then `webgpu` in Node, on SwiftShader where that can be had.
+ */
+import { Command } from 'commander';
+import { swiftShaderEnvironment } from '../chromium/swiftshader.js';
+import { unusable } from '../chromium/unpack.js';
+import { runJest, type Counts } from './jest.js';
+
+const program = new Command('npm test --')
+  .description('Runs the tests. What is not an option below goes to jest.')
+  .option('--full', 'the whole cross product of the case table')
+  .option('--only <part>', 'host (cpu, wasm and what needs no device) or webgpu')
+  .option('--gpu', "webgpu on this machine's own GPU, not on SwiftShader")
+  .allowUnknownOption()
+  .allowExcessArguments()
+  .parse();
+
+const { full, only, gpu } = program.opts<{ full?: true; only?: string; gpu?: true }>();
+
+async function runWebGPU(args: readonly string[]): Promise<Counts> {
+  const reason = gpu ? "the machine's own GPU was asked for" : unusable();
+  if (reason !== undefined) console.error(`webgpu runs on this machine's own GPU: ${reason}`);
+  return runJest('jest.webgpu.config.js', args, reason === undefined ? await swiftShaderEnvironment() : process.env);
+}
+
+const parts: Readonly<Record<string, (args: readonly string[]) => Counts | Promise<Counts>>> = {
+  host: (args) => runJest('jest.config.js', args, process.env),
+  webgpu: runWebGPU,
+};
+
+if (only !== undefined && !(only in parts)) {
+  program.error(`error: --only must be one of ${Object.keys(parts).join(', ')}, got '${only}'`);
+}
+if (full) process.env.TFJS_LLA_TEST = 'full';
+
+const counts: Counts[] = [];
+for (const [name, run] of Object.entries(parts)) {
+  if (only === undefined || only === name) counts.push(await run(program.args));
+}
+const passed = counts.reduce((sum, part) => sum + part.passed, 0);
+const failed = counts.reduce((sum, part) => sum + part.failed, 0);
+console.log(`tests: ${passed} passed, ${failed} failed`);
+process.exitCode = failed === 0 ? 0 : 1;

@@ -1,0 +1,83 @@
+import { type BackendValues, findBackendFactory, registerBackend, removeBackend } from '@tensorflow/tfjs-core';
+import { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
+import '../backends/webgpu.js';
+import { findAdapter, findGpu, requestDevice } from './dawn.js';
+
+/**
+ * tfjs' backend on a device that may be lost or refuse a command: the next call then says so, instead of zeros.
+ *
+ * In browsers tfjs makes its own backend. This one is for Node, where it also has no canvas to read data through.
+ */
+class NodeWebGPUBackend extends WebGPUBackend {
+  /** Why the device is gone. */
+  private loss: string | undefined;
+  private refusal: string | undefined;
+
+  constructor(device: GPUDevice, info: GPUAdapterInfo) {
+    super(device, info);
+    void device.lost.then(({ reason, message }) => {
+      this.loss = `${reason}: ${message}`;
+    });
+    device.addEventListener('uncapturederror', ({ error }) => {
+      this.refusal ??= error.message;
+    });
+  }
+
+  get isLost(): boolean {
+    return this.loss !== undefined;
+  }
+
+  private throwIfLost(): void {
+    if (this.loss === undefined) return;
+    throw new Error(
+      `tfjs-lla: the GPU device of backend 'webgpu' was lost (${this.loss}), and its tensors with it; ` +
+        "call initBackend('webgpu') for a new device and make the tensors anew, or use another backend",
+    );
+  }
+
+  // Everything that is recorded for the device comes through one of these two.
+  override ensureCommandEncoderReady(): void {
+    this.throwIfLost();
+    super.ensureCommandEncoderReady();
+  }
+
+  override runWebGPUProgram(
+    ...args: Parameters<WebGPUBackend['runWebGPUProgram']>
+  ): ReturnType<WebGPUBackend['runWebGPUProgram']> {
+    this.throwIfLost();
+    return super.runWebGPUProgram(...args);
+  }
+
+  override async getBufferData(buffer: GPUBuffer): Promise<ArrayBuffer> {
+    const data = await super.getBufferData(buffer).catch(async (error: unknown) => {
+      // A read that was under way fails a moment before the device says that it is lost.
+      await new Promise((resolve) => setTimeout(resolve));
+      this.throwIfLost();
+      throw error;
+    });
+    const { refusal } = this;
+    this.refusal = undefined;
+    if (refusal === undefined) return data;
+    throw new Error(`tfjs-lla: the GPU refused a command of backend 'webgpu', so results are wrong: ${refusal}`);
+  }
+
+  override dispose(): void {
+    super.dispose();
+    this.device.destroy();
+  }
+
+  override readSync(dataId: object): ReturnType<WebGPUBackend['readSync']> {
+    const values = this.tensorMap.get(dataId).values as BackendValues | null;
+    if (values) return values;
+    throw new Error("tfjs-lla: backend 'webgpu' cannot read data synchronously in Node; use await tensor.data()");
+  }
+}
+
+/** Registers the backend, and the kernels of this package for it, on the GPU of this machine. */
+export async function registerWebGPU(): Promise<void> {
+  // Its package has just been imported, and where it finds `navigator.gpu` it registers what does not report errors.
+  if ((findBackendFactory('webgpu') as (() => unknown) | null) !== null) removeBackend('webgpu');
+  const adapter = await findAdapter(await findGpu());
+  const backend = new NodeWebGPUBackend(await requestDevice(adapter), adapter.info);
+  registerBackend('webgpu', () => backend, 3);
+}

@@ -1,0 +1,34 @@
+import * as tf from '@tensorflow/tfjs-core';
+import { judge, misses, type Judged } from './bars.js';
+import type { Case } from './cases.js';
+import { outShape } from './judge.js';
+import { knownMiss } from './known_misses.js';
+import { runCall } from './run_call.js';
+
+/** The data of a call and everything that its float64 results depend on. */
+function judgementKey({ operator, name, options }: Case): string {
+  const isIterative = options.solver === 'conjugateGradient';
+  return JSON.stringify([operator, name.replace(/, solver \w+/, ''), { ...options, solver: undefined }, isIterative]);
+}
+
+// The solvers of one combination share their float64 results, which take longer than the kernels.
+let last: { key: string; judged: Judged } | undefined;
+
+/**
+ * Runs a case of the table, gradients included, on the current backend and compares it with the float64 reference; what
+ * is wrong, an empty list where nothing is. For any test framework.
+ */
+export async function checkCase(testCase: Case, backend: string): Promise<string[]> {
+  const key = judgementKey(testCase);
+  if (last?.key !== key) last = { key, judged: judge(testCase) };
+  const { judged } = last;
+  const before = tf.memory();
+  const result = await runCall(testCase, judged.dout);
+  const after = tf.memory();
+  const wrong = misses(testCase, judged, result, knownMiss(testCase.operator, testCase.name, backend));
+  if (result.shape.join() !== outShape(testCase).join()) wrong.push(`out has shape [${result.shape.join()}]`);
+  for (const count of ['numTensors', 'numDataBuffers'] as const) {
+    if (after[count] !== before[count]) wrong.push(`${count} went from ${before[count]} to ${after[count]}`);
+  }
+  return wrong;
+}

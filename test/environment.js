@@ -1,0 +1,26 @@
+import { TestEnvironment } from 'jest-environment-node';
+import { create, globals } from 'webgpu';
+
+/** @type {Map<string, GPU>} */
+const instances = new Map();
+
+/**
+ * Node's environment for tests, with Dawn in it. The package `webgpu` is an ES module, which jest's CommonJS sandbox
+ * cannot load. All test files of a process share one Dawn, which is never collected.
+ */
+export default class extends TestEnvironment {
+  /** @override */
+  async setup() {
+    await super.setup();
+    this.global.dawn = {
+      globals,
+      /** @param {string[]} options */
+      create(options) {
+        const key = options.join();
+        const gpu = instances.get(key) ?? create(options);
+        instances.set(key, gpu);
+        return gpu;
+      },
+    };
+  }
+}

@@ -8,6 +8,7 @@ const config: KnipConfig = {
     'scripts/*/main.ts',
     'scripts/with_swiftshader.mjs',
     'jest.webgpu.config.js',
+    'test/browser/operators*.ts',
     'models/*/main.ts',
   ],
   // The types in an exported function's signature are exported with it.

@@ -1,19 +1,22 @@
 /**
  * Runs the tests and prints `tests: N passed, N failed` as the very last line.
  *
- * Two runs of jest, one after the other, so that a GPU driver that crashes takes no other tests with it: `cpu` and
- * `wasm` with everything that needs no device, then `webgpu` in Node, on SwiftShader where that can be had.
+ * Three runs, one after the other, so that a GPU driver that crashes takes no other tests with it: `cpu` and `wasm` with
+ * everything that needs no device, then `webgpu` in Node, then in a browser, both on SwiftShader where that can be had.
  */
 import { Command } from 'commander';
 import { swiftShaderEnvironment } from '../chromium/swiftshader.js';
 import { unusable } from '../chromium/unpack.js';
 import { runJest, type Counts } from './jest.js';
+import { runKarma } from './karma.js';
 
 const program = new Command('npm test --')
-  .description('Runs the tests. What is not an option below goes to jest.')
+  .description(
+    'Runs the tests. What is not an option below goes to jest (browser: to jasmine) and needs --only, or means host.',
+  )
   .option('--full', 'the whole cross product of the case table')
-  .option('--only <part>', 'host (cpu, wasm and what needs no device) or webgpu')
-  .option('--gpu', "webgpu on this machine's own GPU, not on SwiftShader")
+  .option('--only <part>', 'host (cpu, wasm and what needs no device), webgpu or browser')
+  .option('--gpu', "webgpu and browser on this machine's own GPU, not on SwiftShader")
   .allowUnknownOption()
   .allowExcessArguments()
   .parse();
@@ -29,16 +32,27 @@ async function runWebGPU(args: readonly string[]): Promise<Counts> {
 const parts: Readonly<Record<string, (args: readonly string[]) => Counts | Promise<Counts>>> = {
   host: (args) => runJest('jest.config.js', args, process.env),
   webgpu: runWebGPU,
+  browser: runKarma,
 };
 
 if (only !== undefined && !(only in parts)) {
   program.error(`error: --only must be one of ${Object.keys(parts).join(', ')}, got '${only}'`);
 }
 if (full) process.env.TFJS_LLA_TEST = 'full';
+if (gpu) process.env.TFJS_LLA_GPU = '1';
 
+// A selection of tests made for one part would find nothing in another.
+const selected = only ?? (program.args.length > 0 ? 'host' : undefined);
 const counts: Counts[] = [];
 for (const [name, run] of Object.entries(parts)) {
-  if (only === undefined || only === name) counts.push(await run(program.args));
+  if (selected !== undefined && selected !== name) continue;
+  try {
+    counts.push(await run(program.args));
+  } catch (error) {
+    // It could not even start: the other parts run all the same.
+    console.error(`${name}: ${error instanceof Error ? error.message : String(error)}`);
+    counts.push({ passed: 0, failed: 1 });
+  }
 }
 const passed = counts.reduce((sum, part) => sum + part.passed, 0);
 const failed = counts.reduce((sum, part) => sum + part.failed, 0);

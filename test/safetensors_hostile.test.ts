@@ -91,6 +91,12 @@ const cases: readonly Case[] = [
     '__proto__',
   ],
   ['a file cut within a tensor', good.slice(0, -5), /is cut off: it ends at byte 20, the file has 15/, 'b'],
+  [
+    'a file cut within a tensor that its header lists first',
+    fileOf(`{${bText},${aText}}`, DATA.subarray(0, 4)),
+    /is cut off: it ends at byte 8, the file has 4/,
+    'a',
+  ],
   ['a file cut behind its header', good.slice(0, -20), /is cut off/, 'a'],
   ['a file cut within its header', good.slice(0, 50), /truncated/],
 ];

@@ -1,21 +1,10 @@
 /** The header: where each tensor lies, checked so that nothing else has to be. */
 import { BITS } from './dtypes.js';
-import { parseHeaderText } from './header_text.js';
+import { parseHeaderText, type FileTensor, type HeaderText } from './header_text.js';
 import { quoted, shown, type FileProblems } from './problem.js';
 import type { Chunks } from './chunks.js';
 
-/** One tensor of a file. */
-export interface FileTensor {
-  readonly name: string;
-  readonly dtype: string;
-  readonly shape: readonly number[];
-  /** First byte and the byte after the last one, from the end of the header. */
-  readonly begin: number;
-  readonly end: number;
-}
-
 export interface Header {
-  /** In the order of their bytes. */
   readonly tensors: ReadonlyMap<string, FileTensor>;
   readonly metadata: ReadonlyMap<string, string>;
   /** Bytes behind the header. */
@@ -67,9 +56,8 @@ function decode(bytes: Uint8Array, problems: FileProblems): string {
   }
 }
 
-function checked({ tensors, metadata }: ReturnType<typeof parseHeaderText>, problems: FileProblems): Header {
-  const inOrder = [...tensors].map(([name, { dtype, shape, offsets }]): FileTensor => {
-    const [begin, end] = offsets;
+function checked({ tensors, metadata }: HeaderText, problems: FileProblems): Header {
+  for (const { name, dtype, shape, begin, end } of tensors.values()) {
     const size = byteSize(name, dtype, shape, problems);
     if (end - begin !== size) {
       problems.fail(
@@ -77,9 +65,8 @@ function checked({ tensors, metadata }: ReturnType<typeof parseHeaderText>, prob
         name,
       );
     }
-    return { name, dtype, shape, begin, end };
-  });
-  inOrder.sort((a, b) => a.begin - b.begin || a.end - b.end);
+  }
+  const inOrder = [...tensors.values()].sort((a, b) => a.begin - b.begin || a.end - b.end);
   let dataSize = 0;
   let previous = '';
   for (const { name, begin, end } of inOrder) {
@@ -90,7 +77,7 @@ function checked({ tensors, metadata }: ReturnType<typeof parseHeaderText>, prob
     dataSize = end;
     previous = name;
   }
-  return { tensors: new Map(inOrder.map((tensor) => [tensor.name, tensor])), metadata, dataSize };
+  return { tensors, metadata, dataSize };
 }
 
 /** Bytes of a tensor. */
@@ -127,7 +114,7 @@ export function failTruncated(
   available: number,
   problems: FileProblems,
 ): never {
-  const cut = [...tensors.values()].find(({ end }) => end > available);
+  const cut = [...tensors.values()].find(({ begin, end }) => begin <= available && available < end);
   problems.fail(
     `is cut off: it ends at byte ${cut?.end ?? available}, the file has ${available} of tensors`,
     cut?.name,

@@ -8,17 +8,19 @@
 import type { FileProblems } from './problem.js';
 import { quoted } from './problem.js';
 
-/** What the header says about a tensor; the form is checked, the numbers are not. */
-export interface HeaderEntry {
+/** What the header says about a tensor. */
+export interface FileTensor {
+  readonly name: string;
   readonly dtype: string;
   readonly shape: readonly number[];
   /** First byte and the byte after the last one, from the end of the header. */
-  readonly offsets: readonly number[];
+  readonly begin: number;
+  readonly end: number;
 }
 
+/** A header whose form is right; its numbers are not checked. */
 export interface HeaderText {
-  /** In the order of the text. */
-  readonly tensors: ReadonlyMap<string, HeaderEntry>;
+  readonly tensors: ReadonlyMap<string, FileTensor>;
   readonly metadata: ReadonlyMap<string, string>;
 }
 
@@ -26,6 +28,9 @@ export interface HeaderText {
 const MOST_AXES = 64;
 
 const METADATA = '__metadata__';
+
+/** What a string in quotes cannot hold as it is: an escape, or a control character. */
+const SPECIAL = /[\\\p{Cc}]/u;
 
 export function parseHeaderText(text: string, problems: FileProblems): HeaderText {
   return new Parser(text, problems).header();
@@ -44,16 +49,20 @@ class Parser {
   }
 
   header(): HeaderText {
-    const tensors = new Map<string, HeaderEntry>();
+    const tensors = new Map<string, FileTensor>();
     const metadata = new Map<string, string>();
+    let hasMetadata = false;
+    const isTaken = (name: string) => (name === METADATA ? hasMetadata : tensors.has(name));
     // The format wants the brace as the very first byte, without white space or a byte order mark.
     if (!this.#text.startsWith('{')) this.#expected("'{' at its start");
-    this.#object((name) => {
+    this.#object(isTaken, (name) => {
       if (name === METADATA) {
-        this.#object((key) => metadata.set(key, this.#string('a text')));
+        hasMetadata = true;
+        const isNoted = (key: string) => metadata.has(key);
+        this.#object(isNoted, (key) => metadata.set(key, this.#string('a text')));
       } else {
         this.#tensor = name;
-        tensors.set(name, this.#entry());
+        tensors.set(name, this.#entry(name));
         this.#tensor = undefined;
       }
     });
@@ -62,11 +71,14 @@ class Parser {
     return { tensors, metadata };
   }
 
-  #entry(): HeaderEntry {
+  #entry(name: string): FileTensor {
     let dtype: string | undefined;
     let shape: number[] | undefined;
     let offsets: number[] | undefined;
-    this.#object((field) => {
+    const fields: string[] = [];
+    const isRead = (field: string) => fields.includes(field);
+    this.#object(isRead, (field) => {
+      fields.push(field);
       if (field === 'dtype') dtype = this.#string("the dtype's name");
       else if (field === 'shape') shape = this.#integers(MOST_AXES, 'shape');
       else if (field === 'data_offsets') offsets = this.#integers(2, 'data_offsets');
@@ -75,18 +87,17 @@ class Parser {
     if (dtype === undefined) this.#fail('has no dtype in its header entry');
     if (shape === undefined) this.#fail('has no shape in its header entry');
     if (offsets?.length !== 2) this.#fail('has no two data_offsets in its header entry');
-    return { dtype, shape, offsets };
+    const [begin, end] = offsets;
+    return { name, dtype, shape, begin, end };
   }
 
-  /** Reads an object; `member` reads the value of each name. */
-  #object(member: (name: string) => void): void {
-    const names = new Set<string>();
+  /** Reads an object; `isTaken` finds the names that were read before, `member` reads the value of each name. */
+  #object(isTaken: (name: string) => boolean, member: (name: string) => void): void {
     this.#punctuation('{');
     if (this.#take('}')) return;
     do {
       const name = this.#string('a name in quotes');
-      if (names.has(name)) this.#duplicate(name);
-      names.add(name);
+      if (isTaken(name)) this.#duplicate(name);
       this.#punctuation(':');
       member(name);
     } while (this.#take(','));
@@ -128,6 +139,12 @@ class Parser {
     this.#skipSpace();
     const start = this.#at;
     if (this.#text[start] !== '"') this.#expected(what);
+    const quote = this.#text.indexOf('"', start + 1);
+    const plain = this.#text.slice(start + 1, Math.max(quote, start + 1));
+    if (quote > 0 && !SPECIAL.test(plain)) {
+      this.#at = quote + 1;
+      return plain;
+    }
     let end = start + 1;
     while (end < this.#text.length && this.#text[end] !== '"') end += this.#text[end] === '\\' ? 2 : 1;
     try {
@@ -153,7 +170,11 @@ class Parser {
   }
 
   #skipSpace(): void {
-    while (' \t\n\r'.includes(this.#text[this.#at] ?? '!')) this.#at++;
+    for (;;) {
+      const code = this.#text.charCodeAt(this.#at);
+      if (code !== 0x20 && code !== 0x0a && code !== 0x0d && code !== 0x09) return;
+      this.#at++;
+    }
   }
 
   #expected(what: string): never {

@@ -13,7 +13,7 @@ import { type CommonArgs, type Kind, makeLayer, normals, randomizeWeights } from
 export const forms = ['sequential', 'functional'] as const;
 export type Form = (typeof forms)[number];
 
-const EPOCHS = { batchSize: 4, shuffle: false, verbose: 0 } as const;
+const EPOCHS = { batchSize: 4, shuffle: false } as const;
 
 /** A small model with every float32 of its beginning given. */
 export function makeModel(kind: Kind, form: Form): LayersModel {

@@ -70,7 +70,7 @@ test("is the format of tfjs's other handlers", async () => {
     return Promise.resolve(Object.assign(new Response(), { json, arrayBuffer: () => Promise.resolve(data) }));
   };
   const served = tf.io.http('http://localhost/mine/model.json', {
-    fetchFunc: fetchFunc as (url: string) => Promise<never>,
+    fetchFunc,
   });
   expect(bits(await loadLayersModel(served))).toEqual(bits(model));
   expect(paths).toHaveLength(1);

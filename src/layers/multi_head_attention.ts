@@ -67,10 +67,7 @@ export abstract class MultiHeadAttention<Args extends AttentionArgs> extends Seq
     super(kind, checked);
     this.args = checked;
     this.weightSettings = new WeightSettings(this.label, checked);
-    const { rotary } = checked;
-    if (rotary !== undefined && rotary !== false) {
-      this.rotary = new Rotary(this.label, rotary === true ? {} : rotary, checked.keyDim);
-    }
+    this.rotary = Rotary.of(this.label, checked.rotary, checked.keyDim);
   }
 
   /** Runs the layer's operator. */

@@ -34,8 +34,14 @@ export class Rotary {
   /** Number of channels that are rotated; even. */
   private readonly rotated: number;
 
-  /** `args` have been checked by `isRotary`; throws where they rotate no whole pairs of the `keyDim` channels. */
-  constructor(label: string, args: RotaryArgs, keyDim: number) {
+  /** The layer's argument `rotary`, which `isRotary` has checked, as what it asks for. */
+  static of(label: string, rotary: boolean | RotaryArgs | undefined, keyDim: number): Rotary | undefined {
+    if (rotary === undefined || rotary === false) return undefined;
+    return new Rotary(label, rotary === true ? {} : rotary, keyDim);
+  }
+
+  /** Throws where the arguments rotate no whole pairs of the `keyDim` channels. */
+  private constructor(label: string, args: RotaryArgs, keyDim: number) {
     this.base = args.base ?? 10000;
     this.fraction = args.fraction ?? 1;
     // Rounded against products such as 0.7 * 10 = 7 - 1e-15.

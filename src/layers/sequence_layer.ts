@@ -1,9 +1,9 @@
-import { clone, dropout, type serialization, Tensor } from '@tensorflow/tfjs-core';
+import { clone, dropout, type serialization, type Tensor } from '@tensorflow/tfjs-core';
 import { layers as tfLayers, SymbolicTensor } from '@tensorflow/tfjs-layers';
 
-import { reject } from '../../kernels/common/validate.js';
+import { printed, reject } from '../../kernels/common/validate.js';
 import { checkCallArguments, type LayerArgs, layerLabel } from './arguments.js';
-import type { NamedInputs } from './inputs.js';
+import { isTensor, type NamedInputs } from './inputs.js';
 import { canBeMasked, findMasks, type FoundMasks, type MaskContext } from './masks.js';
 
 /** What tfjs and users pass to a call besides its inputs. */
@@ -39,6 +39,9 @@ export abstract class SequenceLayer extends tfLayers.Layer {
   ): Tensor | Tensor[] | SymbolicTensor | SymbolicTensor[] {
     checkCallArguments(this.label, kwargs);
     const list: unknown[] = Array.isArray(inputs) ? inputs : [inputs];
+    if (list.length === 0) reject(this.label, 'inputs', 'must be at least one tensor, got 0');
+    const odd = list.find((input) => !isTensor(input) && !(input instanceof SymbolicTensor));
+    if (list.includes(odd)) reject(this.label, 'inputs', `must be tensors, got ${printed(odd)}`);
     if (list.some((input) => input instanceof SymbolicTensor)) {
       if (kwargs.mask !== undefined && kwargs.mask !== null) {
         reject(
@@ -51,7 +54,7 @@ export abstract class SequenceLayer extends tfLayers.Layer {
     }
     const output = super.apply(inputs, kwargs);
     // tfjs asks `computeMask`, which it does not tell the mask that the call was given.
-    if (output instanceof Tensor) {
+    if (isTensor(output)) {
       const tensors = inputs as Tensor | Tensor[];
       const { query } = findMasks(this.maskContext(tensors), this.named(tensors), kwargs.mask);
       // Its own, since a tensor takes its mask along when it is disposed.

@@ -3,12 +3,21 @@ import { input as symbolicInput, layers as tfLayers, type Shape, type SymbolicTe
 
 import { isOneOf, isPositiveNumber, reject } from '../../kernels/common/validate.js';
 import { type ArgumentChecks, attentionArguments, checkArguments, layerLabel, ridgeArguments } from './arguments.js';
-import { featuresOf, nameInputs, type NamedInputs, shapedInputs, toFloat } from './inputs.js';
+import {
+  checkFeatures,
+  type Features,
+  featuresOf,
+  nameInputs,
+  type NamedInputs,
+  shapedInputs,
+  toFloat,
+} from './inputs.js';
 import { LinearAttention, type LinearAttentionArgs, linearArguments } from './linear_attention.js';
 import { LocalLinearAttention, type LocalLinearAttentionArgs, localLinearArguments } from './local_linear_attention.js';
 import { combineMasks } from './masks.js';
 import { MesaAttention, type MesaAttentionArgs } from './mesa_attention.js';
 import { ParallaxAttention, type ParallaxAttentionArgs } from './parallax_attention.js';
+import { Rotary } from './rotary.js';
 import { type CallOptions, SequenceLayer } from './sequence_layer.js';
 import { SoftmaxAttention, type SoftmaxAttentionArgs } from './softmax_attention.js';
 import { constrain, WeightSettings } from './weight_settings.js';
@@ -87,15 +96,20 @@ export class TransformerBlock extends SequenceLayer {
   static readonly className: string = 'TransformerBlockLayer';
 
   private readonly args: TransformerBlockArgs;
+  private readonly weightSettings: WeightSettings;
   private readonly attention: tfLayers.Layer;
   private readonly norms: readonly [tfLayers.Layer, tfLayers.Layer];
   /** Those two of the mlp; the number of their units is known when the block is built. */
   private mlp: readonly tfLayers.Layer[] = [];
+  private features: Features | undefined;
 
   constructor(args: TransformerBlockArgs) {
     const checked = checkBlock(args);
     super('transformerBlock', checked);
     this.args = checked;
+    // Before the attention layer is made, so that errors name this one.
+    this.weightSettings = new WeightSettings(this.label, checked);
+    Rotary.of(this.label, checked.rotary, checked.keyDim);
     this.attention = KINDS[checked.attention].make({ ...without(checked, OWN), name: 'attention' } as AnyKindArgs);
     const { epsilon = 1e-3 } = checked;
     const norm = (name: string) => tfLayers.layerNormalization({ name, epsilon });
@@ -103,7 +117,8 @@ export class TransformerBlock extends SequenceLayer {
   }
 
   override build(inputShape: Shape | Shape[]): void {
-    const features = featuresOf(this.namedShapes(inputShape)).query;
+    this.features = featuresOf(this.nameSelf(shapedInputs(inputShape)));
+    const features = this.features.query;
     const { mlpRatio = 4, useBias = true, kernelInitializer = 'glorotUniform' } = this.args;
     const width = features * mlpRatio;
     if (!Number.isInteger(width)) {
@@ -122,7 +137,7 @@ export class TransformerBlock extends SequenceLayer {
       x = layer.apply(x) as SymbolicTensor;
       this.addLoss(layer.losses);
     }
-    const { kernelConstraint, biasConstraint } = new WeightSettings(this.label, this.args).resolved;
+    const { kernelConstraint, biasConstraint } = this.weightSettings.resolved;
     for (const {
       weights: [kernel, bias],
     } of this.mlp) {
@@ -141,11 +156,13 @@ export class TransformerBlock extends SequenceLayer {
   }
 
   protected override named(inputs: Tensor | Tensor[]): NamedInputs<Tensor> {
-    return nameInputs(this.label, this.selfInputs(inputs));
+    return this.nameSelf(inputs);
   }
 
-  private namedShapes(shapes: Shape | Shape[]): NamedInputs<{ readonly shape: Shape }> {
-    return nameInputs(this.label, this.selfInputs(shapedInputs(shapes)));
+  private nameSelf<X extends { readonly shape: Shape }>(inputs: X | X[]): NamedInputs<X> {
+    const named = nameInputs(this.label, this.selfInputs(inputs));
+    if (this.features) checkFeatures(this.label, named, this.features);
+    return named;
   }
 
   /** `x`, or `x` and a mask, as the inputs of its self-attention. */
@@ -179,7 +196,7 @@ export class TransformerBlock extends SequenceLayer {
   }
 
   override computeOutputShape(inputShape: Shape | Shape[]): Shape {
-    return this.namedShapes(inputShape).query.shape;
+    return this.nameSelf(shapedInputs(inputShape)).query.shape;
   }
 
   override getConfig(): serialization.ConfigDict {

@@ -5,8 +5,15 @@
  */
 import type { KernelFunc } from '@tensorflow/tfjs-core';
 
+import { localLinearAttentionWebGpu } from '../../kernels/local_linear_attention/webgpu.js';
+import { parallaxAttentionWebGpu } from '../../kernels/parallax_attention/webgpu.js';
+import { softmaxAttentionWebGpu } from '../../kernels/softmax_attention/webgpu.js';
 import { replaceKernels } from './replace_kernels.js';
 
-const kernels: Readonly<Record<string, KernelFunc>> = {};
+const kernels: Readonly<Record<string, KernelFunc>> = {
+  LocalLinearAttention: localLinearAttentionWebGpu,
+  SoftmaxAttention: softmaxAttentionWebGpu,
+  ParallaxAttention: parallaxAttentionWebGpu,
+};
 
 replaceKernels('webgpu', kernels);

@@ -35,17 +35,15 @@ class NodeWebGPUBackend extends WebGPUBackend {
     );
   }
 
-  // Everything that is recorded for the device comes through one of these two.
+  // Whatever is computed on the device comes through these two.
   override ensureCommandEncoderReady(): void {
     this.throwIfLost();
     super.ensureCommandEncoderReady();
   }
 
-  override runWebGPUProgram(
-    ...args: Parameters<WebGPUBackend['runWebGPUProgram']>
-  ): ReturnType<WebGPUBackend['runWebGPUProgram']> {
+  override uploadToGPU(dataId: object): void {
     this.throwIfLost();
-    return super.runWebGPUProgram(...args);
+    super.uploadToGPU(dataId);
   }
 
   override async getBufferData(buffer: GPUBuffer): Promise<ArrayBuffer> {

@@ -1,0 +1,246 @@
+import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
+import type { NamedAttrMap, NamedTensorInfoMap, TensorInfo } from '@tensorflow/tfjs-core';
+
+import type { AttentionDims } from '../dims.js';
+import type { AttentionAttrs, OperatorSpec } from '../spec.js';
+import { attentionDims } from '../validate.js';
+import { pipelineOf } from './pipelines.js';
+import { packParams, type Shader } from './shader.js';
+import { activeTimer } from './timing.js';
+import { WorkBuffers } from './work_buffers.js';
+
+/** What tfjs hands to a kernel. */
+export interface KernelCall {
+  inputs: NamedTensorInfoMap;
+  backend: unknown;
+  attrs?: NamedAttrMap;
+}
+
+/** A part of a buffer as a shader sees it: the whole of it, or `size` bytes from `offset`. */
+export type Binding = GPUBuffer | GPUBufferBinding;
+
+/** A tensor that a kernel makes. */
+export interface Output {
+  readonly info: TensorInfo;
+  readonly buffer: GPUBuffer;
+}
+
+/** Usage of tfjs's own tensor buffers: the same, so that its pool serves ours. */
+const STORAGE_USAGE = (): number => GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
+
+/**
+ * One kernel call on backend `webgpu`: access to its inputs, outputs and scratch, and the passes that it records.
+ *
+ * tfjs's `runWebGPUProgram` knows one output a program and no pass that writes several buffers, so passes are recorded
+ * here, in an encoder of their own, and submitted at the end behind whatever tfjs has recorded before.
+ */
+export class WebGpuCall<Attrs extends AttentionAttrs> {
+  /** The attributes that the operator's spec made. */
+  readonly attrs: Attrs;
+  readonly dims: AttentionDims;
+  readonly device: GPUDevice;
+  private readonly backend: WebGPUBackend;
+  private readonly encoder: GPUCommandEncoder;
+  private readonly scratchBuffers: GPUBuffer[] = [];
+  private readonly outputs: Output[] = [];
+  private hasUnprovenShader = false;
+
+  /**
+   * Runs a kernel: `body` records passes and returns the outputs in tfjs's order, without those that are undefined
+   * (gradients of inputs that were not given). What it made is taken back if it throws.
+   */
+  static run<Attrs extends AttentionAttrs>(
+    spec: OperatorSpec<Attrs>,
+    kernelCall: KernelCall,
+    body: (call: WebGpuCall<Attrs>) => readonly (Output | undefined)[],
+  ): TensorInfo[] {
+    const call = new WebGpuCall(spec, kernelCall);
+    try {
+      const outputs = body(call);
+      call.submit();
+      return outputs.flatMap((output) => (output ? [output.info] : []));
+    } catch (error) {
+      for (const { info } of call.outputs) call.backend.disposeData(info.dataId);
+      throw error;
+    } finally {
+      call.releaseScratch();
+    }
+  }
+
+  private constructor(
+    private readonly spec: OperatorSpec<Attrs>,
+    private readonly call: KernelCall,
+  ) {
+    this.backend = call.backend as WebGPUBackend;
+    this.attrs = call.attrs as Attrs;
+    this.device = this.backend.device;
+    const [query, key, value] = ['query', 'key', 'value'].map((name) => this.tensor(name).shape);
+    this.dims = attentionDims(spec.operator, { query, key, value });
+    // Uploads are recorded in tfjs's encoder, which must be submitted before ours.
+    for (const tensor of Object.values(call.inputs)) if (tensor) this.backend.uploadToGPU(tensor.dataId);
+    this.encoder = this.device.createCommandEncoder({ label: spec.kernelName });
+  }
+
+  /** An input that is always there. */
+  tensor(name: string): TensorInfo {
+    const tensor = this.call.inputs[name];
+    if (tensor === undefined) throw new Error(`${this.spec.operator}: the kernel was called without its input ${name}`);
+    return tensor;
+  }
+
+  has(name: string): boolean {
+    return this.call.inputs[name] !== undefined;
+  }
+
+  /** The buffer of an input that is always there. */
+  input(name: string): GPUBuffer {
+    return this.bufferOf(this.tensor(name));
+  }
+
+  /** A float32 output. */
+  output(shape: readonly number[]): Output {
+    const info = this.backend.makeTensorInfo([...shape], 'float32');
+    this.backend.uploadToGPU(info.dataId);
+    const output = { info, buffer: this.bufferOf(info) };
+    this.outputs.push(output);
+    return output;
+  }
+
+  /** The shape of the operator's result, `[..., Tq, Dv]`. */
+  get resultShape(): number[] {
+    return [...this.tensor('query').shape.slice(0, -1), ...this.tensor('value').shape.slice(-1)];
+  }
+
+  /** A buffer of `bytes` from tfjs's pool, which goes back there when the call is over. Its contents are arbitrary. */
+  scratch(bytes: number): GPUBuffer {
+    const size = Math.max(16, Math.ceil(bytes / 16) * 16);
+    this.checkSize('scratch', size);
+    const buffer = this.backend.bufferManager.acquireBuffer(size, STORAGE_USAGE());
+    this.scratchBuffers.push(buffer);
+    return buffer;
+  }
+
+  /** The device's one large buffer for kernels' work in progress, at least `bytes` large; shared by all calls in turn. */
+  work(bytes: number): GPUBuffer {
+    this.checkSize('work', bytes);
+    return WorkBuffers.of(this.backend).atLeast(bytes);
+  }
+
+  /** Fills a buffer with zeros, before the passes that follow. */
+  clear(buffer: GPUBuffer): void {
+    this.encoder.clearBuffer(buffer);
+  }
+
+  /** Copies the first `bytes` of a buffer, behind the passes so far. */
+  copy(source: GPUBuffer, destination: GPUBuffer, bytes: number): void {
+    this.encoder.copyBufferToBuffer(source, 0, destination, 0, bytes);
+  }
+
+  /**
+   * Records one pass.
+   *
+   * @param buffers one binding for each buffer that the shader names.
+   * @param params one value for each uniform that it names.
+   * @param workgroups how many, in up to three dimensions.
+   */
+  run(
+    shader: Shader,
+    buffers: Readonly<Record<string, Binding>>,
+    params: Readonly<Record<string, number>>,
+    workgroups: readonly [number, number?, number?],
+  ): void {
+    const { device } = this;
+    this.checkWorkgroups(shader, workgroups);
+    const { pipeline, isProven } = pipelineOf(device, shader);
+    this.hasUnprovenShader ||= !isProven;
+    const packed = packParams(shader, params);
+    const uniforms = this.backend.bufferManager.acquireBuffer(
+      packed.byteLength,
+      GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST,
+    );
+    this.scratchBuffers.push(uniforms);
+    device.queue.writeBuffer(uniforms, 0, packed);
+    const storage = Object.keys(shader.buffers).map((name) => {
+      const binding = buffers[name] as Binding | undefined;
+      if (binding === undefined) throw new Error(`shader ${shader.key}: nothing is bound to its buffer ${name}`);
+      const resource = 'buffer' in binding ? binding : { buffer: binding };
+      this.checkBinding(name, resource);
+      return resource;
+    });
+    const bindGroup = device.createBindGroup({
+      layout: pipeline.getBindGroupLayout(0),
+      entries: [{ buffer: uniforms }, ...storage].map((resource, binding) => ({ binding, resource })),
+    });
+    const timestampWrites = activeTimer(device)?.next(shader.key);
+    const pass = this.encoder.beginComputePass({ label: shader.key, ...(timestampWrites && { timestampWrites }) });
+    pass.setPipeline(pipeline);
+    pass.setBindGroup(0, bindGroup);
+    pass.dispatchWorkgroups(...(workgroups as [number, number?, number?]));
+    pass.end();
+  }
+
+  /** An output of the shape of an input, for its gradient; undefined where that input was not given. */
+  gradientOf(name: string): Output | undefined {
+    return this.has(name) ? this.output(this.tensor(name).shape) : undefined;
+  }
+
+  /** Submits the passes. */
+  private submit(): void {
+    const { backend } = this;
+    backend.ensureCommandEncoderReady();
+    backend.endComputePassEncoder();
+    backend.submitQueue();
+    if (this.hasUnprovenShader) this.poisonOutputs();
+    this.device.queue.submit([this.encoder.finish()]);
+  }
+
+  private releaseScratch(): void {
+    for (const buffer of this.scratchBuffers) this.backend.bufferManager.releaseBuffer(buffer);
+  }
+
+  /**
+   * Whether a shader compiles is known only later, and a pass with a bad one leaves its outputs as they were: as zeros,
+   * which might pass for a result. Until it is known they start as NaN.
+   */
+  private poisonOutputs(): void {
+    for (const { buffer } of this.outputs) {
+      this.device.queue.writeBuffer(buffer, 0, new Float32Array(buffer.size / 4).fill(NaN));
+    }
+  }
+
+  private bufferOf(tensor: TensorInfo): GPUBuffer {
+    const { resource } = this.backend.tensorMap.get(tensor.dataId);
+    if (!(resource instanceof GPUBuffer)) {
+      throw new Error(
+        `${this.spec.operator}: a tensor of shape [${tensor.shape.join(', ')}] has no buffer on the device`,
+      );
+    }
+    return resource;
+  }
+
+  private checkSize(name: string, bytes: number): void {
+    const most = this.device.limits.maxBufferSize;
+    if (bytes > most) this.exceeds(`its ${name} buffer takes ${bytes} bytes`, 'maxBufferSize', most);
+  }
+
+  private checkBinding(name: string, { buffer, size }: GPUBufferBinding): void {
+    const most = this.device.limits.maxStorageBufferBindingSize;
+    const bytes = size ?? buffer.size;
+    if (bytes > most) this.exceeds(`its buffer ${name} takes ${bytes} bytes`, 'maxStorageBufferBindingSize', most);
+  }
+
+  private checkWorkgroups(shader: Shader, workgroups: readonly (number | undefined)[]): void {
+    const most = this.device.limits.maxComputeWorkgroupsPerDimension;
+    for (const count of workgroups) {
+      if (count !== undefined && count > most) {
+        this.exceeds(`${shader.key} runs ${count} workgroups`, 'maxComputeWorkgroupsPerDimension', most);
+      }
+    }
+  }
+
+  private exceeds(what: string, limit: string, most: number): never {
+    const { heads, Tq, Tk, D, Dv } = this.dims;
+    const shape = `heads ${heads}, Tq ${Tq}, Tk ${Tk}, D ${D}, Dv ${Dv}`;
+    throw new Error(`${this.spec.operator}: ${what} (${shape}), over the device's limit ${limit} of ${most}`);
+  }
+}

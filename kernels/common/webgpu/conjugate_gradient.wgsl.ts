@@ -1,0 +1,298 @@
+import type { BufferType, ParamType } from './shader.js';
+import { unroll } from './shader.js';
+import { finishScores, type KeptWeights, keptQuad } from './softmax_weights.wgsl.js';
+import {
+  accumulate,
+  blockRowsOf,
+  clearAccumulator,
+  type Columns,
+  groupsOf,
+  perRow,
+  products,
+  quadOf,
+  reduceRows,
+  type RowQuad,
+  storeWeights,
+  threadsOf,
+  type Tile,
+} from './tile.wgsl.js';
+
+/*
+ * Conjugate gradient on (C + ridge I) x = b for all rows of a tile at once, where C is the covariance of the keys under
+ * a row's weights: applied, never formed. Its state lies in the workgroup's region of `work`, a vector a row each:
+ * the direction row by row, since every thread reads it; the others as the quads of the thread that owns them.
+ */
+
+/** Vectors of solver state per row. */
+const STATE_VECTORS = 4;
+const DIRECTION = 0;
+const SOLUTION = 1;
+const RESIDUAL = 2;
+const MEAN_KEY = 3;
+
+/** Words of `progress` before the flags of the rows: next tile; iterations of rows: sum, most; of tiles: sum. */
+export const PROGRESS_HEAD = 4;
+
+export const solverBuffers: Record<string, BufferType> = {
+  work: { access: 'read_write', element: 'vec4f' },
+  progress: { access: 'read_write', element: 'atomic<u32>' },
+};
+
+export const solverParams: Record<string, ParamType> = {
+  rowTiles: 'u32',
+  tiles: 'u32',
+  regionQuads: 'u32',
+  squaredTolerance: 'f32',
+  leastDrop: 'f32',
+  maxIterations: 'u32',
+};
+
+/** Quads of `work` that a running workgroup takes: solver state and, if they are kept, weights of `Tkp` keys. */
+export const regionQuads = (tile: Tile, Dp: number, Tkp: number, isKept: boolean): number =>
+  (blockRowsOf(tile) * (STATE_VECTORS * Dp + (isKept ? Tkp : 0))) / 4;
+
+export interface Solver {
+  readonly tile: Tile;
+  /** Prepared keys. */
+  readonly key: Columns;
+  /** The rows' queries, for the weights where they are not kept. */
+  readonly query: RowQuad;
+  readonly isKept: boolean;
+  readonly hasKeyTerms: boolean;
+}
+
+const vectorQuads = ({ tile, key }: Solver): number => blockRowsOf(tile) * key.width;
+
+/** Where the weights are kept: behind the solver's state. */
+export const keptBy = (solver: Solver): KeptWeights | undefined =>
+  solver.isKept ? { buffer: 'work', base: `(region + ${STATE_VECTORS * vectorQuads(solver)}u)` } : undefined;
+
+function ownQuad(solver: Solver, vector: number, i: number, g: number): string {
+  const groups = groupsOf(solver.tile, solver.key.width);
+  return `work[region + ${vector * vectorQuads(solver) + (i * groups + g) * threadsOf(solver.tile)}u + tid]`;
+}
+
+/** Mean key `sum p k` of row `i`, group `g`. */
+export const meanKey = (solver: Solver, i: number, g: number): string => ownQuad(solver, MEAN_KEY, i, g);
+
+/** The solution of row `i`, group `g`, behind `finishSolve`. */
+export const solution = (solver: Solver, i: number, g: number): string => ownQuad(solver, SOLUTION, i, g);
+
+/** The direction (behind `finishSolve` the solution) of row `i` as a left operand of products. */
+export const direction =
+  ({ tile, key }: Solver): RowQuad =>
+  (i, c) =>
+    `work[region + ${DIRECTION * key.width}u + (ty + ${tile.threadsY * i}u) * ${key.width}u + ${c}]`;
+
+const ownDirection = (solver: Solver, i: number, g: number): string =>
+  direction(solver)(i, `tx + ${solver.tile.threadsX * g}u`);
+
+const perGroup = (solver: Solver, text: (g: number) => string): string =>
+  unroll(groupsOf(solver.tile, solver.key.width), text, ' ');
+
+/** The next tile of rows, the longest first, or the end: opens the loop over tiles. Sets `head` and `firstRow`. */
+export function nextTile(tile: Tile): string {
+  return `
+  let region = workgroup.x * params.regionQuads;
+  loop {
+  if (tid == 0u) { shared_number.x = atomicAdd(&progress[0], 1u); }
+  let tileNumber = workgroupUniformLoad(&shared_number).x;
+  if (tileNumber >= params.tiles) { break; }
+  let heads = params.tiles / params.rowTiles;
+  let head = tileNumber % heads;
+  let firstRow = (params.rowTiles - 1u - tileNumber / heads) * ${blockRowsOf(tile)}u;
+  ${perRow(tile, (i) => `let row${i} = head * params.Tqp + firstRow + ty + ${tile.threadsY * i}u;`)}`;
+}
+
+/** Weights `w{i}` of the columns of tile `t`, a quad each, from what was kept or anew; with them, products of `sets`. */
+export function weightsAgain(solver: Solver, sets: readonly { name: string; row: RowQuad }[]): string {
+  const { tile, key, query, hasKeyTerms } = solver;
+  const kept = keptBy(solver);
+  if (kept) {
+    return `
+    ${products(tile, key, sets)}
+    ${perRow(tile, (i) => `let w${i} = ${keptQuad(tile, kept, i)};`)}`;
+  }
+  return `
+    ${products(tile, key, [{ name: 's', row: query }, ...sets])}
+    ${finishScores(tile, 's', hasKeyTerms)}
+    ${perRow(tile, (i) => `let w${i} = exp2(${quadOf('s', i)} - m${i});`)}`;
+}
+
+/**
+ * Begins the solve. `l{i}` has been reduced and `inverse{i}` is its inverse; accumulator `mean` holds the sums of
+ * weighted keys. `right(i, g)` is the right-hand side. It is scaled to unit length, since squares of small numbers would
+ * leave the range of float32. Rows of zeros, and those with a small ridge, which a direct solver is left to, do not move.
+ */
+export function beginSolve(solver: Solver, mean: string, right: (i: number, g: number) => string): string {
+  const { tile } = solver;
+  return `
+  ${perRow(
+    tile,
+    (i) => `var squares${i} = 0.0;
+    ${perGroup(
+      solver,
+      (g) => `{ let kbar = ${mean}${i}_${g} * inverse${i}; ${meanKey(solver, i, g)} = kbar; let b = ${right(i, g)};
+      ${ownQuad(solver, RESIDUAL, i, g)} = b; ${solution(solver, i, g)} = vec4f(); squares${i} += dot(b, b); }`,
+    )}`,
+  )}
+  ${reduceRows(tile, ['squares'], 'sum')}
+  ${perRow(
+    tile,
+    (i) => `let length${i} = sqrt(squares${i}); var shift${i} = 0.0;
+    { let unit = select(0.0, 1.0 / length${i}, squares${i} > 0.0);
+    ${perGroup(
+      solver,
+      (g) => `{ let r = ${ownQuad(solver, RESIDUAL, i, g)} * unit; ${ownQuad(solver, RESIDUAL, i, g)} = r;
+      ${ownDirection(solver, i, g)} = r; shift${i} += dot(r, ${meanKey(solver, i, g)}); }`,
+    )} }`,
+  )}
+  ${reduceRows(tile, ['shift'], 'sum')}
+  ${perRow(
+    tile,
+    (i) => `var rr${i} = 1.0; var isLive${i} = squares${i} > 0.0 && info${i}.z == 0.0;
+    var isMissed${i} = squares${i} > 0.0 && info${i}.z != 0.0; var iterations${i} = 0u;`,
+  )}`;
+}
+
+/**
+ * Iterates until every row has its tolerance or the cap is reached. A row stops when `|r| |r| / |r_before|` is below the
+ * tolerance, and then takes one more step along the next direction with the last step's length, which costs no product
+ * and is worth almost an iteration; at most the factor behind `leastDrop`, lest one lucky drop of the residual stand for
+ * convergence.
+ * `a` is an accumulator of the keys' width.
+ */
+export function iterate(solver: Solver): string {
+  const { tile, key } = solver;
+  const apply = (i: number): string => `var curvature${i} = 0.0;
+    ${perGroup(
+      solver,
+      (g) => `{ let u = ${ownDirection(solver, i, g)}; let drifted = a${i}_${g} - drift${i} * ${meanKey(solver, i, g)};
+      a${i}_${g} = fma(u, vec4f(info${i}.x), drifted * inverse${i});
+      curvature${i} += dot(u, a${i}_${g}); }`,
+    )}`;
+  const step = (i: number): string => `let moves${i} = isLive${i} && curvature${i} > 0.0;
+    let alpha${i} = select(0.0, rr${i} / max(curvature${i}, 1e-37), moves${i});
+    isMissed${i} = isMissed${i} || (isLive${i} && !moves${i});
+    iterations${i} += select(0u, 1u, moves${i});
+    var next${i} = 0.0; var meanPart${i} = 0.0;
+    ${perGroup(
+      solver,
+      (g) => `{ ${solution(solver, i, g)} += alpha${i} * ${ownDirection(solver, i, g)};
+      let r = ${ownQuad(solver, RESIDUAL, i, g)} - alpha${i} * a${i}_${g}; ${ownQuad(solver, RESIDUAL, i, g)} = r;
+      next${i} += dot(r, r); meanPart${i} += dot(r, ${meanKey(solver, i, g)}); }`,
+    )}`;
+  const turn = (i: number): string => `{
+    let beta = select(0.0, next${i} / max(rr${i}, 1e-37), moves${i});
+    let isDone = moves${i} && next${i} * max(beta, params.leastDrop) <= params.squaredTolerance;
+    ${perGroup(
+      solver,
+      (
+        g,
+      ) => `{ let u = ${ownQuad(solver, RESIDUAL, i, g)} + beta * ${ownDirection(solver, i, g)}; ${ownDirection(solver, i, g)} = u;
+      if (isDone) { ${solution(solver, i, g)} += alpha${i} * u; } }`,
+    )}
+    shift${i} = meanPart${i} + beta * shift${i};
+    rr${i} = next${i};
+    isLive${i} = moves${i} && !isDone;
+    }`;
+  return `
+  var iteration = 0u;
+  loop {
+    if (${perRow(tile, (i) => `isLive${i}`, ' || ')}) { flag.y = 1u; }
+    let anyLive = workgroupUniformLoad(&flag).y != 0u;
+    if (!anyLive || iteration >= params.maxIterations) { break; }
+    iteration++;
+    storageBarrier();
+    ${clearAccumulator(tile, 'a', key.width)}
+    // The sum of p y.u is zero but for the rounding of u.kbar, which this takes out.
+    ${perRow(tile, (i) => `var drift${i} = 0.0;`, ' ')}
+    for (var t = 0u; t < keyTiles; t++) {
+      ${weightsAgain(solver, [{ name: 'u', row: direction(solver) }])}
+      ${perRow(tile, (i) => `let z${i} = w${i} * (${quadOf('u', i)} - shift${i}); drift${i} += z${i}.x + z${i}.y + z${i}.z + z${i}.w;`)}
+      ${storeWeights(tile, (i) => `z${i}`)}
+      ${accumulate(tile, 'a', key, true)}
+    }
+    if (tid == 0u) { flag.y = 0u; }
+    ${reduceRows(tile, ['drift'], 'sum')}
+    ${perRow(tile, apply)}
+    ${reduceRows(tile, ['curvature'], 'sum')}
+    ${perRow(tile, step)}
+    ${reduceRows(tile, ['next', 'meanPart'], 'sum')}
+    ${perRow(tile, turn)}
+  }
+  workgroupBarrier();
+  if (tid == 0u) { flag.y = 0u; }
+  ${perRow(tile, (i) => `isMissed${i} = isMissed${i} || isLive${i};`, ' ')}`;
+}
+
+/**
+ * Ends the solve: the solution in its own length, also as `direction`; `meanProduct{i}` is its product with the mean key.
+ * Counts iterations, and flags the rows that missed.
+ */
+export function finishSolve(solver: Solver): string {
+  const { tile } = solver;
+  return `
+  ${perRow(
+    tile,
+    (i) => `var meanProduct${i} = 0.0; var size${i} = 0.0; var meanSize${i} = 0.0;
+    ${perGroup(
+      solver,
+      (
+        g,
+      ) => `{ let x = ${solution(solver, i, g)} * length${i}; ${solution(solver, i, g)} = x; ${ownDirection(solver, i, g)} = x;
+      let kbar = ${meanKey(solver, i, g)}; meanProduct${i} += dot(x, kbar); size${i} += dot(x, x); meanSize${i} += dot(kbar, kbar); }`,
+    )}`,
+  )}
+  ${reduceRows(tile, ['meanProduct', 'size', 'meanSize'], 'sum')}
+  storageBarrier();
+  if (tx == 0u) {
+    ${perRow(
+      tile,
+      (i) => `atomicAdd(&progress[1], iterations${i}); atomicMax(&progress[2], iterations${i});
+    if (isMissed${i}) { atomicStore(&progress[${PROGRESS_HEAD}u + row${i}], 1u); }`,
+    )}
+  }
+  if (tid == 0u) { atomicAdd(&progress[3], iteration); }
+  ${refineMeans(solver, [{ mean: 'meanProduct', size: 'size', row: direction(solver) }])}`;
+}
+
+/** Products of a vector with the mean key above this size in a row have their mean taken with more care. */
+const LARGE_PRODUCTS = '64.0';
+
+/**
+ * \`y.x = k.x - kbar.x\` loses what both products have in common. Where they are large (a small ridge, weights on few keys)
+ * \`kbar.x\` is taken as the weighted mean of the very products that it is subtracted from, in one more pass over the keys
+ * by the tiles that need it: \`mean{i}\`, given \`size{i}\` and \`meanSize{i}\`, the squared norms of the vector and of kbar.
+ */
+export function refineMeans(
+  solver: Solver,
+  vectors: readonly { readonly mean: string; readonly size: string; readonly row: RowQuad }[],
+): string {
+  const { tile } = solver;
+  const isLarge = vectors.map(({ size }) =>
+    perRow(tile, (i) => `${size}${i} * meanSize${i} > ${LARGE_PRODUCTS} * ${LARGE_PRODUCTS}`, ' || '),
+  );
+  const name = (v: number): string => `product_${v}_`;
+  const each = (text: (v: number, i: number) => string): string =>
+    vectors.map((_, v) => perRow(tile, (i) => text(v, i), ' ')).join('\n');
+  return `
+  if (${isLarge.join(' || ')}) { flag.z = 1u; }
+  if (workgroupUniformLoad(&flag).z != 0u) {
+    ${each((v, i) => `var sum_${v}_${i} = 0.0;`)}
+    for (var t = 0u; t < keyTiles; t++) {
+      ${weightsAgain(
+        solver,
+        vectors.map(({ row }, v) => ({ name: name(v), row })),
+      )}
+      ${each((v, i) => `sum_${v}_${i} += dot(w${i}, ${quadOf(name(v), i)});`)}
+    }
+    ${reduceRows(
+      tile,
+      vectors.map((_, v) => `sum_${v}_`),
+      'sum',
+    )}
+    ${vectors.map(({ mean }, v) => perRow(tile, (i) => `${mean}${i} = sum_${v}_${i} * inverse${i};`, ' ')).join('\n')}
+    if (tid == 0u) { flag.z = 0u; }
+  }`;
+}

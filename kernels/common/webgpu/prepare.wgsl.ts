@@ -1,0 +1,324 @@
+import type { RowLayout, Slot } from './row_layout.js';
+import { type BufferType, type ParamType, type Shader, unroll } from './shader.js';
+
+/** Rows that one workgroup prepares, and the threads that share a row. */
+const ROWS = 16;
+const LANES = 16;
+
+/** Keys that a head's centre is taken over at most: any vector will do, so a sample is enough. */
+export const CENTRE_SAMPLE = 256;
+
+/** A row's number from which on a bias counts as one that hides its key: beyond any score, yet safe to add to one. */
+const LOWEST_BIAS = '-1e19';
+
+const f32 = (access: BufferType['access']): BufferType => ({ access, element: 'f32' });
+const vec4 = (access: BufferType['access']): BufferType => ({ access, element: 'vec4f' });
+
+/** Infinities and NaN are told by their bits: a shader's compiler may take it that no number is one. */
+const IS_FINITE = 'fn isFinite(x: f32) -> bool { return (bitcast<u32>(x) & 0x7f800000u) != 0x7f800000u; }';
+
+/** What hides a key: one of both inputs at most (`foldMaskShader`). */
+export interface KeyInputs {
+  readonly hasMask: boolean;
+  readonly hasBias: boolean;
+}
+
+const keyBuffers = ({ hasMask, hasBias }: KeyInputs): Record<string, BufferType> => ({
+  ...(hasMask && { keyMask: { access: 'read', element: 'i32' } as const }),
+  ...(hasBias && { keyBias: f32('read') }),
+});
+
+/** `isVisible(head, j)` and `bias(head, j)`. */
+const keyFunctions = ({ hasMask, hasBias }: KeyInputs): string => `
+fn isVisible(head: u32, j: u32) -> bool {
+  var visible = true;
+  ${hasMask ? 'visible = visible && keyMask[(head / params.headsPerBatch) * params.Tk + j] != 0;' : ''}
+  ${hasBias ? 'visible = visible && bitcast<u32>(keyBias[head * params.Tk + j]) != 0xff800000u;' : ''}
+  return visible;
+}
+fn bias(head: u32, j: u32) -> f32 { return ${hasBias ? 'keyBias[head * params.Tk + j]' : '0.0'}; }`;
+
+const sharedParams: Record<string, ParamType> = {
+  firstHead: 'u32',
+  headsPerBatch: 'u32',
+  Tq: 'u32',
+  Tk: 'u32',
+};
+
+/**
+ * The centre of every head's keys, `[heads, Dp]`: the mean of a sample of those that are visible and finite; behind it,
+ * at `heads Dp + head`, the mean over channels of their variance. One workgroup a head, one thread a channel.
+ */
+export function centreShader(inputs: KeyInputs, D: number, Dp: number): Shader {
+  return {
+    key: `centre ${JSON.stringify(inputs)} D${D} Dp${Dp}`,
+    workgroupSize: Dp,
+    params: { ...sharedParams, heads: 'u32' },
+    buffers: { key: f32('read'), ...keyBuffers(inputs), centre: f32('read_write') },
+    workgroupBytes: 4 * (Dp + CENTRE_SAMPLE),
+    text: () => `
+${IS_FINITE}
+${keyFunctions(inputs)}
+var<workgroup> isUsed: array<u32, ${CENTRE_SAMPLE}>;
+var<workgroup> variances: array<f32, ${Dp}>;
+@compute @workgroup_size(${Dp})
+fn main(@builtin(local_invocation_index) d: u32, @builtin(workgroup_id) workgroup: vec3u) {
+  let head = params.firstHead + workgroup.x;
+  let samples = min(${CENTRE_SAMPLE}u, params.Tk);
+  let first = head * params.Tk;
+  for (var s = d; s < samples; s += ${Dp}u) {
+    let j = s * params.Tk / samples;
+    var used = isVisible(head, j) && isFinite(bias(head, j));
+    for (var c = 0u; c < ${D}u; c++) { used = used && isFinite(key[(first + j) * ${D}u + c]); }
+    isUsed[s] = select(0u, 1u, used);
+  }
+  workgroupBarrier();
+  var count = 0.0;
+  var sum = 0.0;
+  for (var s = 0u; s < samples; s++) {
+    if (isUsed[s] == 0u) { continue; }
+    count += 1.0;
+    if (d < ${D}u) { sum += key[(first + s * params.Tk / samples) * ${D}u + d]; }
+  }
+  let mean = sum / max(count, 1.0);
+  var squares = 0.0;
+  for (var s = 0u; s < samples; s++) {
+    if (isUsed[s] == 0u || d >= ${D}u) { continue; }
+    let y = key[(first + s * params.Tk / samples) * ${D}u + d] - mean;
+    squares += y * y;
+  }
+  centre[workgroup.x * ${Dp}u + d] = mean;
+  variances[d] = squares / max(count, 1.0);
+  workgroupBarrier();
+  if (d == 0u) {
+    var total = 0.0;
+    for (var c = 0u; c < ${D}u; c++) { total += variances[c]; }
+    centre[params.heads * ${Dp}u + workgroup.x] = total / ${D}.0;
+  }
+}`,
+  };
+}
+
+/**
+ * A mask and a bias in one: `foldedBias [heads, Tk]` is the bias, -Infinity where the mask hides the key. Together they
+ * would take one storage buffer more than the default limits give a shader.
+ */
+export function foldMaskShader(): Shader {
+  return {
+    key: 'foldMask',
+    workgroupSize: 256,
+    params: { firstHead: 'u32', headsPerBatch: 'u32', Tk: 'u32' },
+    buffers: {
+      keyMask: { access: 'read', element: 'i32' },
+      keyBias: { access: 'read', element: 'u32' },
+      foldedBias: { access: 'read_write', element: 'u32' },
+    },
+    workgroupBytes: 0,
+    text: () => `
+@compute @workgroup_size(256)
+fn main(@builtin(global_invocation_id) id: vec3u) {
+  if (id.x >= params.Tk) { return; }
+  let head = params.firstHead + id.y;
+  let at = head * params.Tk + id.x;
+  let visible = keyMask[(head / params.headsPerBatch) * params.Tk + id.x] != 0;
+  foldedBias[at] = select(0xff800000u, keyBias[at], visible);
+}`,
+  };
+}
+
+/** `quad_name(row, c)`: numbers `4c .. 4c + 3` of a row, zeros beyond its width. */
+function quadFunction({ name, width }: Slot): string {
+  const part = (e: number): string =>
+    width % 4 === 0 ? `${name}[at + ${e}u]` : `select(0.0, ${name}[min(at + ${e}u, last)], 4u * c + ${e}u < ${width}u)`;
+  return `
+fn quad_${name}(row: u32, c: u32) -> vec4f {
+  let at = row * ${width}u + 4u * c;
+  ${width % 4 === 0 ? '' : `let last = row * ${width}u + ${width - 1}u;`}
+  if (4u * c >= ${width}u) { return vec4f(); }
+  return vec4f(${unroll(4, part, ', ')});
+}`;
+}
+
+/** Whether this thread's share of a row is finite. */
+function checkQuads(slots: readonly Slot[]): string {
+  return slots
+    .map(
+      ({ name, width }) => `
+  for (var c = lane; c < ${Math.ceil(width / 4)}u; c += ${LANES}u) {
+    let x = quad_${name}(source, c);
+    finite = finite && isFinite(x.x) && isFinite(x.y) && isFinite(x.z) && isFinite(x.w);
+  }`,
+    )
+    .join('');
+}
+
+/** Combines the threads' `finite` of each row. */
+const COMBINE = `
+  shares[tid] = select(0u, 1u, finite);
+  workgroupBarrier();
+  var isGood = true;
+  for (var other = 0u; other < ${LANES}u; other++) { isGood = isGood && shares[row * ${LANES}u + other] != 0u; }`;
+
+/**
+ * Keys and values as the kernels read them: `key [heads, Tkp, Dp]` minus the centre, `value [heads, Tkp, Dvp]`, padded
+ * with zeros; zeros also for keys that are hidden or not finite, since a product with 0 must be 0 (docs/decisions/0002).
+ *
+ * `keyTerms [heads, Tkp]` is what is added to a score: the bias times log2(e), or -1e30 for a key that is hidden or
+ * padding. `marks [heads, 4]` gets, as `Tk - j`, the first visible key and the first that is not finite.
+ */
+export function keysShader(inputs: KeyInputs, key: Slot, value: Slot, isCentred: boolean): Shader {
+  const copy = ({ name, padded }: Slot, prepared: string, shift: string): string => `
+  for (var c = lane; c < ${padded / 4}u; c += ${LANES}u) {
+    var x = vec4f();
+    if (isKept) { x = quad_${name}(source, c)${shift}; }
+    ${prepared}[destination * ${padded / 4}u + c] = x;
+  }`;
+  // The centre is zero beyond D, and so the padding of a kept key.
+  const shift = isCentred ? ` - centre[workgroup.y * ${key.padded / 4}u + c]` : '';
+  return {
+    key: `keys ${JSON.stringify([inputs, key, value, isCentred])}`,
+    workgroupSize: ROWS * LANES,
+    params: { ...sharedParams, Tkp: 'u32' },
+    buffers: {
+      key: f32('read'),
+      value: f32('read'),
+      ...keyBuffers(inputs),
+      ...(isCentred && { centre: vec4('read') }),
+      preparedKey: vec4('read_write'),
+      preparedValue: vec4('read_write'),
+      keyTerms: f32('read_write'),
+      marks: { access: 'read_write', element: 'atomic<u32>' },
+    },
+    workgroupBytes: 4 * ROWS * LANES,
+    text: () => `
+${IS_FINITE}
+${keyFunctions(inputs)}
+${quadFunction(key)}
+${quadFunction(value)}
+var<workgroup> shares: array<u32, ${ROWS * LANES}>;
+@compute @workgroup_size(${ROWS * LANES})
+fn main(@builtin(local_invocation_index) tid: u32, @builtin(workgroup_id) workgroup: vec3u) {
+  let row = tid / ${LANES}u;
+  let lane = tid % ${LANES}u;
+  let j = workgroup.x * ${ROWS}u + row;
+  let head = params.firstHead + workgroup.y;
+  let isInside = j < params.Tk;
+  let source = head * params.Tk + min(j, params.Tk - 1u);
+  let visible = isInside && isVisible(head, min(j, params.Tk - 1u));
+  let added = bias(head, min(j, params.Tk - 1u));
+  var finite = isFinite(added);
+  ${checkQuads([key, value])}
+  ${COMBINE}
+  let isKept = visible && isGood;
+  let destination = workgroup.y * params.Tkp + j;
+  if (j < params.Tkp) {
+    ${copy(key, 'preparedKey', shift)}
+    ${copy(value, 'preparedValue', '')}
+    if (lane == 0u) {
+      let term = max(select(0.0, added, isGood), ${LOWEST_BIAS}) * ${Math.LOG2E};
+      keyTerms[destination] = select(-1e30, term, visible);
+      if (visible) {
+        atomicMax(&marks[4u * workgroup.y], params.Tk - j);
+        if (!isGood) { atomicMax(&marks[4u * workgroup.y + 1u], params.Tk - j); }
+      }
+    }
+  }
+}`,
+  };
+}
+
+/** What a prepared row comes out as. */
+export const ROW_STATES = `
+const ORDINARY = 0.0;
+const BLIND = 1.0;
+const BAD = 2.0;`;
+
+/** Number of keys before the causal bound of row `i` (dims.ts). */
+export const boundFunction = (isCausal: boolean): string => `
+fn bound(i: u32) -> u32 {
+  ${isCausal ? 'return u32(clamp(i32(params.Tk + i) + 1i - i32(params.Tq), 0i, i32(params.Tk)));' : 'return params.Tk;'}
+}`;
+
+/** Where a row's ridge comes from: a number for all, a tensor `[heads, Tq]`, or nowhere. */
+export type RidgeSource = 'none' | 'number' | 'tensor';
+
+/**
+ * Query rows as the kernels read them: the slots of the layout side by side, zeros in rows that are padding, see no key,
+ * or have or see what is not finite. The last quad of a row is its info: the ridge, what the row comes out as, and whether
+ * its ridge is below `params.smallRidge` times the mean variance of the keys. `marks[4 head + 2]` gets the largest bound
+ * of a bad row: keys before it get NaN gradients.
+ */
+export function rowsShader(layout: RowLayout, isCausal: boolean, ridge: RidgeSource, hasCentre: boolean): Shader {
+  const { slots, quads } = layout;
+  const inputs = slots.filter(({ name }, i) => slots.findIndex((slot) => slot.name === name) === i);
+  const width = slots.map(({ padded, isCentred }) => (isCentred ? padded / 4 : 0)).find((quad) => quad > 0) ?? 0;
+  const copies = slots.map(
+    ({ name, padded, offset, isNegated, isCentred }) => `
+  for (var c = lane; c < ${padded / 4}u; c += ${LANES}u) {
+    var x = vec4f();
+    if (state == ORDINARY) {
+      x = ${isNegated ? '-' : ''}quad_${name}(source, c)${isCentred ? ` - centre[workgroup.y * ${width}u + c]` : ''};
+    }
+    rows[destination * ${quads}u + ${offset}u + c] = x;
+  }`,
+  );
+  const ridgeText = { none: '1.0', number: 'params.ridge', tensor: 'ridge[source]' }[ridge];
+  const variance =
+    'centre[(params.heads * params.Dp + workgroup.y) / 4u][(params.heads * params.Dp + workgroup.y) % 4u]';
+  return {
+    key: `rows ${JSON.stringify([slots, quads, isCausal, ridge, hasCentre])}`,
+    workgroupSize: ROWS * LANES,
+    params: {
+      ...sharedParams,
+      Tqp: 'u32',
+      ...(ridge === 'number' && { ridge: 'f32' as const }),
+      ...(hasCentre && { heads: 'u32' as const, Dp: 'u32' as const, smallRidge: 'f32' as const }),
+    },
+    buffers: {
+      ...Object.fromEntries(inputs.map(({ name }) => [name, f32('read')])),
+      ...(ridge === 'tensor' && { ridge: f32('read') }),
+      ...(hasCentre && { centre: vec4('read') }),
+      rows: vec4('read_write'),
+      marks: { access: 'read_write', element: 'atomic<u32>' },
+    },
+    workgroupBytes: 4 * ROWS * LANES,
+    text: () => `
+${IS_FINITE}
+${ROW_STATES}
+${boundFunction(isCausal)}
+${inputs.map(quadFunction).join('')}
+var<workgroup> shares: array<u32, ${ROWS * LANES}>;
+@compute @workgroup_size(${ROWS * LANES})
+fn main(@builtin(local_invocation_index) tid: u32, @builtin(workgroup_id) workgroup: vec3u) {
+  let row = tid / ${LANES}u;
+  let lane = tid % ${LANES}u;
+  let i = workgroup.x * ${ROWS}u + row;
+  let head = params.firstHead + workgroup.y;
+  let isInside = i < params.Tq;
+  let source = head * params.Tq + min(i, params.Tq - 1u);
+  let own = ${ridgeText};
+  let hasRidge = isFinite(own) && own > 0.0;
+  var finite = hasRidge;
+  ${checkQuads(inputs)}
+  ${COMBINE}
+  let visibleTo = bound(min(i, params.Tq - 1u));
+  let firstVisible = params.Tk - atomicLoad(&marks[4u * workgroup.y]);
+  let firstBad = params.Tk - atomicLoad(&marks[4u * workgroup.y + 1u]);
+  var state = ORDINARY;
+  if (!isInside || firstVisible >= visibleTo) {
+    state = BLIND;
+  } else if (!isGood || firstBad < visibleTo) {
+    state = BAD;
+  }
+  let destination = workgroup.y * params.Tqp + i;
+  if (i < params.Tqp) {
+    ${copies.join('')}
+    if (lane == 0u) {
+      let isSmall = ${hasCentre ? `own < params.smallRidge * ${variance}` : 'false'};
+      rows[destination * ${quads}u + ${layout.info}u] = vec4f(select(1.0, own, hasRidge), state, select(0.0, 1.0, isSmall), 0.0);
+      if (state == BAD) { atomicMax(&marks[4u * workgroup.y + 2u], visibleTo); }
+    }
+  }
+}`,
+  };
+}

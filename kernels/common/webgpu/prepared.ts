@@ -1,0 +1,106 @@
+import type { AttentionDims } from '../dims.js';
+import type { AttentionAttrs } from '../spec.js';
+import type { WebGpuCall } from './call.js';
+import { paddedWidth, type RowLayout } from './row_layout.js';
+import { centreShader, foldMaskShader, keysShader, type RidgeSource, rowsShader } from './prepare.wgsl.js';
+
+/** Rows of all prepared tensors are padded to a multiple of this: whole tiles, however a kernel cuts them. */
+const ROW_PADDING = 64;
+
+/** Rows that a workgroup of the preparing shaders takes. */
+const ROWS_PER_WORKGROUP = 16;
+
+const roundUp = (x: number, multiple: number): number => Math.ceil(x / multiple) * multiple;
+
+/** A call's inputs for some of its heads, as the kernels read them (prepare.wgsl.ts). */
+export interface Prepared {
+  readonly firstHead: number;
+  readonly heads: number;
+  readonly Tqp: number;
+  readonly Tkp: number;
+  /** Prepared tensors by the names under which shaders know them. */
+  readonly buffers: Readonly<Record<string, GPUBuffer>>;
+  /** Uniforms that every shader may ask for. */
+  readonly params: Readonly<Record<string, number>>;
+}
+
+export interface Preparation {
+  readonly layout: RowLayout;
+  /** Whether a vector is subtracted from all keys of a head: for the operators that this changes nothing for. */
+  readonly isCentred: boolean;
+  /** A ridge per row: the input of that name where it is given, else this number. */
+  readonly ridge?: number;
+  /** A ridge below this times the mean variance of the keys counts as small. */
+  readonly smallRidge?: number;
+}
+
+/** Whether something is added to the scores: a bias, or what hides a masked key. */
+export const hasKeyTerms = <Attrs extends AttentionAttrs>(call: WebGpuCall<Attrs>): boolean =>
+  call.has('keyMask') || call.has('keyBias');
+
+/**
+ * The heads of a call in groups of which every prepared tensor can be bound: 128 MiB within the default limits. Each
+ * group is prepared into the same buffers, so they are bounded, whatever the number of heads.
+ */
+export function headGroups(device: GPUDevice, dims: AttentionDims, floatsPerHead: number): [number, number][] {
+  const { maxStorageBufferBindingSize, maxComputeWorkgroupsPerDimension } = device.limits;
+  const fitting = Math.floor(maxStorageBufferBindingSize / (4 * floatsPerHead));
+  const count = Math.max(1, Math.min(dims.heads, fitting, maxComputeWorkgroupsPerDimension));
+  const groups: [number, number][] = [];
+  for (let first = 0; first < dims.heads; first += count) groups.push([first, Math.min(count, dims.heads - first)]);
+  return groups;
+}
+
+/** Prepares a call's inputs, group of heads by group of heads, and calls `body` for each. */
+export function forPrepared<Attrs extends AttentionAttrs>(
+  call: WebGpuCall<Attrs>,
+  preparation: Preparation,
+  body: (prepared: Prepared) => void,
+): void {
+  const { dims, device } = call;
+  const { Tq, Tk, D, Dv } = dims;
+  const { isCentred, layout, smallRidge = 0 } = preparation;
+  const [Tqp, Tkp] = [roundUp(Tq, ROW_PADDING), roundUp(Tk, ROW_PADDING)];
+  const [Dp, Dvp] = [paddedWidth(D), paddedWidth(Dv)];
+  const groups = headGroups(device, dims, Math.max(4 * Tqp * layout.quads, Tkp * Math.max(Dp, Dvp)));
+  const most = groups[0][1];
+  const buffers = {
+    preparedKey: call.scratch(4 * most * Tkp * Dp),
+    preparedValue: call.scratch(4 * most * Tkp * Dvp),
+    keyTerms: call.scratch(4 * most * Tkp),
+    rows: call.scratch(16 * most * Tqp * layout.quads),
+    marks: call.scratch(16 * most),
+    ...(isCentred && { centre: call.scratch(4 * most * (Dp + 1)) }),
+  };
+  const isFolded = call.has('keyMask') && call.has('keyBias');
+  const keyInputs = { hasMask: call.has('keyMask') && !isFolded, hasBias: call.has('keyBias') };
+  const given = Object.fromEntries(
+    ['keyMask', 'keyBias', 'ridge'].filter((name) => call.has(name)).map((name) => [name, call.input(name)]),
+  );
+  const foldedBias = isFolded ? call.scratch(4 * dims.heads * Tk) : undefined;
+  const optional = { ...given, ...(foldedBias && { keyBias: foldedBias }) };
+  const inputs = Object.fromEntries(layout.slots.map(({ name }) => [name, call.input(name)]));
+  const keySource = { key: call.input('key'), value: call.input('value'), ...optional };
+  const ridge: RidgeSource = preparation.ridge === undefined ? 'none' : call.has('ridge') ? 'tensor' : 'number';
+  const keySlot = { name: 'key', width: D, padded: Dp, offset: 0 };
+  const valueSlot = { name: 'value', width: Dv, padded: Dvp, offset: 0 };
+
+  for (const [firstHead, heads] of groups) {
+    const headsPerBatch = dims.heads / dims.batch;
+    const shared = { firstHead, heads, headsPerBatch, Tq, Tk, Tqp, Tkp, Dp, nan: NaN };
+    call.clear(buffers.marks);
+    if (foldedBias) call.run(foldMaskShader(), { ...given, foldedBias }, shared, [Math.ceil(Tk / 256), heads]);
+    if (isCentred) call.run(centreShader(keyInputs, D, Dp), { ...keySource, ...buffers }, shared, [heads]);
+    call.run(keysShader(keyInputs, keySlot, valueSlot, isCentred), { ...keySource, ...buffers }, shared, [
+      Tkp / ROWS_PER_WORKGROUP,
+      heads,
+    ]);
+    call.run(
+      rowsShader(layout, call.attrs.causal, ridge, isCentred),
+      { ...inputs, ...optional, ...buffers },
+      { ...shared, smallRidge, ...(ridge === 'number' && { ridge: preparation.ridge ?? 1 }) },
+      [Tqp / ROWS_PER_WORKGROUP, heads],
+    );
+    body({ firstHead, heads, Tqp, Tkp, buffers, params: shared });
+  }
+}

@@ -1,0 +1,129 @@
+import { boundFunction, ROW_STATES } from './prepare.wgsl.js';
+import { type RowLayout, rowQuad } from './row_layout.js';
+import { rowStore } from './row_store.js';
+import { type Shader, unroll } from './shader.js';
+import { declareBounds, declareSoftmax, finishScores, onlineSoftmax } from './softmax_weights.wgsl.js';
+import {
+  accumulate,
+  blockRowsOf,
+  type Columns,
+  declareAccumulator,
+  declareTile,
+  groupsOf,
+  mainHead,
+  perRow,
+  products,
+  reduceRows,
+  storeWeights,
+  threadsOf,
+  type Tile,
+  tileBytes,
+} from './tile.wgsl.js';
+
+/** What the kernels of softmax, Parallax and local linear attention are made for. */
+export interface AttentionShape {
+  readonly tile: Tile;
+  /** Padded head dimensions, multiples of `4 threadsX`. */
+  readonly Dp: number;
+  readonly Dvp: number;
+  readonly D: number;
+  readonly Dv: number;
+  readonly isCausal: boolean;
+  /** Whether a mask or a bias is added to the scores. */
+  readonly hasKeyTerms: boolean;
+}
+
+export const shapeKey = (shape: AttentionShape): string => JSON.stringify(Object.values(shape));
+
+/** Columns of a prepared tensor `[heads, Tkp, width]` of the head `head`. */
+export const keyColumns = (buffer: string, padded: number): Columns => ({
+  buffer,
+  base: `head * params.Tkp * ${padded / 4}u`,
+  stride: padded / 4,
+  offset: 0,
+  width: padded / 4,
+});
+
+/** `value` in an ordinary row, NaN in a bad one, zeros in one that sees no key, by `state{i}`. */
+export const byState = (i: number, value: string): string =>
+  `select(select(vec4f(), vec4f(params.nan), state${i} == BAD), ${value}, state${i} == ORDINARY)`;
+
+/**
+ * Softmax attention (no probe) or attention with a given probe `x`, in one pass over the keys:
+ * `o = sum p (1 + y.x) v = (1 - tbar) sum p v + sum p t v` with `t = k.x` and `tbar = sum p t`.
+ *
+ * One workgroup a tile of query rows; the last rows, which see most keys under `causal`, come first.
+ */
+export function probeAttentionShader(shape: AttentionShape, layout: RowLayout, hasProbe: boolean): Shader {
+  const { tile, Dp, Dvp, Dv, isCausal, hasKeyTerms } = shape;
+  const out = rowStore('out', Dv);
+  const key = keyColumns('preparedKey', Dp);
+  const value = keyColumns('preparedValue', Dvp);
+  const width = Dvp / 4;
+  const slot = (offset: number) => (i: number, c: string) => rowQuad(layout, `row${i}`, offset, c);
+  const sets = [{ name: 's', row: slot(0) }, ...(hasProbe ? [{ name: 't', row: slot(Dp / 4) }] : [])];
+  const accumulators = [{ name: 'a', width }, ...(hasProbe ? [{ name: 'b', width }] : [])];
+  const probePart = `
+    ${perRow(tile, (i) => `p${i} *= vec4f(t${i}_0, t${i}_1, t${i}_2, t${i}_3); tbar${i} += p${i}.x + p${i}.y + p${i}.z + p${i}.w;`)}
+    workgroupBarrier();
+    ${storeWeights(tile, (i) => `p${i}`)}
+    ${accumulate(tile, 'b', value, true)}`;
+  const result = (i: number, g: number): string =>
+    hasProbe ? `(a${i}_${g} * (1.0 - tbar${i} * inverse) + b${i}_${g}) * inverse` : `a${i}_${g} * inverse`;
+  return {
+    key: `probeAttention ${shapeKey(shape)} ${hasProbe}`,
+    workgroupSize: threadsOf(tile),
+    params: {
+      firstHead: 'u32',
+      Tq: 'u32',
+      Tk: 'u32',
+      Tqp: 'u32',
+      Tkp: 'u32',
+      logScale: 'f32',
+      nan: 'f32',
+    },
+    buffers: {
+      rows: { access: 'read', element: 'vec4f' },
+      preparedKey: { access: 'read', element: 'vec4f' },
+      preparedValue: { access: 'read', element: 'vec4f' },
+      ...(hasKeyTerms && { keyTerms: { access: 'read', element: 'vec4f' } as const }),
+      out: out.buffer,
+    },
+    workgroupBytes: tileBytes(tile),
+    text: () => `
+${ROW_STATES}
+${boundFunction(isCausal)}
+${out.text}
+${declareTile(tile)}
+${mainHead(tile)}
+  let head = workgroup.x;
+  let firstRow = (params.Tqp / ${blockRowsOf(tile)}u - 1u - workgroup.y) * ${blockRowsOf(tile)}u;
+  if (firstRow >= params.Tq) { return; }
+  ${perRow(tile, (i) => `let row${i} = head * params.Tqp + firstRow + ty + ${tile.threadsY * i}u;`)}
+  ${declareBounds(tile, 'firstRow')}
+  ${declareSoftmax(tile)}
+  ${accumulators.map(({ name }) => declareAccumulator(tile, name, width)).join('\n')}
+  ${hasProbe ? perRow(tile, (i) => `var tbar${i} = 0.0;`, ' ') : ''}
+  for (var t = 0u; t < keyTiles; t++) {
+    ${products(tile, key, sets)}
+    ${finishScores(tile, 's', hasKeyTerms)}
+    ${onlineSoftmax(tile, accumulators, hasProbe ? ['tbar'] : [])}
+    ${storeWeights(tile, (i) => `p${i}`)}
+    ${accumulate(tile, 'a', value, false)}
+    ${hasProbe ? probePart : ''}
+  }
+  ${reduceRows(tile, hasProbe ? ['l', 'tbar'] : ['l'], 'sum')}
+  ${perRow(
+    tile,
+    (i) => `{
+    let i = firstRow + ty + ${tile.threadsY * i}u;
+    let state${i} = ${rowQuad(layout, `row${i}`, layout.info, '0u')}.y;
+    let inverse = 1.0 / max(l${i}, 1e-37);
+    if (i < params.Tq) {
+      ${unroll(groupsOf(tile, width), (g) => `store_out((params.firstHead + head) * params.Tq + i, tx + ${tile.threadsX * g}u, ${byState(i, result(i, g))});`)}
+    }
+  }`,
+  )}
+}`,
+  };
+}

@@ -1,0 +1,31 @@
+import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
+
+const all = new WeakMap<WebGPUBackend, WorkBuffers>();
+
+/**
+ * The one large buffer of a backend in which kernels keep the work of their running workgroups (weights of a tile,
+ * solver state). Calls run one after another on the device, so one buffer serves them all; it grows and never shrinks,
+ * for a new buffer of this size is filled with zeros by the device at every call.
+ */
+export class WorkBuffers {
+  private buffer: GPUBuffer | undefined;
+
+  private constructor(private readonly backend: WebGPUBackend) {}
+
+  static of(backend: WebGPUBackend): WorkBuffers {
+    let one = all.get(backend);
+    if (one === undefined) all.set(backend, (one = new WorkBuffers(backend)));
+    return one;
+  }
+
+  /** A buffer of at least `bytes`. */
+  atLeast(bytes: number): GPUBuffer {
+    if (this.buffer !== undefined && this.buffer.size >= bytes) return this.buffer;
+    const { bufferManager } = this.backend;
+    // Not pooled: a buffer that is too small for one call is of no use to the next.
+    if (this.buffer !== undefined) bufferManager.releaseBuffer(this.buffer, false);
+    const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
+    this.buffer = bufferManager.acquireBuffer(Math.ceil(bytes / 256) * 256, usage, false, false);
+    return this.buffer;
+  }
+}

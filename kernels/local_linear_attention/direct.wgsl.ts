@@ -1,0 +1,297 @@
+import { PROGRESS_HEAD } from '../common/webgpu/conjugate_gradient.wgsl.js';
+import { boundFunction } from '../common/webgpu/prepare.wgsl.js';
+import { type AttentionShape, shapeKey } from '../common/webgpu/probe_attention.wgsl.js';
+import { type RowLayout, rowQuad } from '../common/webgpu/row_layout.js';
+import { rowStore } from '../common/webgpu/row_store.js';
+import { type BufferType, type Shader, unroll } from '../common/webgpu/shader.js';
+import { HIDDEN_SCORE } from '../common/webgpu/softmax_weights.wgsl.js';
+
+/** Rows whose flags a workgroup looks at together. */
+export const ROWS_PER_BLOCK = 16;
+
+/** Up to this head dimension the factor of `D (D + 1) / 2` numbers fits in workgroup memory beside the staged keys. */
+const LARGEST_LOCAL_D = 64;
+
+/** Numbers of the lower triangle of `C + ridge I` with the right-hand side as one more row. */
+const triangle = (D: number): number => ((D + 1) * (D + 2)) / 2;
+
+/** Numbers of `work` that a running workgroup takes. */
+export const directRegion = (D: number): number => (D > LARGEST_LOCAL_D ? Math.ceil(triangle(D) / 4) * 4 : 0);
+
+/** Keys staged at a time: 4 KiB of them. */
+const stagedKeys = (quads: number): number => Math.max(4, Math.min(32, Math.floor(256 / quads)));
+
+interface DirectSizes {
+  readonly D: number;
+  /** Quads of a key, and of a value. */
+  readonly quads: number;
+  readonly valueQuads: number;
+  readonly threads: number;
+  readonly keys: number;
+  /** 4 x 4 blocks of the lower triangle, and how many of them a thread forms. */
+  readonly blocks: number;
+  readonly perThread: number;
+}
+
+function sizesOf({ D, Dvp }: AttentionShape): DirectSizes {
+  const quads = Math.ceil(D / 4);
+  const blocks = (quads * (quads + 1)) / 2;
+  const threads = blocks <= 64 ? 64 : blocks <= 128 ? 128 : 256;
+  return {
+    D,
+    quads,
+    valueQuads: Dvp / 4,
+    threads,
+    keys: stagedKeys(quads),
+    blocks,
+    perThread: Math.ceil(blocks / threads),
+  };
+}
+
+/** Runs `body` for every key tile of the row: keys minus `kbar` are staged and their weights `p` known. */
+function forKeyTiles({ quads, keys, threads }: DirectSizes, keyQuads: number, body: string): string {
+  return `
+  for (var first = 0u; first < visible; first += ${keys}u) {
+    workgroupBarrier();
+    for (var at = tid; at < ${keys * quads}u; at += ${threads}u) {
+      let j = first + at / ${quads}u;
+      staged[at] = preparedKey[(head * params.Tkp + min(j, params.Tkp - 1u)) * ${keyQuads}u + at % ${quads}u] - kbar[at % ${quads}u];
+    }
+    workgroupBarrier();
+    if (tid < ${keys}u) {
+      var score = 0.0;
+      for (var c = 0u; c < ${quads}u; c++) { score += dot(query[c], staged[tid * ${quads}u + c]); }
+      scores[tid] = finish(score, head, first + tid, visible);
+    }
+    workgroupBarrier();
+    ${body}
+  }`;
+}
+
+/** Factors \`C + ridge I\` and solves, in place, by right-looking elimination; the right-hand side is row D. */
+function solveText({ D, threads }: DirectSizes, barrier: string): string {
+  return `
+  for (var k = 0u; k < ${D}u; k++) {
+    // Every pivot is at least the smallest eigenvalue, which is at least the ridge.
+    let pivot = sqrt(max(entry(k, k), ridge));
+    ${barrier}
+    for (var r = k + tid; r <= ${D}u; r += ${threads}u) { setEntry(r, k, select(entry(r, k) / pivot, pivot, r == k)); }
+    ${barrier}
+    for (var r = k + 1u + tid / 16u; r <= ${D}u; r += ${threads / 16}u) {
+      let factor = entry(r, k);
+      for (var c = k + 1u + tid % 16u; c <= min(r, ${D - 1}u); c += 16u) { setEntry(r, c, entry(r, c) - factor * entry(c, k)); }
+    }
+    ${barrier}
+  }
+  for (var back = 0u; back < ${D}u; back++) {
+    let k = ${D - 1}u - back;
+    let x = entry(${D}u, k) / entry(k, k);
+    ${barrier}
+    if (tid == 0u) { setEntry(${D}u, k, x); }
+    for (var c = tid; c < k; c += ${threads}u) { setEntry(${D}u, c, entry(${D}u, c) - entry(k, c) * x); }
+    ${barrier}
+  }
+  for (var c = tid; c < ${Math.ceil(D / 4)}u; c += ${threads}u) {
+    var x = vec4f();
+    for (var e = 0u; e < min(4u, ${D}u - 4u * c); e++) { x[e] = entry(${D}u, 4u * c + e); }
+    solution[c] = x;
+  }
+  workgroupBarrier();`;
+}
+
+/** Scalar products of vectors in workgroup memory, by every thread for itself. */
+const dotFunction = (name: string, a: string, b: string, quads: number): string =>
+  `fn ${name}() -> f32 { var sum = 0.0; for (var c = 0u; c < ${quads}u; c++) { sum += dot(${a}[c], ${b}[c]); } return sum; }`;
+
+interface DirectVariant {
+  readonly name: string;
+  readonly layout: RowLayout;
+  readonly buffers: Record<string, BufferType>;
+  readonly declarations: string;
+  /** Right-hand side: expression for quad `c` of row `row`. */
+  readonly right: string;
+  /** What follows the solve. */
+  readonly use: (sizes: DirectSizes, keyQuads: number) => string;
+}
+
+function directShader(shape: AttentionShape, variant: DirectVariant): Shader {
+  const { layout } = variant;
+  const sizes = sizesOf(shape);
+  const { D, quads, threads, keys, blocks, perThread } = sizes;
+  const keyQuads = shape.Dp / 4;
+  const isLocal = D <= LARGEST_LOCAL_D;
+  const barrier = isLocal ? 'workgroupBarrier();' : 'storageBarrier();';
+  const element = isLocal ? 'triangle[place(r, c)]' : 'work[place(r, c)]';
+  const form = (b: number): string => `{
+      let y = staged[j * ${quads}u + rowOf${b}] * p; let z = staged[j * ${quads}u + columnOf${b}];
+      ${unroll(4, (e) => `sum${b}_${e} = fma(vec4f(y[${e}]), z, sum${b}_${e});`, ' ')} }`;
+  const keep = (b: number): string => `if (block${b} < ${blocks}u) {
+    ${unroll(4, (e) => unroll(4, (f) => `keep(4u * rowOf${b} + ${e}u, 4u * columnOf${b} + ${f}u, sum${b}_${e}[${f}], ridge);`, ' '))} }`;
+  return {
+    key: `${variant.name} ${shapeKey(shape)} ${JSON.stringify(layout)}`,
+    workgroupSize: threads,
+    params: {
+      firstHead: 'u32',
+      Tq: 'u32',
+      Tk: 'u32',
+      Tqp: 'u32',
+      Tkp: 'u32',
+      logScale: 'f32',
+      rowBlocks: 'u32',
+      workgroups: 'u32',
+    },
+    buffers: {
+      preparedKey: { access: 'read', element: 'vec4f' },
+      preparedValue: { access: 'read', element: 'vec4f' },
+      ...(shape.hasKeyTerms && { keyTerms: { access: 'read', element: 'f32' } as const }),
+      ...variant.buffers,
+      progress: { access: 'read', element: 'u32' },
+      ...(!isLocal && { work: { access: 'read_write', element: 'f32' } as const }),
+    },
+    // Staged keys, the triangle, five vectors, scores and flags.
+    workgroupBytes:
+      16 * keys * quads +
+      (isLocal ? 4 * triangle(D) : 0) +
+      16 * (4 * quads + shape.Dvp / 4) +
+      4 * keys +
+      4 * ROWS_PER_BLOCK +
+      16,
+    text: () => `
+${boundFunction(shape.isCausal)}
+var<workgroup> staged: array<vec4f, ${keys * quads}>;
+var<workgroup> query: array<vec4f, ${quads}>;
+var<workgroup> kbar: array<vec4f, ${quads}>;
+var<workgroup> given: array<vec4f, ${quads}>;
+var<workgroup> solution: array<vec4f, ${quads}>;
+var<workgroup> scores: array<f32, ${keys}>;
+var<workgroup> missed: array<u32, ${ROWS_PER_BLOCK}>;
+var<workgroup> anyMissed: u32;
+${isLocal ? `var<workgroup> triangle: array<f32, ${triangle(D)}>;` : 'var<private> region: u32;'}
+${variant.declarations}
+fn place(r: u32, c: u32) -> u32 { return ${isLocal ? '' : 'region + '}r * (r + 1u) / 2u + c; }
+fn entry(r: u32, c: u32) -> f32 { return ${element}; }
+fn setEntry(r: u32, c: u32, x: f32) { ${element} = x; }
+fn keep(r: u32, c: u32, x: f32, ridge: f32) {
+  if (r < ${D}u && c <= r) { setEntry(r, c, x + select(0.0, ridge, r == c)); }
+}
+fn finish(score: f32, head: u32, j: u32, visible: u32) -> f32 {
+  let term = ${shape.hasKeyTerms ? 'keyTerms[head * params.Tkp + min(j, params.Tkp - 1u)]' : '0.0'};
+  return select(${HIDDEN_SCORE}, fma(score, params.logScale, term), j < visible);
+}
+@compute @workgroup_size(${threads})
+fn main(@builtin(local_invocation_index) tid: u32, @builtin(workgroup_id) workgroup: vec3u) {
+  ${isLocal ? '' : `region = workgroup.x * ${directRegion(D)}u;`}
+  ${unroll(
+    perThread,
+    (b) => `let block${b} = tid + ${b * threads}u;
+  var rowOf${b} = u32((sqrt(8.0 * f32(block${b}) + 1.0) - 1.0) / 2.0);
+  if (rowOf${b} * (rowOf${b} + 1u) / 2u > block${b}) { rowOf${b}--; }
+  if ((rowOf${b} + 1u) * (rowOf${b} + 2u) / 2u <= block${b}) { rowOf${b}++; }
+  let columnOf${b} = block${b} - rowOf${b} * (rowOf${b} + 1u) / 2u;
+  rowOf${b} = min(rowOf${b}, ${quads - 1}u);`,
+  )}
+  for (var block = workgroup.x; block < params.rowBlocks; block += params.workgroups) {
+    if (tid == 0u) { anyMissed = 0u; }
+    workgroupBarrier();
+    if (tid < ${ROWS_PER_BLOCK}u) {
+      missed[tid] = progress[${PROGRESS_HEAD}u + block * ${ROWS_PER_BLOCK}u + tid];
+      if (missed[tid] != 0u) { anyMissed = 1u; }
+    }
+    if (workgroupUniformLoad(&anyMissed) == 0u) { continue; }
+    for (var r = 0u; r < ${ROWS_PER_BLOCK}u; r++) {
+      if (workgroupUniformLoad(&missed[r]) == 0u) { continue; }
+      let row = block * ${ROWS_PER_BLOCK}u + r;
+      let head = row / params.Tqp;
+      let i = row % params.Tqp;
+      let visible = bound(i);
+      let ridge = ${rowQuad(layout, 'row', layout.info, '0u')}.x;
+      for (var c = tid; c < ${quads}u; c += ${threads}u) {
+        query[c] = ${rowQuad(layout, 'row', layout.slots[0].offset, 'c')};
+        kbar[c] = vec4f();
+      }
+      var top = -1e20;
+      var total = 0.0;
+      var mean = vec4f();
+      ${forKeyTiles(
+        sizes,
+        keyQuads,
+        `var raised = top;
+      for (var j = 0u; j < ${keys}u; j++) { raised = max(raised, scores[j]); }
+      let factor = exp2(max(top - raised, -200.0));
+      total *= factor;
+      mean *= factor;
+      top = raised;
+      for (var j = 0u; j < ${keys}u; j++) {
+        let p = exp2(scores[j] - top);
+        total += p;
+        if (tid < ${quads}u) { mean += p * staged[j * ${quads}u + tid]; }
+      }`,
+      )}
+      let inverse = 1.0 / max(total, 1e-37);
+      workgroupBarrier();
+      if (tid < ${quads}u) { kbar[tid] = mean * inverse; }
+      workgroupBarrier();
+      // From here on scores are relative to the mean key's, so that staged keys serve them as well.
+      top -= params.logScale * queryMean();
+      ${unroll(perThread, (b) => unroll(4, (e) => `var sum${b}_${e} = vec4f();`, ' '))}
+      ${forKeyTiles(
+        sizes,
+        keyQuads,
+        `for (var j = 0u; j < ${keys}u; j++) {
+        let p = exp2(scores[j] - top) * inverse;
+        ${unroll(perThread, form)}
+      }`,
+      )}
+      ${unroll(perThread, keep)}
+      for (var c = tid; c < ${D}u; c += ${threads}u) {
+        let b = ${variant.right};
+        setEntry(${D}u, c, b[c % 4u]);
+      }
+      ${barrier}
+      ${solveText(sizes, barrier)}
+      ${variant.use(sizes, keyQuads)}
+      workgroupBarrier();
+    }
+  }
+}
+${dotFunction('queryMean', 'query', 'kbar', quads)}`,
+  };
+}
+
+/**
+ * Solves anew, directly, the rows that missed their tolerance, and writes their output and probe: one workgroup a row,
+ * which forms `C` about the row's own mean key, factors it (Cholesky) and passes over the values.
+ */
+export function directForwardShader(shape: AttentionShape, layout: RowLayout): Shader {
+  const [out, probe] = [rowStore('out', shape.Dv), rowStore('probe', shape.D)];
+  return directShader(shape, {
+    name: 'direct',
+    layout,
+    buffers: { rows: { access: 'read', element: 'vec4f' }, out: out.buffer, probe: probe.buffer },
+    declarations: `${out.text}${probe.text}`,
+    right: `${rowQuad(layout, 'row', layout.slots[1].offset, 'c / 4u')} - kbar[c / 4u]`,
+    use: (sizes, keyQuads) => {
+      const { quads, valueQuads, keys } = sizes;
+      return `
+      let target_row = (params.firstHead + head) * params.Tq + i;
+      var sum = vec4f();
+      ${forKeyTiles(
+        sizes,
+        keyQuads,
+        `if (tid < ${keys}u) {
+        var tau = 1.0;
+        for (var c = 0u; c < ${quads}u; c++) { tau += dot(solution[c], staged[tid * ${quads}u + c]); }
+        scores[tid] = exp2(scores[tid] - top) * inverse * tau;
+      }
+      workgroupBarrier();
+      if (tid < ${valueQuads}u) {
+        for (var j = 0u; j < ${keys}u; j++) {
+          sum += scores[j] * preparedValue[(head * params.Tkp + min(first + j, params.Tkp - 1u)) * ${valueQuads}u + tid];
+        }
+      }`,
+      )}
+      if (tid < ${valueQuads}u) { store_out(target_row, tid, sum); }
+      if (tid < ${quads}u) { store_probe(target_row, tid, solution[tid]); }`;
+    },
+  });
+}

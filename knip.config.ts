@@ -7,6 +7,8 @@ const config: KnipConfig = {
     'src/cli/main.ts',
     'scripts/*/main.ts',
     'models/*/main.ts',
+    // Run by a test, in a process of its own.
+    'test/layers/continue_training.ts',
   ],
   // The types in an exported function's signature are exported with it.
   ignoreExportsUsedInFile: { interface: true, type: true },

@@ -117,7 +117,7 @@ export abstract class MultiHeadAttention<Args extends AttentionArgs> extends Seq
     return named;
   }
 
-  override call(inputs: Tensor | Tensor[], kwargs: CallOptions): Tensor {
+  override call(inputs: Tensor | Tensor[], kwargs: CallOptions = {}): Tensor {
     return tidy(() => {
       this.invokeCallHook(inputs, kwargs);
       const named = this.named(inputs);

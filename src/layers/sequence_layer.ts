@@ -35,8 +35,9 @@ export abstract class SequenceLayer extends tfLayers.Layer {
 
   override apply(
     inputs: Tensor | Tensor[] | SymbolicTensor | SymbolicTensor[],
-    kwargs: CallOptions = {},
+    options?: CallOptions | null,
   ): Tensor | Tensor[] | SymbolicTensor | SymbolicTensor[] {
+    const kwargs = options ?? {};
     checkCallArguments(this.label, kwargs);
     const list: unknown[] = Array.isArray(inputs) ? inputs : [inputs];
     if (list.length === 0) reject(this.label, 'inputs', 'must be at least one tensor, got 0');
@@ -44,11 +45,7 @@ export abstract class SequenceLayer extends tfLayers.Layer {
     if (list.includes(odd)) reject(this.label, 'inputs', `must be tensors, got ${printed(odd)}`);
     if (list.some((input) => input instanceof SymbolicTensor)) {
       if (kwargs.mask !== undefined && kwargs.mask !== null) {
-        reject(
-          this.label,
-          'mask',
-          'cannot be an argument of a symbolic call, tfjs would drop it: make it the last input',
-        );
+        reject(this.label, 'mask', 'has no effect in a symbolic call: tfjs would drop it; make it the last input');
       }
       return super.apply(inputs, kwargs);
     }

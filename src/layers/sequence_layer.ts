@@ -1,10 +1,10 @@
-import { clone, dropout, type serialization, type Tensor } from '@tensorflow/tfjs-core';
+import { dropout, type serialization, type Tensor } from '@tensorflow/tfjs-core';
 import { layers as tfLayers, SymbolicTensor } from '@tensorflow/tfjs-layers';
 
 import { printed, reject } from '../../kernels/common/validate.js';
 import { checkCallArguments, type LayerArgs, layerLabel } from './arguments.js';
 import { isTensor, type NamedInputs } from './inputs.js';
-import { canBeMasked, findMasks, type FoundMasks, type MaskContext } from './masks.js';
+import { canBeMasked, findMasks, type FoundMasks, type MaskContext, plainMask } from './masks.js';
 
 /** What tfjs and users pass to a call besides its inputs. */
 export type CallOptions = Record<string, unknown>;
@@ -55,7 +55,7 @@ export abstract class SequenceLayer extends tfLayers.Layer {
       const tensors = inputs as Tensor | Tensor[];
       const { query } = findMasks(this.maskContext(tensors), this.named(tensors), kwargs.mask);
       // Its own, since a tensor takes its mask along when it is disposed.
-      if (query !== undefined) output.kerasMask = clone(query);
+      if (query !== undefined) output.kerasMask = plainMask(query);
     }
     return output;
   }

@@ -240,6 +240,20 @@ describe('layers', () => {
   });
 });
 
+test("the README's examples run", () => {
+  const readme = readFileSync(join(consumer.folder, 'node_modules/tfjs-lla/README.md'), 'utf8');
+  // Those that a reader is told to save.
+  const examples = [...readme.matchAll(/as `(\w+\.mjs)`.*?```js\n(.*?)```/gs)];
+  const runs = Object.fromEntries(examples.map(([, file, code]) => [file, consumer.node(file, code)]));
+  expect(runs['example.mjs']).toMatchObject({
+    status: 0,
+    stdout: '[ 2, 4, 128, 32 ]\n[ 2, 4, 128, 32 ] [ 2, 4, 128 ]\n',
+  });
+  const { status, stdout } = runs['layers.mjs'];
+  expect(stdout).toMatch(/^accuracy (0\.9\d|1\.00)\n\[ 256, 12, 5 \]\n$/);
+  expect(status).toBe(0);
+});
+
 describe('the program', () => {
   test('npx tfjs-lla doctor', () => {
     const { status, stdout } = consumer.run('npx', '--offline', 'tfjs-lla', 'doctor', '--json');

@@ -1,4 +1,4 @@
-import { logicalAnd, notEqual, type Tensor } from '@tensorflow/tfjs-core';
+import { logicalAnd, notEqual, reshape, type Tensor } from '@tensorflow/tfjs-core';
 import { layers as tfLayers, type SymbolicTensor } from '@tensorflow/tfjs-layers';
 
 import { printed, reject } from '../../kernels/common/validate.js';
@@ -44,8 +44,17 @@ function attached(x: Tensor): Tensor | undefined {
   return fits(kerasMask, x) ? kerasMask : undefined;
 }
 
-const fits = (mask: Tensor, x: Tensor): boolean =>
-  mask.rank === 2 && mask.shape[0] === x.shape[0] && mask.shape[1] === x.shape[1];
+/** Whether a mask is `[B, T]` of `x`; tfjs's `Add` and its siblings put an axis of size 1 in front each time. */
+function fits(mask: Tensor, x: Tensor): boolean {
+  const [B, T] = mask.shape.slice(-2);
+  const lead = mask.shape.slice(0, -2);
+  return mask.rank >= 2 && B === x.shape[0] && T === x.shape[1] && lead.every((size) => size === 1);
+}
+
+/** A mask that fits, as a tensor `[B, T]` of its own. */
+export function plainMask(mask: Tensor): Tensor {
+  return reshape(mask, mask.shape.slice(-2));
+}
 
 /** `{ mask: [...] }`: one entry per input, each a mask `[B, T]`, null or undefined. */
 function listed(label: string, inputs: NamedInputs<Tensor>, masks: readonly unknown[]): (Tensor | undefined)[] {
@@ -77,7 +86,7 @@ function single(context: MaskContext, inputs: NamedInputs<Tensor>, mask: unknown
   if (!isTensor(mask)) reject(label, 'mask', `must be a tensor or an array, got ${printed(mask)}`);
   const { query, value } = inputs;
   const [[B, Tq], [, Tv]] = [query.shape, value.shape];
-  if (mask.rank === 3 && mask.shape[0] === B && mask.shape[1] === Tq && mask.shape[2] === Tv) {
+  if (!fits(mask, query) && mask.rank === 3 && mask.shape[0] === B && mask.shape[1] === Tq && mask.shape[2] === Tv) {
     const problem = `[B, Tq, Tv] is not supported: the attention weights are never stored`;
     reject(label, 'mask', `of shape [${mask.shape.join(', ')}] ${problem}; hide values by a mask [B, Tv]`);
   }
@@ -114,11 +123,11 @@ export function findMasks(context: MaskContext, inputs: NamedInputs<Tensor>, giv
 export function combineMasks(label: string, masks: readonly Tensor[]): Tensor | undefined {
   const bools = masks.map((mask) => {
     if (mask.isDisposed) reject(label, 'mask', 'is a disposed tensor');
-    if (mask.dtype === 'bool') return mask;
+    if (mask.dtype === 'bool') return plainMask(mask);
     if (mask.dtype !== 'float32' && mask.dtype !== 'int32') {
       reject(label, 'mask', `must be bool, or hold zeros and ones, got dtype ${mask.dtype}`);
     }
-    return notEqual(mask, 0);
+    return notEqual(plainMask(mask), 0);
   });
   return bools.length === 0 ? undefined : bools.reduce((all, mask) => logicalAnd(all, mask));
 }

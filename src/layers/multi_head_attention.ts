@@ -117,7 +117,8 @@ export abstract class MultiHeadAttention<Args extends AttentionArgs> extends Seq
     return named;
   }
 
-  override call(inputs: Tensor | Tensor[], kwargs: CallOptions): Tensor {
+  override call(inputs: Tensor | Tensor[], options?: CallOptions | null): Tensor {
+    const kwargs = options ?? {};
     return tidy(() => {
       this.invokeCallHook(inputs, kwargs);
       const named = this.named(inputs);
@@ -143,29 +144,29 @@ export abstract class MultiHeadAttention<Args extends AttentionArgs> extends Seq
 
   /** Tokens `[B, T, features]`, the first of them at position `first`, to heads `[B, H, T, Dk]`. */
   protected projectQuery(tokens: Tensor, first = 0): Tensor {
-    return this.rotate(this.built_().query.toHeads(tokens), first);
+    return this.rotate(this.ready().query.toHeads(tokens), first);
   }
 
   /** Tokens `[B, T, features]`, the first of them at position `first`, to heads `[B, H, T, Dk]`. */
   protected projectKey(tokens: Tensor, first = 0): Tensor {
-    return this.rotate(this.built_().key.toHeads(tokens), first);
+    return this.rotate(this.ready().key.toHeads(tokens), first);
   }
 
   /** Tokens `[B, T, features]` to heads `[B, H, T, Dv]`. */
   protected projectValue(tokens: Tensor): Tensor {
-    return this.built_().value.toHeads(tokens);
+    return this.ready().value.toHeads(tokens);
   }
 
   /** Heads `[B, H, T, Dv]` to tokens `[B, T, ...outputShape]`. */
   protected projectOutput(heads: Tensor): Tensor {
-    return this.built_().output.fromHeads(heads);
+    return this.ready().output.fromHeads(heads);
   }
 
   protected rotate(heads: Tensor, first = 0): Tensor {
     return this.rotary?.apply(heads, first) ?? heads;
   }
 
-  private built_(): Projections {
+  private ready(): Projections {
     return this.projections ?? reject(this.label, 'inputs', 'reached a layer that has not been built');
   }
 

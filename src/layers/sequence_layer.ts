@@ -1,10 +1,10 @@
-import { clone, dropout, type serialization, type Tensor } from '@tensorflow/tfjs-core';
+import { dropout, type serialization, type Tensor } from '@tensorflow/tfjs-core';
 import { layers as tfLayers, SymbolicTensor } from '@tensorflow/tfjs-layers';
 
 import { printed, reject } from '../../kernels/common/validate.js';
 import { checkCallArguments, type LayerArgs, layerLabel } from './arguments.js';
 import { isTensor, type NamedInputs } from './inputs.js';
-import { canBeMasked, findMasks, type FoundMasks, type MaskContext } from './masks.js';
+import { canBeMasked, findMasks, type FoundMasks, type MaskContext, plainMask } from './masks.js';
 
 /** What tfjs and users pass to a call besides its inputs. */
 export type CallOptions = Record<string, unknown>;
@@ -35,8 +35,9 @@ export abstract class SequenceLayer extends tfLayers.Layer {
 
   override apply(
     inputs: Tensor | Tensor[] | SymbolicTensor | SymbolicTensor[],
-    kwargs: CallOptions = {},
+    options?: CallOptions | null,
   ): Tensor | Tensor[] | SymbolicTensor | SymbolicTensor[] {
+    const kwargs = options ?? {};
     checkCallArguments(this.label, kwargs);
     const list: unknown[] = Array.isArray(inputs) ? inputs : [inputs];
     if (list.length === 0) reject(this.label, 'inputs', 'must be at least one tensor, got 0');
@@ -44,11 +45,7 @@ export abstract class SequenceLayer extends tfLayers.Layer {
     if (list.includes(odd)) reject(this.label, 'inputs', `must be tensors, got ${printed(odd)}`);
     if (list.some((input) => input instanceof SymbolicTensor)) {
       if (kwargs.mask !== undefined && kwargs.mask !== null) {
-        reject(
-          this.label,
-          'mask',
-          'cannot be an argument of a symbolic call, tfjs would drop it: make it the last input',
-        );
+        reject(this.label, 'mask', 'has no effect in a symbolic call: tfjs would drop it; make it the last input');
       }
       return super.apply(inputs, kwargs);
     }
@@ -58,7 +55,7 @@ export abstract class SequenceLayer extends tfLayers.Layer {
       const tensors = inputs as Tensor | Tensor[];
       const { query } = findMasks(this.maskContext(tensors), this.named(tensors), kwargs.mask);
       // Its own, since a tensor takes its mask along when it is disposed.
-      if (query !== undefined) output.kerasMask = clone(query);
+      if (query !== undefined) output.kerasMask = plainMask(query);
     }
     return output;
   }

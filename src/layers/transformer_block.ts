@@ -178,7 +178,8 @@ export class TransformerBlock extends SequenceLayer {
     return list.length === 2 ? [x, x, mask] : list;
   }
 
-  override call(inputs: Tensor | Tensor[], kwargs: CallOptions): Tensor {
+  override call(inputs: Tensor | Tensor[], given?: CallOptions | null): Tensor {
+    const kwargs = given ?? {};
     return tidy(() => {
       this.invokeCallHook(inputs, kwargs);
       const named = this.named(inputs);

@@ -92,7 +92,8 @@ export function constrain(weight: LayerVariable, constraint: Constraint | null |
   variable.assign = (value) => tidy(() => assign(constraint.apply(value)));
   // Weights that are loaded are taken as they were saved: projecting again may change the last bits.
   weight.write = (value) => {
-    if (value.id !== variable.id) assign(value);
+    // Throws where the weight is disposed.
+    if (value.id !== weight.read().id) assign(value);
     return weight;
   };
 }

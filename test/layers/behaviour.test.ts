@@ -272,6 +272,36 @@ describe.each(kinds)('%s', (kind) => {
   });
 });
 
+test.each([
+  layers.localLinearAttention({
+    numHeads: 2,
+    keyDim: 4,
+    inputShape: [5, 6],
+    ridge: 0.5,
+    trainableRidge: true,
+    solver: 'conjugateGradient',
+    tolerance: 1e-4,
+    maxIterations: 5,
+    precision: 'fast',
+  }),
+  layers.linearAttention({ numHeads: 2, keyDim: 4, inputShape: [5, 6], featureMap: 'elu+1', normalize: false }),
+  layers.mesaAttention({ numHeads: 2, keyDim: 4, inputShape: [5, 6], ridge: 3, outputShape: [2, 3] }),
+  layers.transformerBlock({
+    attention: 'localLinear',
+    numHeads: 2,
+    keyDim: 4,
+    inputShape: [5, 6],
+    ridge: 2,
+    mlpRatio: 1.5,
+  }),
+])("an operator's own arguments are saved and loaded: layer %#", async (layer) => {
+  const model = sequential({ layers: [layer] });
+  const again = await reload(model);
+  expect(again.layers[0].getConfig()).toEqual(layer.getConfig());
+  const x = normals(3, 2, 5, 6);
+  expect((again.predict(x) as tf.Tensor).dataSync()).toEqual((model.predict(x) as tf.Tensor).dataSync());
+});
+
 test('kernels begin like the matrices that they are, as in Keras', () => {
   const layer = layers.softmaxAttention({ numHeads: 8, keyDim: 16, outputShape: 32 });
   apply(layer, tf.zeros([1, 2, 64]));

@@ -44,6 +44,8 @@ describe.each(kinds)('%s refuses', (kind) => {
 
   test('nothing, where all is well', () => {
     expect(make(kind).apply(tf.zeros([1, 2, 8]))).toBeInstanceOf(tf.Tensor);
+    // As tfjs's own layers, which take a null for no options.
+    expect(makeLayer(kind).apply(tf.zeros([1, 2, 8]), null)).toBeInstanceOf(tf.Tensor);
     expect(make(kind, { valueDim: null, rotary: null, kernelRegularizer: null })).toBeDefined();
   });
 

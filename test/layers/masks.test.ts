@@ -92,6 +92,21 @@ describe.each(backends)('on %s', (backend) => {
       expect(warnings).toEqual([]);
     });
 
+    test('through residual connections, where tfjs gives masks an axis more', async () => {
+      const ids = input({ shape: [5] });
+      let x = tfLayers.embedding({ inputDim: 5, outputDim: 6, maskZero: true }).apply(ids) as SymbolicTensor;
+      for (let i = 0; i < 3; i++)
+        x = tfLayers.add().apply([x, makeLayer(kind).apply(x) as SymbolicTensor]) as SymbolicTensor;
+      const model = makeModel({ inputs: ids, outputs: makeLayer(kind).apply(x) as SymbolicTensor });
+      randomizeWeights(model);
+      const expected = await shown(model.predict(tf.tensor2d(IDS)) as tf.Tensor, MASK);
+      const [table, ...rest] = model.getWeights();
+      const padding = tf.scatterND(tf.tensor2d([[0]], [1, 1], 'int32'), tf.fill([1, 6], 7), [5, 6]);
+      model.setWeights([tf.add(table, padding), ...rest]);
+      expect(await shown(model.predict(tf.tensor2d(IDS)) as tf.Tensor, MASK)).toEqual(expected);
+      expect(warnings).toEqual([]);
+    });
+
     test('tf.sequential behind Masking', async () => {
       const model = sequential({
         layers: [tfLayers.masking({ maskValue: -1, inputShape: [null, 6] }), makeLayer(kind, { useCausalMask: true })],

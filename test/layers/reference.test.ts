@@ -93,6 +93,26 @@ describe.each(backends)('on %s', (backend) => {
       await hold(layer, [toTensor(x)], (weights) => attention(kind, args, weights, [x]));
     });
 
+    test.each([
+      [3, 5],
+      [5, 3],
+      [4, 4],
+    ])('useCausalMask with %d queries and %d values: row i is a call on values 0 .. i', async (Tq, Tv) => {
+      const [query, value] = [toTensor(values(1, 2, Tq, 6)), toTensor(values(2, 2, Tv, 6))];
+      const layer = layers[kind]({ numHeads: 2, keyDim: 4, useCausalMask: true });
+      const plain = layers[kind]({ numHeads: 2, keyDim: 4 });
+      for (const built of [layer, plain]) {
+        built.apply([query, value]);
+        randomizeWeights(built);
+      }
+      const rows = Array.from({ length: Tq }, (_, i) => {
+        const seen = tf.slice(value, [0, 0, 0], [2, Math.min(i + 1, Tv), 6]);
+        return plain.apply([tf.slice(query, [0, i, 0], [2, 1, 6]), seen]) as tf.Tensor;
+      });
+      const out = await (layer.apply([query, value]) as tf.Tensor).data();
+      expect(relativeL2(out, await tf.concat(rows, 1).data())).toBeLessThan(1e-5);
+    });
+
     test('cross-attention with a mask and a key of its own, rotary', async () => {
       const inputs = [values(1, 2, 3, 6), values(2, 2, 5, 4), values(3, 2, 5, 7)];
       const args = {

@@ -26,4 +26,6 @@ export default {
   // Jest's sandbox looks every global up through an interceptor, which makes `Math.exp` in a kernel's loop slow.
   sandboxInjectedGlobals: ['Math'],
   maxWorkers: '100%',
+  // A hang must fail, a busy machine must not.
+  testTimeout: 60_000,
 };

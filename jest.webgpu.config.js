@@ -15,5 +15,7 @@ export default {
     ),
   ],
   testPathIgnorePatterns: [],
+  // Compiling a shader for SwiftShader may take seconds.
+  testTimeout: 180_000,
   globals: { testedBackends: ['webgpu'] },
 };

@@ -17,6 +17,8 @@ const SWIFTSHADER_FLAGS = [
   '--use-gl=angle',
   '--use-angle=swiftshader',
   '--enable-unsafe-swiftshader',
+  // Else SwiftShader takes seconds to compile a kernel with much workgroup memory: it unrolls the zeros in there.
+  '--disable-dawn-features=use_vulkan_zero_initialize_workgroup_memory_extension',
 ];
 
 /** WebGPU and WebGL2 on the machine's own GPU, also where Chromium takes its driver for an unsafe one. */

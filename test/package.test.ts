@@ -55,7 +55,7 @@ describe('the tarball', () => {
   test('holds what is meant to be in it and nothing else', () => {
     const intended = [
       /^(package\.json|LICENSE|README\.md|CHANGELOG\.md)$/,
-      /^dist\/(esm|cjs)\/(src|kernels)\/[\w/]+\.(js|d\.ts)$/,
+      /^dist\/(esm|cjs)\/(src|kernels)\/[\w/]+(\.wgsl)?\.(js|d\.ts)$/,
       /^dist\/(cjs|umd)\/package\.json$/,
       /^dist\/umd\/tfjs-lla\.min\.js$/,
       /^dist\/cli\/(main\.cjs|commander\.LICENSE)$/,

@@ -68,7 +68,7 @@ function forKeyTiles({ quads, keys, threads }: DirectSizes, keyQuads: number, bo
   }`;
 }
 
-/** Factors \`C + ridge I\` and solves, in place, by right-looking elimination; the right-hand side is row D. */
+/** Factors `C + ridge I` and solves, in place, by right-looking elimination; the right-hand side is row D. */
 function solveText({ D, threads }: DirectSizes, barrier: string): string {
   return `
   for (var k = 0u; k < ${D}u; k++) {
@@ -107,8 +107,12 @@ interface DirectVariant {
   readonly name: string;
   readonly layout: RowLayout;
   readonly buffers: Record<string, BufferType>;
-  readonly declarations: string;
-  /** Right-hand side: expression for quad `c` of row `row`. */
+  readonly declarations: (sizes: DirectSizes) => string;
+  /** Bytes of workgroup memory that `declarations` take. */
+  readonly bytes: (sizes: DirectSizes) => number;
+  /** What the right-hand side takes beyond the row's weights and mean key. */
+  readonly prepare: (sizes: DirectSizes, keyQuads: number) => string;
+  /** Right-hand side: expression for quad `c / 4` of row `row`. */
   readonly right: string;
   /** What follows the solve. */
   readonly use: (sizes: DirectSizes, keyQuads: number) => string;
@@ -137,6 +141,7 @@ function directShader(shape: AttentionShape, variant: DirectVariant): Shader {
       Tqp: 'u32',
       Tkp: 'u32',
       logScale: 'f32',
+      scale: 'f32',
       rowBlocks: 'u32',
       workgroups: 'u32',
     },
@@ -148,7 +153,7 @@ function directShader(shape: AttentionShape, variant: DirectVariant): Shader {
       progress: { access: 'read', element: 'u32' },
       ...(!isLocal && { work: { access: 'read_write', element: 'f32' } as const }),
     },
-    // Staged keys, the triangle, five vectors, scores and flags.
+    // Staged keys, the triangle, three vectors, scores and flags.
     workgroupBytes:
       16 * keys * quads +
       (isLocal ? 4 * triangle(D) : 0) +
@@ -161,13 +166,12 @@ ${boundFunction(shape.isCausal)}
 var<workgroup> staged: array<vec4f, ${keys * quads}>;
 var<workgroup> query: array<vec4f, ${quads}>;
 var<workgroup> kbar: array<vec4f, ${quads}>;
-var<workgroup> given: array<vec4f, ${quads}>;
 var<workgroup> solution: array<vec4f, ${quads}>;
 var<workgroup> scores: array<f32, ${keys}>;
 var<workgroup> missed: array<u32, ${ROWS_PER_BLOCK}>;
 var<workgroup> anyMissed: u32;
 ${isLocal ? `var<workgroup> triangle: array<f32, ${triangle(D)}>;` : 'var<private> region: u32;'}
-${variant.declarations}
+${variant.declarations(sizes)}
 fn place(r: u32, c: u32) -> u32 { return ${isLocal ? '' : 'region + '}r * (r + 1u) / 2u + c; }
 fn entry(r: u32, c: u32) -> f32 { return ${element}; }
 fn setEntry(r: u32, c: u32, x: f32) { ${element} = x; }
@@ -232,7 +236,9 @@ fn main(@builtin(local_invocation_index) tid: u32, @builtin(workgroup_id) workgr
       if (tid < ${quads}u) { kbar[tid] = mean * inverse; }
       workgroupBarrier();
       // From here on scores are relative to the mean key's, so that staged keys serve them as well.
+      let logSumExp = top + log2(max(total, 1e-37));
       top -= params.logScale * queryMean();
+      ${variant.prepare(sizes, keyQuads)}
       ${unroll(perThread, (b) => unroll(4, (e) => `var sum${b}_${e} = vec4f();`, ' '))}
       ${forKeyTiles(
         sizes,
@@ -268,7 +274,9 @@ export function directForwardShader(shape: AttentionShape, layout: RowLayout): S
     name: 'direct',
     layout,
     buffers: { rows: { access: 'read', element: 'vec4f' }, out: out.buffer, probe: probe.buffer },
-    declarations: `${out.text}${probe.text}`,
+    declarations: () => `${out.text}${probe.text}`,
+    bytes: () => 0,
+    prepare: () => '',
     right: `${rowQuad(layout, 'row', layout.slots[1].offset, 'c / 4u')} - kbar[c / 4u]`,
     use: (sizes, keyQuads) => {
       const { quads, valueQuads, keys } = sizes;
@@ -292,6 +300,90 @@ export function directForwardShader(shape: AttentionShape, layout: RowLayout): S
       )}
       if (tid < ${valueQuads}u) { store_out(target_row, tid, sum); }
       if (tid < ${quads}u) { store_probe(target_row, tid, solution[tid]); }`;
+    },
+  });
+}
+
+/**
+ * The second solve of the gradient, directly, for the rows whose iteration missed: their `u` (to the rows' extra slot),
+ * their terms for the pass over keys, and dq. Slots of `layout`: query, dout, probe.
+ */
+export function directGradientShader(shape: AttentionShape, layout: RowLayout): Shader {
+  const dquery = rowStore('dquery', shape.D);
+  const [, cotangent, probe] = layout.slots.map(({ offset }) => offset);
+  const gammas = ({ keys, valueQuads }: DirectSizes): string => `
+      if (tid < ${keys}u) {
+        var gamma = 0.0;
+        let column = (head * params.Tkp + min(first + tid, params.Tkp - 1u)) * ${valueQuads}u;
+        for (var c = 0u; c < ${valueQuads}u; c++) { gamma += dot(cotangent[c], preparedValue[column + c]); }
+        gammas[tid] = gamma;
+      }`;
+  return directShader(shape, {
+    name: 'directGradient',
+    layout,
+    buffers: {
+      rows: { access: 'read_write', element: 'vec4f' },
+      terms: { access: 'read_write', element: 'vec4f' },
+      dquery: dquery.buffer,
+    },
+    bytes: ({ quads, valueQuads, keys }) => 16 * (2 * quads + valueQuads) + 4 * keys,
+    declarations: ({ quads, valueQuads, keys }) => `
+${dquery.text}
+var<workgroup> cotangent: array<vec4f, ${valueQuads}>;
+var<workgroup> probe: array<vec4f, ${quads}>;
+var<workgroup> adjoint: array<vec4f, ${quads}>;
+var<workgroup> gammas: array<f32, ${keys}>;
+${dotFunction('probeMean', 'probe', 'kbar', quads)}
+${dotFunction('solutionMean', 'solution', 'kbar', quads)}
+${dotFunction('overlap', 'probe', 'solution', quads)}`,
+    prepare: (sizes, keyQuads) => {
+      const { quads, valueQuads, keys, threads } = sizes;
+      return `
+      for (var c = tid; c < ${valueQuads}u; c += ${threads}u) { cotangent[c] = ${rowQuad(layout, 'row', cotangent, 'c')}; }
+      for (var c = tid; c < ${quads}u; c += ${threads}u) { probe[c] = ${rowQuad(layout, 'row', probe, 'c')}; }
+      var gbar = 0.0;
+      var weighted = vec4f();
+      ${forKeyTiles(
+        sizes,
+        keyQuads,
+        `${gammas(sizes)}
+      workgroupBarrier();
+      for (var j = 0u; j < ${keys}u; j++) {
+        let p = exp2(scores[j] - top) * inverse * gammas[j];
+        gbar += p;
+        if (tid < ${quads}u) { weighted += p * staged[j * ${quads}u + tid]; }
+      }`,
+      )}
+      if (tid < ${quads}u) { adjoint[tid] = weighted; }
+      workgroupBarrier();`;
+    },
+    right: 'adjoint[c / 4u]',
+    use: (sizes, keyQuads) => {
+      const { quads, keys } = sizes;
+      return `
+      let constant = ridge * overlap();
+      var sum = vec4f();
+      ${forKeyTiles(
+        sizes,
+        keyQuads,
+        `${gammas(sizes)}
+      if (tid < ${keys}u) {
+        var tau = 1.0;
+        var eta = gammas[tid] - gbar;
+        for (var c = 0u; c < ${quads}u; c++) {
+          tau += dot(probe[c], staged[tid * ${quads}u + c]);
+          eta -= dot(solution[c], staged[tid * ${quads}u + c]);
+        }
+        scores[tid] = exp2(scores[tid] - top) * inverse * (tau * eta - constant);
+      }
+      workgroupBarrier();
+      if (tid < ${quads}u) { for (var j = 0u; j < ${keys}u; j++) { sum += scores[j] * staged[j * ${quads}u + tid]; } }`,
+      )}
+      if (tid < ${quads}u) {
+        store_dquery((params.firstHead + head) * params.Tq + i, tid, params.scale * sum + solution[tid]);
+        rows[row * ${layout.quads}u + ${layout.extra}u + tid] = solution[tid];
+      }
+      if (tid == 0u) { terms[row] = vec4f(logSumExp, 1.0 - probeMean(), solutionMean() - gbar, constant); }`;
     },
   });
 }

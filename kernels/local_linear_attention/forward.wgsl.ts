@@ -6,10 +6,11 @@ import {
   keptBy,
   nextTile,
   solution,
-  type Solver,
   solverBuffers,
   solverParams,
+  refineMeans,
   weightsAgain,
+  type WeightSource,
 } from '../common/webgpu/conjugate_gradient.wgsl.js';
 import { boundFunction, ROW_STATES } from '../common/webgpu/prepare.wgsl.js';
 import { type AttentionShape, byState, keyColumns, shapeKey } from '../common/webgpu/probe_attention.wgsl.js';
@@ -52,7 +53,7 @@ export function localLinearAttentionShader(shape: AttentionShape, layout: RowLay
   const [out, probe] = [rowStore('out', Dv), rowStore('probe', D)];
   const [plain, centred] = layout.slots.map(({ offset }) => offset);
   const query = (i: number, c: string): string => rowQuad(layout, `row${i}`, plain, c);
-  const solver: Solver = { tile, key, query, isKept, hasKeyTerms };
+  const solver: WeightSource = { tile, key, query, isKept, hasKeyTerms };
   const kept = keptBy(solver);
   const column = (g: number): string => `tx + ${tile.threadsX * g}u`;
   const right = (i: number, g: number): string =>
@@ -114,6 +115,7 @@ ${mainHead(tile)}
   ${beginSolve(solver, 'a', right)}
   ${iterate(solver)}
   ${finishSolve(solver)}
+  ${refineMeans(solver, [{ mean: 'meanProduct', size: 'size', row: direction(solver) }])}
   ${declareAccumulator(tile, 'o', value.width)}
   for (var t = 0u; t < keyTiles; t++) {
     ${weightsAgain(solver, [{ name: 'u', row: direction(solver) }])}

@@ -1,19 +1,42 @@
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 
-import { type KernelCall, type Output, WebGpuCall } from '../common/webgpu/call.js';
-import { forPrepared } from '../common/webgpu/prepared.js';
-import { attentionShape, logScale } from '../common/webgpu/probe_attention.js';
-import { rowLayout } from '../common/webgpu/row_layout.js';
+import { type Binding, type KernelCall, type Output, WebGpuCall } from '../common/webgpu/call.js';
+import { gradientRowsShader } from '../common/webgpu/gradient_rows.wgsl.js';
+import { forPrepared, type Prepared } from '../common/webgpu/prepared.js';
+import {
+  attentionShape,
+  type GradientPass,
+  logScale,
+  probeAttentionGradient,
+} from '../common/webgpu/probe_attention.js';
+import { paddedWidth, rowLayout } from '../common/webgpu/row_layout.js';
+import type { Shader } from '../common/webgpu/shader.js';
 import { progressBytes, reportProgress, scheduleOf, smallRidgeOf, solverUniforms } from '../common/webgpu/solver.js';
-import { directForwardShader, directRegion, ROWS_PER_BLOCK } from './direct.wgsl.js';
+import { blockRowsOf } from '../common/webgpu/tile.wgsl.js';
+import { directForwardShader, directGradientShader, directRegion, ROWS_PER_BLOCK } from './direct.wgsl.js';
 import { localLinearAttentionShader } from './forward.wgsl.js';
+import { ridgeGradientShader } from './ridge_gradient.wgsl.js';
 import { type LocalLinearAttentionAttrs, localLinearAttentionSpec } from './spec.js';
 
 /** Workgroups of the direct solver, each with a factor of its own; most have nothing to do. */
 const DIRECT_WORKGROUPS = 1056;
 
+type Call = WebGpuCall<LocalLinearAttentionAttrs>;
+type Buffers = Readonly<Record<string, Binding>>;
+type Params = Readonly<Record<string, number>>;
+
+/** Solves directly the rows that `buffers.progress` flags. */
+function solveMissed(call: Call, shader: Shader, prepared: Prepared, buffers: Buffers, params: Params): void {
+  if (call.attrs.solver === 'conjugateGradient') return;
+  const rowBlocks = (prepared.heads * prepared.Tqp) / ROWS_PER_BLOCK;
+  const workgroups = Math.min(DIRECT_WORKGROUPS, rowBlocks);
+  const region = 4 * workgroups * directRegion(call.dims.D);
+  const bound = { ...buffers, ...(region > 0 && { work: call.work(region) }) };
+  call.run(shader, bound, { ...params, rowBlocks, workgroups }, [workgroups]);
+}
+
 /** `out [..., Tq, Dv]` and `probe [..., Tq, D]`. */
-function forward(call: WebGpuCall<LocalLinearAttentionAttrs>): Output[] {
+function forward(call: Call): Output[] {
   const { attrs, dims, device } = call;
   const { D, Tq, Tk } = dims;
   const shape = attentionShape(call, Math.max(dims.D, dims.Dv));
@@ -22,33 +45,63 @@ function forward(call: WebGpuCall<LocalLinearAttentionAttrs>): Output[] {
   const out = call.output(call.resultShape);
   const probe = call.output(call.tensor('query').shape);
   const preparation = { layout, isCentred: true, ridge: attrs.ridge, smallRidge: smallRidgeOf(attrs) };
-  forPrepared(call, preparation, ({ heads, Tqp, buffers, params }) => {
-    const schedule = scheduleOf(device, shape.tile, shape.Dp, heads, Tq, Tk);
+  forPrepared(call, preparation, (prepared) => {
+    const { heads, Tqp } = prepared;
+    const rowTiles = Math.ceil(Tq / blockRowsOf(shape.tile));
+    const schedule = scheduleOf(device, shape.tile, shape.Dp, heads, rowTiles, Tk);
     const progress = call.scratch(progressBytes(heads, Tqp));
     call.clear(progress);
-    const bound = { ...buffers, out: out.buffer, probe: probe.buffer, progress };
-    const work = call.work(16 * schedule.workgroups * schedule.regionQuads);
+    const buffers = { ...prepared.buffers, out: out.buffer, probe: probe.buffer, progress };
+    const params = { ...prepared.params, scale: attrs.scale, logScale: logScale(call) };
     call.run(
       localLinearAttentionShader(shape, layout, schedule.isKept),
-      { ...bound, work },
-      { ...params, logScale: logScale(call), ...solverUniforms(attrs, schedule) },
+      { ...buffers, work: call.work(16 * schedule.workgroups * schedule.regionQuads) },
+      { ...params, ...solverUniforms(attrs, schedule) },
       [schedule.workgroups],
     );
     reportProgress(call, progress);
-    if (attrs.solver === 'conjugateGradient') return;
-    const rowBlocks = (heads * Tqp) / ROWS_PER_BLOCK;
-    const workgroups = Math.min(DIRECT_WORKGROUPS, rowBlocks);
-    const region = 4 * workgroups * directRegion(D);
-    call.run(
-      directForwardShader(shape, layout),
-      { ...bound, ...(region > 0 && { work: call.work(region) }) },
-      { ...params, logScale: logScale(call), rowBlocks, workgroups },
-      [workgroups],
-    );
+    solveMissed(call, directForwardShader(shape, layout), prepared, buffers, params);
   });
   return [out, probe];
 }
 
+/** The part of the gradient that belongs to queries: the second solve, dq and the rows' terms. */
+function gradientRows(call: Call, { prepared, layout, shape, buffers, params }: GradientPass, dridge?: Output): void {
+  const { attrs, device, dims } = call;
+  const { heads, Tqp } = prepared;
+  const schedule = scheduleOf(device, shape.tile, shape.Dp, heads, Tqp / blockRowsOf(shape.tile), dims.Tk);
+  const progress = call.scratch(progressBytes(heads, Tqp));
+  call.clear(progress);
+  call.run(
+    gradientRowsShader(shape, layout, 'solved', schedule.isKept),
+    { ...buffers, progress, work: call.work(16 * schedule.workgroups * schedule.regionQuads) },
+    { ...params, ...solverUniforms(attrs, schedule) },
+    [schedule.workgroups],
+  );
+  reportProgress(call, progress);
+  solveMissed(call, directGradientShader(shape, layout), prepared, { ...buffers, progress }, params);
+  if (dridge) call.run(ridgeGradientShader(layout), buffers, params, [Tqp / 64, heads]);
+}
+
+function gradient(call: Call): readonly (Output | undefined)[] {
+  const { attrs, dims } = call;
+  const { D, Dv } = dims;
+  const slots = [
+    { name: 'query', width: D },
+    { name: 'dout', width: Dv },
+    { name: 'probe', width: D },
+  ];
+  const layout = rowLayout(slots, paddedWidth(D));
+  const preparation = { ridge: attrs.ridge, smallRidge: smallRidgeOf(attrs) };
+  return probeAttentionGradient(call, layout, 'solved', preparation, (pass, { ridge }) => {
+    gradientRows(call, pass, ridge);
+  });
+}
+
 export function localLinearAttentionWebGpu(kernelCall: KernelCall): TensorInfo[] {
   return WebGpuCall.run(localLinearAttentionSpec, kernelCall, forward);
+}
+
+export function localLinearAttentionGradWebGpu(kernelCall: KernelCall): TensorInfo[] {
+  return WebGpuCall.run(localLinearAttentionSpec, kernelCall, gradient);
 }

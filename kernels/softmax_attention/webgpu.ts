@@ -1,10 +1,22 @@
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 
 import { type KernelCall, WebGpuCall } from '../common/webgpu/call.js';
-import { probeAttention } from '../common/webgpu/probe_attention.js';
+import { probeAttention, probeAttentionGradient } from '../common/webgpu/probe_attention.js';
+import { rowLayout } from '../common/webgpu/row_layout.js';
 import { softmaxAttentionSpec } from './spec.js';
 
 /** `out [..., Tq, Dv]`: the probe is zero. */
 export function softmaxAttentionWebGpu(kernelCall: KernelCall): TensorInfo[] {
   return WebGpuCall.run(softmaxAttentionSpec, kernelCall, (call) => [probeAttention(call, false)]);
+}
+
+export function softmaxAttentionGradWebGpu(kernelCall: KernelCall): TensorInfo[] {
+  return WebGpuCall.run(softmaxAttentionSpec, kernelCall, (call) => {
+    const { D, Dv } = call.dims;
+    const layout = rowLayout([
+      { name: 'query', width: D },
+      { name: 'dout', width: Dv },
+    ]);
+    return probeAttentionGradient(call, layout, 'none');
+  });
 }

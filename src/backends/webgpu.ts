@@ -5,15 +5,21 @@
  */
 import type { KernelFunc } from '@tensorflow/tfjs-core';
 
-import { localLinearAttentionWebGpu } from '../../kernels/local_linear_attention/webgpu.js';
-import { parallaxAttentionWebGpu } from '../../kernels/parallax_attention/webgpu.js';
-import { softmaxAttentionWebGpu } from '../../kernels/softmax_attention/webgpu.js';
+import {
+  localLinearAttentionGradWebGpu,
+  localLinearAttentionWebGpu,
+} from '../../kernels/local_linear_attention/webgpu.js';
+import { parallaxAttentionGradWebGpu, parallaxAttentionWebGpu } from '../../kernels/parallax_attention/webgpu.js';
+import { softmaxAttentionGradWebGpu, softmaxAttentionWebGpu } from '../../kernels/softmax_attention/webgpu.js';
 import { replaceKernels } from './replace_kernels.js';
 
 const kernels: Readonly<Record<string, KernelFunc>> = {
   LocalLinearAttention: localLinearAttentionWebGpu,
+  LocalLinearAttentionGrad: localLinearAttentionGradWebGpu,
   SoftmaxAttention: softmaxAttentionWebGpu,
+  SoftmaxAttentionGrad: softmaxAttentionGradWebGpu,
   ParallaxAttention: parallaxAttentionWebGpu,
+  ParallaxAttentionGrad: parallaxAttentionGradWebGpu,
 };
 
 replaceKernels('webgpu', kernels);

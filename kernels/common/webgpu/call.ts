@@ -68,7 +68,7 @@ export class WebGpuCall<Attrs extends AttentionAttrs> {
   }
 
   private constructor(
-    private readonly spec: OperatorSpec<Attrs>,
+    readonly spec: OperatorSpec<Attrs>,
     private readonly call: KernelCall,
   ) {
     this.backend = call.backend as WebGPUBackend;

@@ -51,7 +51,8 @@ export const solverParams: Record<string, ParamType> = {
 export const regionQuads = (tile: Tile, Dp: number, Tkp: number, isKept: boolean): number =>
   (blockRowsOf(tile) * (STATE_VECTORS * Dp + (isKept ? Tkp : 0))) / 4;
 
-export interface Solver {
+/** Where later passes over the keys have the weights of a tile from. */
+export interface WeightSource {
   readonly tile: Tile;
   /** Prepared keys. */
   readonly key: Columns;
@@ -61,33 +62,33 @@ export interface Solver {
   readonly hasKeyTerms: boolean;
 }
 
-const vectorQuads = ({ tile, key }: Solver): number => blockRowsOf(tile) * key.width;
+const vectorQuads = ({ tile, key }: WeightSource): number => blockRowsOf(tile) * key.width;
 
 /** Where the weights are kept: behind the solver's state. */
-export const keptBy = (solver: Solver): KeptWeights | undefined =>
+export const keptBy = (solver: WeightSource): KeptWeights | undefined =>
   solver.isKept ? { buffer: 'work', base: `(region + ${STATE_VECTORS * vectorQuads(solver)}u)` } : undefined;
 
-function ownQuad(solver: Solver, vector: number, i: number, g: number): string {
+function ownQuad(solver: WeightSource, vector: number, i: number, g: number): string {
   const groups = groupsOf(solver.tile, solver.key.width);
   return `work[region + ${vector * vectorQuads(solver) + (i * groups + g) * threadsOf(solver.tile)}u + tid]`;
 }
 
 /** Mean key `sum p k` of row `i`, group `g`. */
-export const meanKey = (solver: Solver, i: number, g: number): string => ownQuad(solver, MEAN_KEY, i, g);
+export const meanKey = (solver: WeightSource, i: number, g: number): string => ownQuad(solver, MEAN_KEY, i, g);
 
 /** The solution of row `i`, group `g`, behind `finishSolve`. */
-export const solution = (solver: Solver, i: number, g: number): string => ownQuad(solver, SOLUTION, i, g);
+export const solution = (solver: WeightSource, i: number, g: number): string => ownQuad(solver, SOLUTION, i, g);
 
 /** The direction (behind `finishSolve` the solution) of row `i` as a left operand of products. */
 export const direction =
-  ({ tile, key }: Solver): RowQuad =>
+  ({ tile, key }: WeightSource): RowQuad =>
   (i, c) =>
     `work[region + ${DIRECTION * key.width}u + (ty + ${tile.threadsY * i}u) * ${key.width}u + ${c}]`;
 
-const ownDirection = (solver: Solver, i: number, g: number): string =>
+const ownDirection = (solver: WeightSource, i: number, g: number): string =>
   direction(solver)(i, `tx + ${solver.tile.threadsX * g}u`);
 
-const perGroup = (solver: Solver, text: (g: number) => string): string =>
+const perGroup = (solver: WeightSource, text: (g: number) => string): string =>
   unroll(groupsOf(solver.tile, solver.key.width), text, ' ');
 
 /** The next tile of rows, the longest first, or the end: opens the loop over tiles. Sets `head` and `firstRow`. */
@@ -105,7 +106,7 @@ export function nextTile(tile: Tile): string {
 }
 
 /** Weights `w{i}` of the columns of tile `t`, a quad each, from what was kept or anew; with them, products of `sets`. */
-export function weightsAgain(solver: Solver, sets: readonly { name: string; row: RowQuad }[]): string {
+export function weightsAgain(solver: WeightSource, sets: readonly { name: string; row: RowQuad }[]): string {
   const { tile, key, query, hasKeyTerms } = solver;
   const kept = keptBy(solver);
   if (kept) {
@@ -124,7 +125,7 @@ export function weightsAgain(solver: Solver, sets: readonly { name: string; row:
  * weighted keys. `right(i, g)` is the right-hand side. It is scaled to unit length, since squares of small numbers would
  * leave the range of float32. Rows of zeros, and those with a small ridge, which a direct solver is left to, do not move.
  */
-export function beginSolve(solver: Solver, mean: string, right: (i: number, g: number) => string): string {
+export function beginSolve(solver: WeightSource, mean: string, right: (i: number, g: number) => string): string {
   const { tile } = solver;
   return `
   ${perRow(
@@ -162,7 +163,7 @@ export function beginSolve(solver: Solver, mean: string, right: (i: number, g: n
  * convergence.
  * `a` is an accumulator of the keys' width.
  */
-export function iterate(solver: Solver): string {
+export function iterate(solver: WeightSource): string {
   const { tile, key } = solver;
   const apply = (i: number): string => `var curvature${i} = 0.0;
     ${perGroup(
@@ -227,10 +228,10 @@ export function iterate(solver: Solver): string {
 }
 
 /**
- * Ends the solve: the solution in its own length, also as `direction`; `meanProduct{i}` is its product with the mean key.
- * Counts iterations, and flags the rows that missed.
+ * Ends the solve: the solution in its own length, also as `direction`; `meanProduct{i}` is its product with the mean key,
+ * `size{i}` and `meanSize{i}` are squared norms for `refineMeans`. Counts iterations, and flags the rows that missed.
  */
-export function finishSolve(solver: Solver): string {
+export function finishSolve(solver: WeightSource): string {
   const { tile } = solver;
   return `
   ${perRow(
@@ -253,8 +254,7 @@ export function finishSolve(solver: Solver): string {
     if (isMissed${i}) { atomicStore(&progress[${PROGRESS_HEAD}u + row${i}], 1u); }`,
     )}
   }
-  if (tid == 0u) { atomicAdd(&progress[3], iteration); }
-  ${refineMeans(solver, [{ mean: 'meanProduct', size: 'size', row: direction(solver) }])}`;
+  if (tid == 0u) { atomicAdd(&progress[3], iteration); }`;
 }
 
 /** Products of a vector with the mean key above this size in a row have their mean taken with more care. */
@@ -266,7 +266,7 @@ const LARGE_PRODUCTS = '64.0';
  * by the tiles that need it: \`mean{i}\`, given \`size{i}\` and \`meanSize{i}\`, the squared norms of the vector and of kbar.
  */
 export function refineMeans(
-  solver: Solver,
+  solver: WeightSource,
   vectors: readonly { readonly mean: string; readonly size: string; readonly row: RowQuad }[],
 ): string {
   const { tile } = solver;

@@ -3,7 +3,7 @@ import { SMALL_RIDGE } from '../../local_linear_attention/spec.js';
 import type { AttentionAttrs } from '../spec.js';
 import type { WebGpuCall } from './call.js';
 import { PROGRESS_HEAD, regionQuads } from './conjugate_gradient.wgsl.js';
-import { blockRowsOf, type Tile } from './tile.wgsl.js';
+import type { Tile } from './tile.wgsl.js';
 
 /** Bytes that weights of running workgroups may take in all; less where the device binds less. */
 const MOST_KEPT = 288 * 2 ** 20;
@@ -27,8 +27,14 @@ export interface Schedule {
 }
 
 /** Keeps the weights where they fit for enough workgroups. */
-export function scheduleOf(device: GPUDevice, tile: Tile, Dp: number, heads: number, Tq: number, Tk: number): Schedule {
-  const rowTiles = Math.ceil(Tq / blockRowsOf(tile));
+export function scheduleOf(
+  device: GPUDevice,
+  tile: Tile,
+  Dp: number,
+  heads: number,
+  rowTiles: number,
+  Tk: number,
+): Schedule {
   const tiles = rowTiles * heads;
   const most = Math.min(MOST_KEPT, device.limits.maxStorageBufferBindingSize, device.limits.maxBufferSize);
   const Tkp = Math.ceil(Tk / 64) * 64;

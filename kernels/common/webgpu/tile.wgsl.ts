@@ -153,11 +153,11 @@ export function accumulate(tile: Tile, name: string, columns: Columns, isStaged:
     const first = (chunk * tile.chunk) / threadsX;
     const term = (i: number, g: number): string => {
       const sum = `${name}${i}_${first + g}`;
-      const last = `fma(vec4f(p.w), v3_${g}, ${sum})`;
-      return `${sum} = fma(vec4f(p.x), v0_${g}, fma(vec4f(p.y), v1_${g}, fma(vec4f(p.z), v2_${g}, ${last})));`;
+      const last = `fma(vec4f(p.w), column3_${g}, ${sum})`;
+      return `${sum} = fma(vec4f(p.x), column0_${g}, fma(vec4f(p.y), column1_${g}, fma(vec4f(p.z), column2_${g}, ${last})));`;
     };
     const quad = (a: number): string => `{
-    ${unroll(4, (b) => unroll(groups, (g) => `let v${b}_${g} = staged[${b}][${a}][tx + ${threadsX * g}u];`, ' '))}
+    ${unroll(4, (b) => unroll(groups, (g) => `let column${b}_${g} = staged[${b}][${a}][tx + ${threadsX * g}u];`, ' '))}
     ${perRow(tile, (i) => `{ let p = weights[${i}][ty][${a}]; ${unroll(groups, (g) => term(i, g), ' ')} }`)}
   }`;
     const staging = isStaged && chunks === 1 ? 'workgroupBarrier();' : stage(tile, columns, `${chunk}u`);

@@ -40,7 +40,8 @@ register(MesaAttention);
 register(TransformerBlock);
 
 /**
- * The layers. Inputs are `[B, T, features]`; the result is `[B, Tq, features of the query]` or `[B, Tq, ...outputShape]`.
+ * The layers. Inputs are `[B, T, features]`, float32 (`int32` and `bool` are cast); the result is float32, `[B, Tq,
+ * features of the query]` or `[B, Tq, ...outputShape]`.
  */
 export const layers = {
   /**

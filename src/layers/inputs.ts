@@ -57,12 +57,18 @@ export function nameInputs<X extends Shaped>(label: string, inputs: X | X[]): Na
   return named;
 }
 
+/** What may be meant by an input of another rank. */
+const HINTS: Readonly<Partial<Record<string, string>>> = {
+  value: ' (a mask comes after it: apply([query, value, mask]))',
+  key: ' (or 2 as a mask [B, Tv] of the values)',
+};
+
 function checkShapes(label: string, inputs: NamedInputs<Shaped>): void {
   const { query, value, key, mask, given } = inputs;
   const data = Object.entries({ query, value, key }).slice(0, given);
   for (const [name, { shape }] of data) {
     if (shape.length !== 3) {
-      const hint = name === 'key' ? ' (or 2 as a mask [B, Tv] of the values)' : '';
+      const hint = HINTS[name] ?? '';
       reject(label, name, `must have rank 3 [B, T, features]${hint}, got shape ${shown(shape)}`);
     }
     if (shape.includes(0)) reject(label, name, `has an empty axis, got shape ${shown(shape)}`);

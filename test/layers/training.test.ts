@@ -2,10 +2,11 @@
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { directory } from '../../src/directory.js';
-import { useBackend } from '../backends.js';
+import { backends, useBackend } from '../backends.js';
 import { remove, ROOT, temporaryFolder } from '../consumer.js';
+import { relativeMax } from '../values.js';
 import { kinds } from './kinds.js';
-import { fingerprint, forms, makeModel, train } from './training_models.js';
+import { fingerprint, forms, makeModel, predict, train } from './training_models.js';
 
 interface Learned {
   readonly loaded: Record<string, string>;
@@ -17,6 +18,8 @@ const BEFORE = 8;
 const AFTER = 6;
 
 let folder: string;
+/** Of every model, on every backend. */
+const predictions: Record<string, number[][]> = {};
 const uninterrupted: Record<string, Learned> = {};
 let interrupted: Record<string, Learned>;
 
@@ -32,6 +35,12 @@ beforeAll(async () => {
       const loaded = await fingerprint(model, kind, form);
       const losses = [...first, ...(await train(model, kind, form, AFTER))];
       uninterrupted[name] = { loaded, losses, continued: await fingerprint(model, kind, form) };
+      predictions[name] = [];
+      for (const backend of backends) {
+        await useBackend(backend);
+        predictions[name].push(await predict(model, kind, form));
+      }
+      await useBackend('cpu');
       model.dispose();
     }
   }
@@ -54,6 +63,12 @@ describe.each(kinds)('%s', (kind) => {
     expect(losses).toHaveLength(BEFORE + AFTER);
     expect(losses.every(Number.isFinite)).toBe(true);
     expect(losses[losses.length - 1]).toBeLessThan(0.97 * losses[0]);
+  });
+
+  test.each(forms)('%s: predicts the same on every backend', (form) => {
+    const [first, ...others] = predictions[`${kind}_${form}`];
+    expect(others).toHaveLength(backends.length - 1);
+    for (const other of others) expect(relativeMax(other, first)).toBeLessThan(1e-4);
   });
 
   test.each(forms)('%s: another process loads the same bits', (form) => {

@@ -67,6 +67,15 @@ export async function train(trained: LayersModel, kind: Kind, form: Form, epochs
   return history.loss.map(Number);
 }
 
+/** What a model predicts, on the current backend. */
+export async function predict(trained: LayersModel, kind: Kind, form: Form): Promise<number[]> {
+  const { x, y } = dataOf(kind, form);
+  const out = trained.predict(x) as tf.Tensor;
+  const numbers = Array.from(await out.data());
+  tf.dispose([x, y, out]);
+  return numbers;
+}
+
 /** Everything a model has learned and predicts, bit by bit. */
 export async function fingerprint(trained: LayersModel, kind: Kind, form: Form): Promise<Record<string, string>> {
   const { x, y } = dataOf(kind, form);

@@ -1,40 +1,24 @@
 import { writeFileSync } from 'node:fs';
-import { cpus } from 'node:os';
+import { Command, InvalidArgumentError, Option } from 'commander';
 
-import * as tf from '@tensorflow/tfjs-core';
-import Table from 'cli-table3';
-import { Command, InvalidArgumentError } from 'commander';
+import { type BenchCase, caseName } from './cases.js';
+import { type BenchDevice, benchDevice } from './device.js';
+import { within } from './measure.js';
+import { COMPOSED_ITERATIONS } from './operators.js';
+import { Report } from './report.js';
+import { runCase } from './run_case.js';
+import { suites, type SuiteSettings } from './suites.js';
+import { measureMatMul } from './yardstick.js';
 
-import { solverCounts } from '../../kernels/common/cpu/solve.js';
-import { peakScratchBytes } from '../../kernels/common/cpu/workspace.js';
-import { type BackendName, initBackend } from '../../src/node.js';
-import { normals, relativeError, timeInTurn } from './measure.js';
-import { benchOperators, type BenchOperator, runComposed } from './operators.js';
-
-/** One line of the comparison with the same operator composed of tfjs operators. */
-interface Comparison {
-  operator: string;
-  shape: string;
-  milliseconds: number;
-  runs: number;
-  error: number;
-  /** Of conjugate gradient per row, mean and most; rows solved directly. Empty for other operators. */
-  solver: string;
-  composedMilliseconds: number | null;
-  composedError: number | null;
-  /** Composed over own kernel. */
-  speedup: number | null;
-}
-
-/** One line of growth with n. */
-interface Growth {
-  operator: string;
-  n: number;
-  milliseconds: number;
-  /** Time over that of half the length: 4 is quadratic, 2 linear. */
-  timeRatio: number | null;
-  scratchBytes: number;
-  scratchRatio: number | null;
+interface Options extends SuiteSettings {
+  readonly backend: string;
+  readonly suite?: string;
+  readonly only?: RegExp;
+  readonly matmul?: number;
+  readonly caseLimit: number;
+  readonly limit: number;
+  readonly json?: string;
+  readonly markdown?: string;
 }
 
 function positiveInteger(text: string): number {
@@ -49,159 +33,85 @@ function positiveNumber(text: string): number {
   return value;
 }
 
-const program = new Command('npm run bench --')
-  .description(
-    'Times every operator against the same made of tfjs operators, in one run, with errors beside the times.',
-  )
-  .option('--backend <name>', 'cpu or wasm', 'cpu')
-  .option('--heads <n>', 'heads', positiveInteger, 8)
-  .option('--length <n>', 'queries and keys', positiveInteger, 512)
-  .option('--dim <n>', 'head dimension', positiveInteger, 64)
-  .option('--ridge <x>', 'ridge of local linear and mesa attention', positiveNumber, 1)
-  .option('--tolerance <x>', 'tolerance of local linear attention', positiveNumber, 1e-3)
-  .option('--operator <name...>', 'only these operators')
-  .option('--growth <n>', 'largest length of the table of growth with n; 0 leaves it out', Number, 8192)
-  .option('--json <file>', 'write the figures to a file')
-  .parse();
-
-const options = program.opts<{
-  backend: BackendName;
-  heads: number;
-  length: number;
-  dim: number;
-  ridge: number;
-  tolerance: number;
-  operator?: string[];
-  growth: number;
-  json?: string;
-}>();
-
-async function compare(operator: BenchOperator): Promise<Comparison> {
-  const { heads, length, dim } = options;
-  const [query, key, value, probe] = normals(4, [heads, length, dim]);
-  const inputs = { query, key, value, probe };
-  const dims = { batch: heads, heads, Tq: length, Tk: length, D: dim, Dv: dim };
-  const data = { query: query.dataSync(), key: key.dataSync(), value: value.dataSync(), probe: probe.dataSync() };
-  // The reference is slow; one head tells the error.
-  const oneHead = { ...dims, batch: 1, heads: 1 };
-  const expected = operator.reference({ dims: oneHead, ...data });
-  const head = (x: tf.Tensor): tf.Tensor => tf.slice(x, [0, 0, 0], [1, length, dim]);
-  const own = (): tf.Tensor => operator.run(inputs, operator.options);
-  const composed = (): tf.Tensor => runComposed(operator, inputs);
-  solverCounts();
-  const error = await relativeError(
-    tf.tidy(() => head(own())),
-    expected,
-  );
-  const { rows, iterations, most, direct } = solverCounts();
-  const solver = rows > 0 ? `${(iterations / rows).toFixed(1)}, ${String(most)}; ${String(direct)}` : '';
-  const composedError = operator.isCompared
-    ? await relativeError(
-        tf.tidy(() => head(composed())),
-        expected,
-      )
-    : null;
-  const [time, composedTime] = await timeInTurn(operator.isCompared ? [own, composed] : [own]);
-  tf.dispose(inputs);
-  return {
-    operator: operator.name,
-    shape: `${String(heads)} x ${String(length)} x ${String(dim)} causal`,
-    milliseconds: time.median,
-    runs: time.runs,
-    error,
-    solver,
-    composedMilliseconds: operator.isCompared ? composedTime.median : null,
-    composedError,
-    speedup: operator.isCompared ? composedTime.median / time.median : null,
-  };
-}
-
-async function grow(operator: BenchOperator): Promise<Growth[]> {
-  const rows: Growth[] = [];
-  for (let n = 1024; n <= options.growth; n *= 2) {
-    const [query, key, value, probe] = normals(4, [1, n, options.dim]);
-    const run = (): tf.Tensor => operator.run({ query, key, value, probe }, operator.options);
-    peakScratchBytes();
-    const [{ minimum }] = await timeInTurn([run], 2, 0);
-    const scratchBytes = peakScratchBytes();
-    tf.dispose([query, key, value, probe]);
-    const previous = rows.at(-1);
-    rows.push({
-      operator: operator.name,
-      n,
-      milliseconds: minimum,
-      timeRatio: previous ? minimum / previous.milliseconds : null,
-      scratchBytes,
-      scratchRatio: previous ? scratchBytes / previous.scratchBytes : null,
-    });
+function regularExpression(text: string): RegExp {
+  try {
+    return new RegExp(text);
+  } catch (error) {
+    throw new InvalidArgumentError(error instanceof Error ? error.message : String(error));
   }
-  return rows;
 }
 
-function printTable(head: string[], rows: readonly (readonly string[])[]): void {
-  const table = new Table({ head, style: { head: [], border: [] } });
-  table.push(...rows.map((row) => [...row]));
-  console.log(table.toString());
+const program = new Command('npm run bench --')
+  .description('Times the operators, their errors beside the times; docs/benchmarks/README.md explains the table.')
+  .addOption(new Option('--backend <name>', 'tfjs backend').choices(['cpu', 'wasm', 'webgpu']).default('cpu'))
+  .addOption(
+    new Option('--suite <name>', "what to measure; default: 'issue' on webgpu, else 'compare'").choices(
+      Object.keys(suites),
+    ),
+  )
+  .option('--only <regex>', 'only cases whose name it matches', regularExpression)
+  .option('--heads <n>', 'heads, for the suite compare', positiveInteger, 8)
+  .option('--length <n>', 'queries and keys, for compare', positiveInteger, 512)
+  .option('--dim <n>', 'head dimension, for compare and growth', positiveInteger, 64)
+  .option('--ridge <x>', 'ridge of local linear and mesa attention, for compare and growth', positiveNumber, 1)
+  .option('--tolerance <x>', 'tolerance of local linear attention, for compare and growth', positiveNumber, 1e-3)
+  .option('--growth <n>', 'largest length of the suite growth', positiveInteger, 8192)
+  .option('--matmul <n>', "size of tfjs' matMul that rates are compared with (a multiple of 4)", positiveInteger)
+  .option('--case-limit <seconds>', 'give a case up after this', positiveNumber, 120)
+  .option('--limit <seconds>', 'begin no case after this', positiveNumber, 3600)
+  .option('--json <file>', 'write the figures to a file, after every case')
+  .option('--markdown <file>', 'write the table to a file');
+
+/** `matMul` at a size at which a device of that kind is busy for some milliseconds. */
+const matMulSize = (backend: string, suite: string): number =>
+  backend !== 'webgpu' ? 512 : suite === 'quick' ? 256 : 4096;
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+async function runAll(cases: readonly BenchCase[], device: BenchDevice, report: Report, options: Options) {
+  const start = Date.now();
+  // What went wrong may have taken the device with it.
+  let isBroken = false;
+  for (const one of cases) {
+    if (Date.now() - start > 1000 * options.limit) {
+      report.fail(one, `not begun within ${options.limit} s`);
+      continue;
+    }
+    try {
+      const measured = isBroken ? { ...one, isFresh: true } : one;
+      report.add(await within(runCase(measured, device), 1000 * options.caseLimit, 'the case'));
+      isBroken = false;
+    } catch (error) {
+      report.fail(one, [messageOf(error), ...device.takeErrors()].join('; '));
+      isBroken = true;
+    }
+  }
 }
 
-const { backend, adapter } = await initBackend(options.backend);
-const processor = cpus()[0]?.model ?? 'unknown processor';
-console.log(`backend ${backend} (${adapter}), ${processor}, Node ${process.version}, ridge ${String(options.ridge)}`);
-console.log(`local linear attention: own kernel at tolerance ${String(options.tolerance)}, composed with 8 iterations`);
-console.log('errors: relative L2 of the output against float64; times: median of runs in turn');
-
-const all = benchOperators(options.dim, options.tolerance, options.ridge);
-const unknown = options.operator?.find((name) => all.every((operator) => operator.name !== name));
-if (unknown !== undefined)
-  program.error(`error: no operator ${unknown}; there are ${all.map((o) => o.name).join(', ')}`);
-const chosen = all.filter(({ name }) => options.operator?.includes(name) ?? true);
-
-const comparisons: Comparison[] = [];
-for (const operator of chosen) comparisons.push(await compare(operator));
-printTable(
-  [
-    'operator',
-    'shape',
-    'ms',
-    'error',
-    'iterations: mean, most; direct rows',
-    'composed ms',
-    'error',
-    'speed-up',
-    'runs',
-  ],
-  comparisons.map((row) => [
-    row.operator,
-    row.shape,
-    row.milliseconds.toFixed(1),
-    row.error.toExponential(1),
-    row.solver,
-    row.composedMilliseconds?.toFixed(1) ?? '',
-    row.composedError?.toExponential(1) ?? '',
-    row.speedup?.toFixed(2) ?? '',
-    String(row.runs),
-  ]),
-);
-
-const growth: Growth[] = [];
-// Scratch memory is counted by the cpu kernels only.
-if (backend === 'cpu' && options.growth > 0) {
-  for (const operator of chosen) growth.push(...(await grow(operator)));
-  printTable(
-    ['operator', 'n (1 head)', 'ms', 'time ratio', 'scratch MiB', 'scratch ratio'],
-    growth.map((row) => [
-      row.operator,
-      String(row.n),
-      row.milliseconds.toFixed(1),
-      row.timeRatio?.toFixed(2) ?? '',
-      (row.scratchBytes / 2 ** 20).toFixed(2),
-      row.scratchRatio?.toFixed(2) ?? '',
-    ]),
+async function main(): Promise<number> {
+  const options = program.parse().opts<Options>();
+  const suite = options.suite ?? (options.backend === 'webgpu' ? 'issue' : 'compare');
+  const cases = suites[suite](options).filter((one) => options.only?.test(caseName(one)) ?? true);
+  if (cases.length === 0) program.error(`error: no case of the suite ${suite} matches ${String(options.only)}`);
+  const device = await benchDevice(options.backend);
+  const command = `npm run bench -- ${process.argv.slice(2).join(' ')}`;
+  const report = new Report(device, { suite, command, json: options.json });
+  report.begin(await measureMatMul(device, options.matmul ?? matMulSize(options.backend, suite)));
+  console.log(
+    `suite ${suite}: ${cases.length} cases; composed local linear attention: ${COMPOSED_ITERATIONS} iterations`,
   );
+  await runAll(cases, device, report, options);
+  report.printTable();
+  if (options.json !== undefined) console.log(`figures written to ${options.json}`);
+  if (options.markdown !== undefined) writeFileSync(options.markdown, `${report.markdown()}\n`);
+  return report.failed > 0 ? 1 : 0;
 }
 
-if (options.json !== undefined) {
-  const report = { backend, adapter, processor, node: process.version, options, comparisons, growth };
-  writeFileSync(options.json, `${JSON.stringify(report, null, 2)}\n`);
-  console.log(`figures written to ${options.json}`);
-}
+void main().then(
+  // A device that was given up may keep the process alive.
+  (code) => process.exit(code),
+  (error: unknown) => {
+    console.error(error);
+    process.exit(1);
+  },
+);

@@ -4,6 +4,7 @@ import type { NamedAttrMap, NamedTensorInfoMap, TensorInfo } from '@tensorflow/t
 import type { AttentionDims } from '../dims.js';
 import type { AttentionAttrs, OperatorSpec } from '../spec.js';
 import { attentionDims } from '../validate.js';
+import { floatInputs } from './float_inputs.js';
 import { pipelineOf } from './pipelines.js';
 import { packParams, type Shader } from './shader.js';
 import { activeTimer } from './timing.js';
@@ -54,7 +55,9 @@ export class WebGpuCall<Attrs extends AttentionAttrs> {
     kernelCall: KernelCall,
     body: (call: WebGpuCall<Attrs>) => readonly (Output | undefined)[],
   ): TensorInfo[] {
-    const call = new WebGpuCall(spec, kernelCall);
+    const backend = kernelCall.backend as WebGPUBackend;
+    const { inputs, made } = floatInputs(backend, kernelCall.inputs);
+    const call = new WebGpuCall(spec, { ...kernelCall, inputs });
     try {
       const outputs = body(call);
       call.submit();
@@ -64,6 +67,7 @@ export class WebGpuCall<Attrs extends AttentionAttrs> {
       throw error;
     } finally {
       call.releaseScratch();
+      for (const { dataId } of made) backend.disposeData(dataId);
     }
   }
 

@@ -42,8 +42,14 @@ export function scheduleOf(
   const kept = regionQuads(tile, Dp, Tkp, true);
   const isKept = fitting(kept) >= Math.min(FEWEST_WORKGROUPS, tiles);
   const quads = isKept ? kept : regionQuads(tile, Dp, Tkp, false);
-  return { isKept, workgroups: fitting(quads), rowTiles, tiles, regionQuads: quads };
+  latest = { isKept, workgroups: fitting(quads), rowTiles, tiles, regionQuads: quads };
+  return latest;
 }
+
+let latest: Schedule | undefined;
+
+/** The schedule of the solve whose counters `copyProgressTo` has had copied last. */
+export const latestSchedule = (): Schedule | undefined => latest;
 
 /** Bytes of `progress` for some heads: counters and a flag per row. */
 export const progressBytes = (heads: number, Tqp: number): number => 4 * (PROGRESS_HEAD + heads * Tqp);

@@ -1,0 +1,39 @@
+/**
+ * `npm run bench:bundle -- FILE`: the benchmark as one CommonJS file for a machine with nothing but Node and Dawn's addon.
+ * There: `DAWN_NODE=/path/to/dawn.node node FILE --backend webgpu`.
+ */
+import { fileURLToPath } from 'node:url';
+import { build, type Plugin } from 'esbuild';
+
+/** The addon of the npm package `webgpu`, from a path instead of a package. */
+const dawnFromEnvironment: Plugin = {
+  name: 'dawn-from-environment',
+  setup(bundler) {
+    bundler.onResolve({ filter: /^webgpu$/ }, () => ({ path: 'dawn', namespace: 'dawn' }));
+    bundler.onLoad({ filter: /.*/, namespace: 'dawn' }, () => ({
+      contents: [
+        "if (!process.env.DAWN_NODE) throw new Error('set DAWN_NODE to the path of dawn.node');",
+        'export const { create, globals } = module.require(process.env.DAWN_NODE);',
+      ].join('\n'),
+    }));
+  },
+};
+
+const [outfile] = process.argv.slice(2) as (string | undefined)[];
+if (outfile === undefined) throw new Error('give the file to write: npm run bench:bundle -- FILE');
+await build({
+  entryPoints: [fileURLToPath(new URL('main.ts', import.meta.url))],
+  outfile,
+  bundle: true,
+  platform: 'node',
+  format: 'cjs',
+  target: 'node20',
+  mainFields: ['module', 'main'],
+  // The list of modules with side effects names those of `dist/`, not these.
+  ignoreAnnotations: true,
+  // Backend wasm reads a file beside its module; the bundle is for the others.
+  external: ['@tensorflow/tfjs-backend-wasm'],
+  plugins: [dawnFromEnvironment],
+  logLevel: 'warning',
+});
+console.log(`written ${outfile}`);

@@ -1,0 +1,86 @@
+import type { Sizes } from './data.js';
+import type { OperatorName } from './operators.js';
+
+/** What a case has to reach; a row says whether it did. */
+export interface Bar {
+  readonly kernelMilliseconds?: number;
+  /** Most relative error, in L2, of the output or of any gradient. */
+  readonly error?: number;
+  /** A gradient's kernels over those of its forward, tolerance 1e-3. */
+  readonly timesForward?: number;
+  /** Rate over that of `matMul`. */
+  readonly timesMatMul?: number;
+  /** Rate over that of softmax attention of the same shape. */
+  readonly timesSoftmax?: number;
+  /** Kernel time over that of the same case at a quarter of the length. */
+  readonly growth?: number;
+  readonly extraMebibytes?: number;
+}
+
+/** One line of the table. */
+export interface BenchCase extends Sizes {
+  readonly operator: OperatorName;
+  readonly direction: 'forward' | 'gradient';
+  readonly causal: boolean;
+  /** Of local linear and mesa attention. */
+  readonly ridge?: number;
+  /** Whether the ridge is a tensor, and so differentiated. */
+  readonly hasRidgeTensor?: boolean;
+  /** Of local linear attention; without one, the operator's default. */
+  readonly tolerance?: number;
+  /** `'default'`: a device that was asked for nothing beyond what every WebGPU device has. */
+  readonly limits: 'device' | 'default';
+  /** Measures memory and the first call, shader compilation included, on a device of its own. */
+  readonly isFresh?: boolean;
+  /** Times the same made of tfjs operators beside it. */
+  readonly isCompared?: boolean;
+  readonly bar?: Bar;
+}
+
+/** The case in words: what `--only` looks for. */
+export function caseName(one: BenchCase): string {
+  const { operator, direction, causal, heads, queries, keys, dim, ridge, tolerance } = one;
+  const length = queries === keys ? String(keys) : `${queries}:${keys}`;
+  return [
+    operator,
+    direction,
+    causal ? 'causal' : 'full',
+    `${heads}x${length}x${dim}`,
+    ...(ridge === undefined ? [] : [`ridge ${ridge}${one.hasRidgeTensor ? ' (tensor)' : ''}`]),
+    ...(operator !== 'localLinearAttention' ? [] : [`tolerance ${tolerance ?? 'default'}`]),
+    ...(one.limits === 'default' ? ['default limits'] : []),
+    ...(one.isFresh ? ['new device'] : []),
+  ].join(' ');
+}
+
+/** Products of `queries x keys x dim` that attention of quadratic cost needs, for `iterations` a tile. */
+const quadraticProducts = {
+  softmaxAttention: { forward: () => 2, gradient: () => 8 },
+  parallaxAttention: { forward: () => 4, gradient: () => 14 },
+  localLinearAttention: { forward: (T: number) => 4 + 2 * T, gradient: (T: number) => 16 + 2 * T },
+} as const;
+
+/**
+ * Products of `n x dim x dim` of attention of linear cost, whatever its chunks: a sum over keys and its reading. Mesa
+ * attention adds the second moment of the keys and a solve per query, counted as one product.
+ */
+const linearProducts = {
+  linearAttention: { forward: 2, gradient: 6 },
+  mesaAttention: { forward: 4, gradient: 12 },
+} as const;
+
+/**
+ * Floating point operations that a case needs, whatever its kernels do beside them: a multiplication and an addition
+ * are two. Causal attention needs half of the products. Without the count of iterations that local linear attention
+ * made it is unknown.
+ */
+export function usefulOperations(one: BenchCase, tileIterations: number | null): number | null {
+  const { operator, direction, causal, heads, queries, keys, dim } = one;
+  if (operator === 'linearAttention' || operator === 'mesaAttention') {
+    return 2 * linearProducts[operator][direction] * heads * keys * dim * dim;
+  }
+  if (operator === 'localLinearAttention' && tileIterations === null) return null;
+  const products = quadraticProducts[operator][direction](tileIterations ?? 0);
+  const hidden = causal ? Math.min(queries, keys) / 2 : 0;
+  return 2 * products * heads * queries * (keys - hidden) * dim;
+}

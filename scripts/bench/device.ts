@@ -1,0 +1,84 @@
+import type { Tensor } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
+
+import { solverCounts } from '../../kernels/common/cpu/solve.js';
+import { peakScratchBytes } from '../../kernels/common/cpu/workspace.js';
+import { type BackendName, initBackend } from '../../src/node.js';
+import type { BenchCase } from './cases.js';
+import { type Body, timeOnce } from './measure.js';
+
+/** Iterations of local linear attention's solver in one call. */
+export interface Iterations {
+  /** Of a row. */
+  readonly mean: number;
+  readonly most: number;
+  /** Of a tile, which goes on until its last row is done; null where rows are on their own. */
+  readonly tileMean: number | null;
+  /** Rows solved directly, where they are counted. */
+  readonly direct: number | null;
+}
+
+/** Times of one call's kernels on the device. */
+export interface KernelTimes {
+  /** The sum of all passes, for every run. */
+  readonly totals: readonly number[];
+  /** Median milliseconds of each pass. */
+  readonly passes: Readonly<Record<string, number>>;
+}
+
+/** What a call takes when nothing is compiled or reserved for it yet. */
+export interface FirstCall {
+  readonly milliseconds: number;
+  /** Memory that it took beside its inputs and its result; null where nothing tells it. */
+  readonly extraBytes: number | null;
+}
+
+/** What a backend is measured with. */
+export interface BenchDevice {
+  readonly backend: string;
+  readonly adapter: string;
+  readonly driver?: string;
+  /** Limits that the kernels choose by. */
+  readonly limits?: Readonly<Record<string, number>>;
+  /** Gets ready for a case, on a new device where it asks for one. */
+  prepare(one: Pick<BenchCase, 'limits' | 'isFresh'>): Promise<void>;
+  /** Device times of `runs` calls; absent where a backend has none. */
+  kernelTimes?(body: Body, runs: number): Promise<KernelTimes>;
+  /** Makes the first call of a case. */
+  firstCall(inputs: readonly Tensor[], body: Body): Promise<FirstCall>;
+  /** The iterations of the one call that `body` makes. */
+  iterations(one: BenchCase, body: Body): Promise<Iterations | null>;
+  /** Errors that the device has reported since the last question. */
+  takeErrors(): string[];
+}
+
+/** Backends of the processor: no clock of their own, one device. */
+async function processorDevice(name: BackendName): Promise<BenchDevice> {
+  const { backend, adapter } = await initBackend(name);
+  return {
+    backend,
+    adapter,
+    prepare: () => Promise.resolve(),
+    async firstCall(_, body) {
+      peakScratchBytes();
+      const milliseconds = await timeOnce(body);
+      // Scratch memory is counted by the cpu kernels only.
+      return { milliseconds, extraBytes: backend === 'cpu' ? peakScratchBytes() : null };
+    },
+    iterations(one, body) {
+      solverCounts();
+      tf.dispose(tf.tidy(body));
+      const { rows, iterations, most, direct } = solverCounts();
+      const isCounted = one.operator === 'localLinearAttention' && backend === 'cpu';
+      const counts = { mean: rows > 0 ? iterations / rows : 0, most, tileMean: null, direct };
+      return Promise.resolve(isCounted ? counts : null);
+    },
+    takeErrors: () => [],
+  };
+}
+
+export async function benchDevice(name: string): Promise<BenchDevice> {
+  if (name !== 'webgpu') return processorDevice(name as BackendName);
+  const { WebGpuDevice } = await import('./webgpu.js');
+  return WebGpuDevice.create();
+}

@@ -10,6 +10,8 @@ const config: KnipConfig = {
     'jest.webgpu.config.js',
     'test/browser/operators*.ts',
     'models/*/main.ts',
+    // Run by a test, in a process of its own.
+    'test/layers/continue_training.ts',
   ],
   // The types in an exported function's signature are exported with it.
   ignoreExportsUsedInFile: { interface: true, type: true },

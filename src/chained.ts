@@ -1,4 +1,8 @@
-/** `q.softmaxAttention(k, v)` and its siblings: importing this module adds the operators to `tf.Tensor`. */
+/**
+ * `q.softmaxAttention(k, v)` and its siblings: importing this module adds the operators to `tf.Tensor`.
+ *
+ * @packageDocumentation
+ */
 import { Tensor, type Rank, type TensorLike } from '@tensorflow/tfjs-core';
 import {
   linearAttention,

@@ -1,3 +1,9 @@
+/**
+ * The operators and `attentionWeights`. Importing this module registers their kernels for the `cpu` backend; every other
+ * backend without kernels of its own gets composed ones.
+ *
+ * @packageDocumentation
+ */
 import './backends/cpu.js';
 
 export { attentionWeights, type AttentionWeightsOptions, type OperatorName } from './ops/attention_weights.js';
@@ -6,3 +12,6 @@ export { localLinearAttention, type LocalLinearAttentionOptions } from './ops/lo
 export { mesaAttention, type MesaAttentionOptions } from './ops/mesa_attention.js';
 export { parallaxAttention, type ParallaxAttentionOptions } from './ops/parallax_attention.js';
 export { softmaxAttention, type SoftmaxAttentionOptions } from './ops/softmax_attention.js';
+export type { Precision } from '../kernels/common/spec.js';
+export type { FeatureMap } from '../kernels/linear_attention/spec.js';
+export type { Solver } from '../kernels/local_linear_attention/spec.js';

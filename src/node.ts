@@ -1,4 +1,9 @@
-/** Setting a backend up in Node. Importing this module also registers everything that `tfjs-lla` registers. */
+/**
+ * Setting a backend up in Node. Importing this module also registers everything that `tfjs-lla` registers.
+ *
+ * @packageDocumentation
+ */
+import * as files from 'node:fs/promises';
 import { arch, cpus } from 'node:os';
 import {
   env,
@@ -14,6 +19,9 @@ import {
 } from '@tensorflow/tfjs-core';
 import { printed, reject } from '../kernels/common/validate.js';
 import { localLinearAttention, softmaxAttention } from './index.js';
+import { fileOf, type FileSource } from './safetensors/file_source.js';
+
+export { directory } from './directory.js';
 import { describeGpu } from './node/dawn.js';
 
 /** A backend that this version sets up in Node. */
@@ -215,6 +223,21 @@ async function measure(): Promise<number> {
   }
   tokens.dispose();
   return milliseconds;
+}
+
+/**
+ * A file on disk as a source of `loadSafetensors`; it is read as a stream, and opened only then.
+ *
+ * ```js
+ * import { fileSource } from 'tfjs-lla/node';
+ * import { loadSafetensors } from 'tfjs-lla/safetensors';
+ *
+ * await loadSafetensors(model, fileSource('model.safetensors'));
+ * ```
+ */
+export function fileSource(path: string): FileSource {
+  if (typeof path !== 'string') reject('fileSource', 'path', `must be a text, got ${printed(path)}`);
+  return fileOf(files, path);
 }
 
 function messageOf(error: unknown): string {

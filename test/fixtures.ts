@@ -48,7 +48,7 @@ interface File<C> {
 }
 
 /** Reads a safetensors file: header length, JSON header, then the data. */
-function readFile<C>(name: string): File<C> {
+export function readFile<C>(name: string): File<C> {
   const bytes = readFileSync(resolve('test/fixtures', name));
   const start = 8 + Number(bytes.readBigUInt64LE(0));
   const header = JSON.parse(bytes.toString('utf8', 8, start)) as Record<string, TensorEntry> & {

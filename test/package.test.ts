@@ -7,7 +7,11 @@ import * as tf from '@tensorflow/tfjs';
 import { build } from 'esbuild';
 import type { Findings } from '../src/cli/doctor.js';
 import type * as lla from '../src/index.js';
+import type * as llaLayers from '../src/layers/index.js';
+import { LEARN } from './package_layers.js';
+import { TYPES, WEIGHTS } from './package_sources.js';
 import { filesIn, install, pack, remove, ROOT, temporaryFolder, type Consumer } from './consumer.js';
+import { guideSuite } from './guide_suite.js';
 
 type Json = Record<string, unknown>;
 
@@ -176,6 +180,80 @@ describe('in Node', () => {
   });
 });
 
+describe('layers', () => {
+  test('learn, reload bit by bit and leak nothing where only @tensorflow/tfjs is installed', () => {
+    const bare = install(tarball, TFJS);
+    const { stdout, stderr } = bare.node(
+      'learn.mjs',
+      `import * as tf from '@tensorflow/tfjs';
+      import { layers } from 'tfjs-lla/layers';
+      import { directory } from 'tfjs-lla/node';
+      ${NO_WARNINGS}
+      await tf.setBackend('cpu');
+      ${LEARN}
+      console.log(JSON.stringify([await learn(), await learn()]));`,
+    );
+    remove(bare.folder);
+    expect(stderr).toBe('');
+    const once = { learned: true, equal: true, tensors: 0 };
+    expect(JSON.parse(stdout)).toEqual([once, once]);
+  });
+
+  test('both kinds in one process neither warn nor disturb each other', () => {
+    const { stdout, stderr } = consumer.node(
+      'both_layers.mjs',
+      `import { createRequire } from 'node:module';
+      import * as tf from '@tensorflow/tfjs';
+      ${NO_WARNINGS}
+      const require = createRequire(import.meta.url);
+      const { directory } = await import('tfjs-lla/node');
+      await tf.setBackend('cpu');
+      for (const { layers } of [await import('tfjs-lla/layers'), require('tfjs-lla/layers')]) {
+        const model = tf.sequential();
+        model.add(layers.transformerBlock({ attention: 'parallax', numHeads: 2, keyDim: 4, inputShape: [3, 8] }));
+        await model.save(directory('both'));
+        const again = await tf.loadLayersModel(directory('both'));
+        const x = tf.ones([1, 3, 8]);
+        console.log(again.layers[0].getClassName(), tf.equal(model.predict(x), again.predict(x)).all().dataSync()[0]);
+      }`,
+    );
+    expect(stderr).toBe('');
+    expect(stdout).toBe('TransformerBlockLayer 1\n'.repeat(2));
+  });
+
+  test('tfjs-core, tfjs-layers and a backend are enough to train', () => {
+    const { stdout, stderr } = consumer.node(
+      'parts.mjs',
+      `import { ones, setBackend, variableGrads, sum } from '@tensorflow/tfjs-core';
+      import '@tensorflow/tfjs-backend-cpu';
+      import { layers } from 'tfjs-lla/layers';
+      ${NO_WARNINGS}
+      await setBackend('cpu');
+      const layer = layers.mesaAttention({ numHeads: 2, keyDim: 4, rotary: true, trainableRidge: true });
+      const run = () => sum(layer.apply(ones([1, 3, 8]), { training: true }));
+      run();
+      const { grads } = variableGrads(run);
+      console.log(Object.keys(grads).length);`,
+    );
+    expect(stderr).toBe('');
+    expect(stdout).toBe('9\n');
+  });
+});
+
+test("the README's examples run", () => {
+  const readme = readFileSync(join(consumer.folder, 'node_modules/tfjs-lla/README.md'), 'utf8');
+  // Those that a reader is told to save.
+  const examples = [...readme.matchAll(/as `(\w+\.mjs)`.*?```js\n(.*?)```/gs)];
+  const runs = Object.fromEntries(examples.map(([, file, code]) => [file, consumer.node(file, code)]));
+  expect(runs['example.mjs']).toMatchObject({
+    status: 0,
+    stdout: '[ 2, 4, 128, 32 ]\n[ 2, 4, 128, 32 ] [ 2, 4, 128 ]\n',
+  });
+  const { status, stdout } = runs['layers.mjs'];
+  expect(stdout).toMatch(/^accuracy (0\.9\d|1\.00)\n\[ 256, 12, 5 \]\n$/);
+  expect(status).toBe(0);
+});
+
 describe('the program', () => {
   test('npx tfjs-lla doctor', () => {
     const { status, stdout } = consumer.run('npx', '--offline', 'tfjs-lla', 'doctor', '--json');
@@ -202,25 +280,10 @@ describe('the program', () => {
 });
 
 describe('in TypeScript', () => {
-  const SOURCE = `import * as tf from '@tensorflow/tfjs';
-    import { attentionWeights, localLinearAttention, type LocalLinearAttentionOptions } from 'tfjs-lla';
-    import { initBackend, type InitializedBackend } from 'tfjs-lla/node';
-    import 'tfjs-lla/chained';
-    const options: LocalLinearAttentionOptions = { causal: true, ridge: 0.5, solver: 'direct' };
-    const x: tf.Tensor3D = tf.zeros([1, 2, 3]);
-    const out: tf.Tensor = localLinearAttention(x, x, [[[1], [2]]], options);
-    export const weights: tf.Tensor = attentionWeights('localLinear', x, x, options);
-    export const chained: tf.Tensor = out.parallaxAttention(x, x, x, { causal: true });
-    export const ready: Promise<InitializedBackend> = initBackend('auto');
-    // @ts-expect-error The type of an option is checked.
-    localLinearAttention(x, x, x, { causal: 'yes' });
-    // @ts-expect-error The value is missing.
-    x.softmaxAttention(x);`;
-
   /** Type-checks a file; what the compiler says. */
   function typeCheck(file: string, ...options: string[]): string {
     const compiler = createRequire(__filename).resolve('typescript/bin/tsc');
-    consumer.write(file, SOURCE);
+    consumer.write(file, TYPES);
     const common = ['--noEmit', '--strict', '--target', 'es2022', '--skipLibCheck'];
     return consumer.run(process.execPath, compiler, ...common, ...options, file).stdout;
   }
@@ -245,6 +308,37 @@ describe('in browsers', () => {
     const mean = softmaxAttention(tf.zeros([1, 1, 2]), tf.ones([1, 3, 2]), tf.tensor3d([1, 2, 6], [1, 3, 1]));
     expect(mean.dataSync()[0]).toBeCloseTo(3, 5);
     expect(tf.Tensor.prototype).toHaveProperty('mesaAttention');
+    const { layers } = (page as { tfjsLla: typeof llaLayers }).tfjsLla;
+    const model = tf.sequential({ layers: [layers.softmaxAttention({ numHeads: 1, keyDim: 2, inputShape: [3, 4] })] });
+    expect(model.outputShape).toEqual([null, 3, 4]);
+  });
+
+  test('the UMD file needs no tf.layers until a layer is made', () => {
+    const core = Object.fromEntries(
+      Object.entries(tf).filter(([name]) => !['layers', 'SymbolicTensor'].includes(name)),
+    );
+    const page = createContext({ tf: core });
+    runInContext(readFileSync(join(consumer.folder, UMD_FILE), 'utf8'), page, { displayErrors: false });
+    const { softmaxAttention, layers } = (page as { tfjsLla: typeof lla & typeof llaLayers }).tfjsLla;
+    expect(softmaxAttention(tf.ones([1, 1, 2]), tf.ones([1, 3, 2]), tf.ones([1, 3, 1])).shape).toEqual([1, 1, 1]);
+    expect(() => layers.softmaxAttention({ numHeads: 1, keyDim: 2 })).toThrow('layers need tf.layers');
+  });
+
+  test('safetensors go into a bundle for browsers, without anything of Node', async () => {
+    consumer.write('weights.js', WEIGHTS);
+    const { outputFiles } = await build({
+      entryPoints: [join(consumer.folder, 'weights.js')],
+      bundle: true,
+      platform: 'browser',
+      format: 'cjs',
+      external: ['@tensorflow/*'],
+      write: false,
+    });
+    const [{ text }] = outputFiles;
+    expect(text).not.toMatch(/require\("(?!@tensorflow)/);
+    // Attention is not among what it needs.
+    expect(text).not.toContain('softmaxAttention');
+    expect(consumer.node('weights.cjs', text).stdout).toBe('1,2\n');
   });
 
   test('the UMD file can be required', () => {
@@ -281,6 +375,11 @@ describe('in browsers', () => {
     });
     const [{ text }] = outputFiles;
     expect(text).not.toContain('initBackend');
+    expect(text).not.toContain('TransformerBlockLayer');
     expect(consumer.node('bundle.cjs', text).stdout).toBe('object 3.000\n');
   });
+});
+
+describe('the guide', () => {
+  guideSuite('docs/guide/add-an-lla-layer.md', () => consumer);
 });

@@ -31,6 +31,7 @@ export type AttentionAttrs = {
   precision: Precision;
 };
 
+/** What an operator computes with: float32 throughout, or half-precision operands where that pays. */
 export type Precision = 'high' | 'fast';
 
 /** Options that every operator has. */

@@ -7,7 +7,9 @@
 export const ENTRIES: Readonly<Record<string, string>> = {
   '.': 'src/index',
   './chained': 'src/chained',
+  './layers': 'src/layers/index',
   './node': 'src/node',
+  './safetensors': 'src/safetensors/index',
   './webgpu': 'src/backends/webgpu',
 };
 
@@ -15,4 +17,4 @@ export const ENTRIES: Readonly<Record<string, string>> = {
 export const REGISTERING = ['src/backends/*', 'src/gradients'];
 
 /** What the UMD file holds; it exports what these export. */
-export const UMD_MODULES = ['src/index', 'src/chained'];
+export const UMD_MODULES = ['src/index', 'src/chained', 'src/layers/index', 'src/safetensors/index'];

@@ -20,6 +20,33 @@ function umdEntry(esm: string): Plugin {
   };
 }
 
+const LAYERS = '@tensorflow/tfjs-layers';
+const LAYERS_HOST = 'layers-host';
+
+/**
+ * Stands before tfjs-layers. A page may have loaded tfjs-core and a backend only: there the operators have to work all
+ * the same, and a layer is an error when it is made, not when this file is loaded.
+ */
+const layersHost: Plugin = {
+  name: LAYERS_HOST,
+  resolveId(id, importer) {
+    if (id === LAYERS) return importer === LAYERS_HOST ? { id, external: true } : LAYERS_HOST;
+    return id === LAYERS_HOST ? id : null;
+  },
+  load: (id) =>
+    id === LAYERS_HOST
+      ? `import * as host from ${JSON.stringify(LAYERS)};
+        class Missing {
+          constructor() {
+            throw new Error('tfjs-lla: layers need tf.layers, which this page has not loaded (@tensorflow/tfjs-layers)');
+          }
+        }
+        export const layers = host.layers ?? { Layer: Missing };
+        export const SymbolicTensor = host.SymbolicTensor ?? Missing;
+        export const { initializers, input } = host;`
+      : null,
+};
+
 const minify: Plugin = {
   name: 'minify',
   // The compiler's own target: lowering the syntax here would add helpers in front of the wrapper, as global variables.
@@ -30,8 +57,8 @@ const minify: Plugin = {
 export async function buildUmd(dist: string): Promise<void> {
   const bundle = await rollup({
     input: ENTRY,
-    external: isTfjs,
-    plugins: [umdEntry(join(dist, 'esm'))],
+    external: (id) => isTfjs(id) && id !== LAYERS,
+    plugins: [umdEntry(join(dist, 'esm')), layersHost],
   });
   await bundle.write({
     file: join(dist, 'umd/tfjs-lla.min.js'),

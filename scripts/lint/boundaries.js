@@ -53,7 +53,8 @@ const ZONES = [
   },
   { from: /^src\//, forbids: /^(models|test|scripts)\//, why: 'the package stands on kernels alone' },
   {
-    from: /^src\/(ops|layers|gradients)\b/,
+    // The entry of the layers brings the `cpu` kernels, as `src/index` does.
+    from: /^src\/(ops\/|gradients$|layers\/(?!index$))/,
     forbids: /^src\/(backends|cli|node|index|chained)\b/,
     why: 'operators, gradients and layers know no backend',
   },

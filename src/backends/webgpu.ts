@@ -1,3 +1,8 @@
+/**
+ * Kernels for the `webgpu` backend; importing this module registers them, after the backend of its peer package.
+ *
+ * @packageDocumentation
+ */
 import type { KernelFunc } from '@tensorflow/tfjs-core';
 
 import {

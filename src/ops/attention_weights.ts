@@ -84,4 +84,5 @@ function attentionWeights_<Name extends OperatorName>(
   return compute(call.inputs.query, call.inputs.key);
 }
 
+/** @function */
 export const attentionWeights = /* @__PURE__ */ op({ attentionWeights_ });

@@ -3,6 +3,11 @@ import { op, type Tensor, type TensorLike } from '@tensorflow/tfjs-core';
 import { type LinearAttentionOptions as Options, linearAttentionSpec } from '../../kernels/linear_attention/spec.js';
 import { runOperator } from './run.js';
 
+/**
+ * Options of `linearAttention`.
+ *
+ * @interface
+ */
 export type LinearAttentionOptions = Options<Tensor | TensorLike>;
 
 /**
@@ -31,4 +36,5 @@ function linearAttention_(
   return runOperator(linearAttentionSpec, { query, key, value }, options);
 }
 
+/** @function */
 export const linearAttention = /* @__PURE__ */ op({ linearAttention_ });

@@ -6,6 +6,11 @@ import {
 } from '../../kernels/local_linear_attention/spec.js';
 import { runOperator } from './run.js';
 
+/**
+ * Options of `localLinearAttention`.
+ *
+ * @interface
+ */
 export type LocalLinearAttentionOptions = Options<Tensor | TensorLike>;
 
 /**
@@ -41,4 +46,5 @@ function localLinearAttention_(
   return runOperator(localLinearAttentionSpec, { query, key, value }, options);
 }
 
+/** @function */
 export const localLinearAttention = /* @__PURE__ */ op({ localLinearAttention_ });

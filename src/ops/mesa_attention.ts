@@ -3,6 +3,11 @@ import { op, type Tensor, type TensorLike } from '@tensorflow/tfjs-core';
 import { type MesaAttentionOptions as Options, mesaAttentionSpec } from '../../kernels/mesa_attention/spec.js';
 import { runOperator } from './run.js';
 
+/**
+ * Options of `mesaAttention`.
+ *
+ * @interface
+ */
 export type MesaAttentionOptions = Options<Tensor | TensorLike>;
 
 /**
@@ -34,4 +39,5 @@ function mesaAttention_(
   return runOperator(mesaAttentionSpec, { query, key, value }, options);
 }
 
+/** @function */
 export const mesaAttention = /* @__PURE__ */ op({ mesaAttention_ });

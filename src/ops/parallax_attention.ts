@@ -6,6 +6,11 @@ import {
 } from '../../kernels/parallax_attention/spec.js';
 import { runOperator } from './run.js';
 
+/**
+ * Options of `parallaxAttention`.
+ *
+ * @interface
+ */
 export type ParallaxAttentionOptions = Options<Tensor | TensorLike>;
 
 /**
@@ -38,4 +43,5 @@ function parallaxAttention_(
   return runOperator(parallaxAttentionSpec, { query, key, value, probe }, options);
 }
 
+/** @function */
 export const parallaxAttention = /* @__PURE__ */ op({ parallaxAttention_ });

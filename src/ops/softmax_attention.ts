@@ -3,6 +3,11 @@ import { op, type Tensor, type TensorLike } from '@tensorflow/tfjs-core';
 import { type SoftmaxAttentionOptions as Options, softmaxAttentionSpec } from '../../kernels/softmax_attention/spec.js';
 import { runOperator } from './run.js';
 
+/**
+ * Options of `softmaxAttention`.
+ *
+ * @interface
+ */
 export type SoftmaxAttentionOptions = Options<Tensor | TensorLike>;
 
 /**
@@ -31,4 +36,5 @@ function softmaxAttention_(
   return runOperator(softmaxAttentionSpec, { query, key, value }, options);
 }
 
+/** @function */
 export const softmaxAttention = /* @__PURE__ */ op({ softmaxAttention_ });

@@ -1,0 +1,32 @@
+import type { serialization, Tensor } from '@tensorflow/tfjs-core';
+
+import { mesaAttention } from '../ops/mesa_attention.js';
+import { type AttentionArgs, type RidgeArgs, ridgeArguments } from './arguments.js';
+import { type AttendOptions, type Heads, MultiHeadAttention } from './multi_head_attention.js';
+import { Ridge } from './ridge.js';
+
+export interface MesaAttentionArgs extends AttentionArgs, RidgeArgs {}
+
+/** Multi-head mesa attention; `layers.mesaAttention` makes one. */
+export class MesaAttention extends MultiHeadAttention<MesaAttentionArgs> {
+  static readonly className: string = 'MesaAttentionLayer';
+
+  private readonly ridge: Ridge;
+
+  constructor(args: MesaAttentionArgs) {
+    super('mesaAttention', args, ridgeArguments);
+    this.ridge = new Ridge(this.args);
+  }
+
+  protected override buildOperator(): void {
+    this.ridge.build((name, initializer) => this.addWeight(name, [this.args.numHeads], 'float32', initializer));
+  }
+
+  protected override attend({ query, key, value }: Heads, options: AttendOptions): Tensor {
+    return mesaAttention(query, key, value, { ...options, ridge: this.ridge.read() });
+  }
+
+  override getConfig(): serialization.ConfigDict {
+    return { ...super.getConfig(), ...this.ridge.config };
+  }
+}

@@ -1,0 +1,85 @@
+import { add, concat, mul, neg, slice, type Tensor, tensor2d } from '@tensorflow/tfjs-core';
+
+import { isPositiveNumber, type OptionCheck, printed, reject } from '../../kernels/common/validate.js';
+
+/** Rotary position embedding. */
+export interface RotaryArgs {
+  /** The pair of channels `i` turns by `base^(-2 i / n)` per position, `n` the number of rotated channels. Default 10000. */
+  base?: number;
+  /** Share of a head's channels, from the first one on, that is rotated, in `(0, 1]`. Default 1. */
+  fraction?: number;
+}
+
+export const isRotary: OptionCheck = (layer, argument, value) => {
+  if (typeof value === 'boolean') return;
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    reject(layer, argument, `must be true, false or { base, fraction }, got ${printed(value)}`);
+  }
+  for (const [name, number] of Object.entries(value)) {
+    if (name !== 'base' && name !== 'fraction') {
+      reject(layer, argument, `has no field ${name}; it has base, fraction`);
+    }
+    if (number !== undefined && number !== null) isPositiveNumber(layer, `${argument}.${name}`, number);
+  }
+  const { fraction } = value as RotaryArgs;
+  if (typeof fraction === 'number' && fraction > 1) {
+    reject(layer, `${argument}.fraction`, `must be in (0, 1], got ${fraction}`);
+  }
+};
+
+/** Rotates channels by angles that grow with the position, so that scores depend on differences of positions only. */
+export class Rotary {
+  private readonly base: number;
+  private readonly fraction: number;
+  /** Number of channels that are rotated; even. */
+  private readonly rotated: number;
+
+  /** The layer's argument `rotary`, which `isRotary` has checked, as what it asks for. */
+  static of(label: string, rotary: boolean | RotaryArgs | undefined, keyDim: number): Rotary | undefined {
+    if (rotary === undefined || rotary === false) return undefined;
+    return new Rotary(label, rotary === true ? {} : rotary, keyDim);
+  }
+
+  /** Throws where the arguments rotate no whole pairs of the `keyDim` channels. */
+  private constructor(label: string, args: RotaryArgs, keyDim: number) {
+    this.base = args.base ?? 10000;
+    this.fraction = args.fraction ?? 1;
+    // Rounded against products such as 0.7 * 10 = 7 - 1e-15.
+    this.rotated = Math.floor(keyDim * this.fraction + 1e-9);
+    if (this.rotated === 0 || this.rotated % 2 !== 0) {
+      const share = `keyDim * fraction = ${keyDim} * ${this.fraction}`;
+      reject(label, 'rotary', `must rotate an even number of channels, at least 2; ${share} gives ${this.rotated}`);
+    }
+  }
+
+  /** The layer's argument that makes this. */
+  get config(): { base: number; fraction: number } {
+    return { base: this.base, fraction: this.fraction };
+  }
+
+  /**
+   * `x [B, H, T, D]`, whose first token has position `first`, rotated.
+   *
+   * Channel `i` of the first half of those that are rotated is paired with channel `i` of the second half
+   * (`rotate_half`, as in GPT-NeoX and Llama; RoFormer, arXiv 2104.09864, pairs neighbours).
+   */
+  apply(x: Tensor, first = 0): Tensor {
+    const [B, H, T, D] = x.shape;
+    const half = this.rotated / 2;
+    const part = (from: number, size: number) => slice(x, [0, 0, 0, from], [B, H, T, size]);
+    // Angles in float64: a float32 angle would lose a digit with every factor of ten in the position.
+    const table = (wave: (angle: number) => number) =>
+      tensor2d(
+        Float32Array.from({ length: T * half }, (_, at) => {
+          const position = first + Math.floor(at / half);
+          return wave(position * this.base ** (-(at % half) / half));
+        }),
+        [T, half],
+      );
+    const [cos, sin] = [table(Math.cos), table(Math.sin)];
+    const [one, two] = [part(0, half), part(half, half)];
+    const turned = [add(mul(one, cos), mul(neg(two), sin)), add(mul(two, cos), mul(one, sin))];
+    const rest = D > this.rotated ? [part(this.rotated, D - this.rotated)] : [];
+    return concat([...turned, ...rest], -1);
+  }
+}

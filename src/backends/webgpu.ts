@@ -1,5 +1,6 @@
 import type { KernelFunc } from '@tensorflow/tfjs-core';
 
+import { linearAttentionGradWebGpu, linearAttentionWebGpu } from '../../kernels/linear_attention/webgpu.js';
 import { parallaxAttentionWebGpu } from '../../kernels/parallax_attention/webgpu.js';
 import { softmaxAttentionWebGpu } from '../../kernels/softmax_attention/webgpu.js';
 import { replaceKernels } from './replace_kernels.js';
@@ -7,6 +8,8 @@ import { replaceKernels } from './replace_kernels.js';
 const kernels: Readonly<Record<string, KernelFunc>> = {
   SoftmaxAttention: softmaxAttentionWebGpu,
   ParallaxAttention: parallaxAttentionWebGpu,
+  LinearAttention: linearAttentionWebGpu,
+  LinearAttentionGrad: linearAttentionGradWebGpu,
 };
 
 replaceKernels('webgpu', kernels);

@@ -125,6 +125,12 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   };
 }
 
+/** A function of every number of a row, `fn name(x: vec4f) -> vec4f`. */
+export interface ElementMap {
+  readonly name: string;
+  readonly text: string;
+}
+
 /** A row of a tensor `[heads, T, width]` as `padded` numbers behind `offset` of a prepared row. */
 export interface Slot {
   readonly name: string;
@@ -133,6 +139,20 @@ export interface Slot {
   readonly offset: number;
   /** Stored with the other sign: Parallax's `x = -r`. */
   readonly isNegated?: boolean;
+  /** Applied to the numbers of ordinary rows and kept keys; what is zero for another reason stays zero. */
+  readonly map?: ElementMap;
+}
+
+/** The maps of some slots, each once. */
+const mapTexts = (slots: readonly Slot[]): string =>
+  [...new Set(slots.flatMap(({ map }) => (map ? [map.text] : [])))].join('\n');
+
+/** Quad `c` of row `source` of a slot as it is stored; beyond the width a map's value of zero does not count. */
+function storedQuad({ name, width, map }: Slot): string {
+  const quad = `quad_${name}(source, c)`;
+  if (map === undefined) return quad;
+  if (width % 4 === 0) return `select(vec4f(), ${map.name}(${quad}), 4u * c < ${width}u)`;
+  return `select(vec4f(), ${map.name}(${quad}), 4u * vec4u(c) + vec4u(0u, 1u, 2u, 3u) < vec4u(${width}u))`;
 }
 
 /** `quad_name(row, c)`: numbers `4c .. 4c + 3` of a row, zeros beyond its width. */
@@ -176,11 +196,11 @@ const COMBINE = `
  * padding. `marks [heads, 4]` gets, as `Tk - j`, the first visible key and the first that is not finite.
  */
 export function keysShader(inputs: KeyInputs, key: Slot, value: Slot, isCentred: boolean): Shader {
-  const copy = ({ name, padded }: Slot, prepared: string, shift: string): string => `
-  for (var c = lane; c < ${padded / 4}u; c += ${LANES}u) {
+  const copy = (slot: Slot, prepared: string, shift: string): string => `
+  for (var c = lane; c < ${slot.padded / 4}u; c += ${LANES}u) {
     var x = vec4f();
-    if (isKept) { x = quad_${name}(source, c)${shift}; }
-    ${prepared}[destination * ${padded / 4}u + c] = x;
+    if (isKept) { x = ${storedQuad(slot)}${shift}; }
+    ${prepared}[destination * ${slot.padded / 4}u + c] = x;
   }`;
   // The centre is zero beyond D, and so the padding of a kept key.
   const shift = isCentred ? ` - centre[workgroup.y * ${key.padded / 4}u + c]` : '';
@@ -202,6 +222,7 @@ export function keysShader(inputs: KeyInputs, key: Slot, value: Slot, isCentred:
     text: () => `
 ${IS_FINITE}
 ${keyFunctions(inputs)}
+${mapTexts([key, value])}
 ${quadFunction(key)}
 ${quadFunction(value)}
 var<workgroup> shares: array<u32, ${ROWS * LANES}>;
@@ -258,11 +279,11 @@ export type RidgeSource = 'none' | 'number' | 'tensor';
  */
 export function rowsShader(slots: readonly Slot[], stride: number, isCausal: boolean, ridge: RidgeSource): Shader {
   const copies = slots.map(
-    ({ name, padded, offset, isNegated }) => `
-  for (var c = lane; c < ${padded / 4}u; c += ${LANES}u) {
+    (slot) => `
+  for (var c = lane; c < ${slot.padded / 4}u; c += ${LANES}u) {
     var x = vec4f();
-    if (state == ORDINARY) { x = ${isNegated ? '-' : ''}quad_${name}(source, c); }
-    rows[destination * ${stride / 4}u + ${offset / 4}u + c] = x;
+    if (state == ORDINARY) { x = ${slot.isNegated ? '-' : ''}${storedQuad(slot)}; }
+    rows[destination * ${stride / 4}u + ${slot.offset / 4}u + c] = x;
   }`,
   );
   const ridgeText = { none: '1.0', number: 'params.ridge', tensor: 'ridge[source]' }[ridge];
@@ -286,6 +307,7 @@ export function rowsShader(slots: readonly Slot[], stride: number, isCausal: boo
 ${IS_FINITE}
 ${ROW_STATES}
 ${boundFunction(isCausal)}
+${mapTexts(slots)}
 ${slots.map(quadFunction).join('')}
 var<workgroup> shares: array<u32, ${ROWS * LANES}>;
 @compute @workgroup_size(${ROWS * LANES})

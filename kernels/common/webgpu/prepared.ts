@@ -1,10 +1,18 @@
 import type { AttentionDims } from '../dims.js';
 import type { AttentionAttrs } from '../spec.js';
 import type { WebGpuCall } from './call.js';
-import { centreShader, foldMaskShader, keysShader, type RidgeSource, rowsShader, type Slot } from './prepare.wgsl.js';
+import {
+  centreShader,
+  type ElementMap,
+  foldMaskShader,
+  keysShader,
+  type RidgeSource,
+  rowsShader,
+  type Slot,
+} from './prepare.wgsl.js';
 
 /** Rows of all prepared tensors are padded to a multiple of this: whole tiles, however a kernel cuts them. */
-const ROW_PADDING = 64;
+export const ROW_PADDING = 64;
 
 /** Rows that a workgroup of the preparing shaders takes. */
 const ROWS_PER_WORKGROUP = 16;
@@ -28,9 +36,18 @@ export interface Prepared {
 
 export interface Preparation {
   /** Slots of a prepared query row: its name among the inputs and its width. */
-  readonly rows: readonly { readonly name: string; readonly width: number; readonly isNegated?: boolean }[];
+  readonly rows: readonly {
+    readonly name: string;
+    readonly width: number;
+    readonly isNegated?: boolean;
+    readonly map?: ElementMap;
+  }[];
+  /** Applied to the elements of keys that are kept. */
+  readonly keyMap?: ElementMap;
   /** Slots behind those that the kernels fill themselves, in numbers. */
   readonly extra?: number;
+  /** Numbers a head of what else the kernels bind: heads are taken together while all of it can be bound. */
+  readonly floatsPerHead?: number;
   /** Whether a vector is subtracted from all keys of a head: for the operators that this changes nothing for. */
   readonly isCentred: boolean;
   /** A ridge per row: a number, or the input of that name. */
@@ -73,12 +90,12 @@ export function forPrepared<Attrs extends AttentionAttrs>(
 ): void {
   const { dims, device } = call;
   const { Tq, Tk, D, Dv } = dims;
-  const { isCentred, extra = 0 } = preparation;
+  const { isCentred, extra = 0, floatsPerHead = 0 } = preparation;
   const [Tqp, Tkp] = [roundUp(Tq, ROW_PADDING), roundUp(Tk, ROW_PADDING)];
   const [Dp, Dvp] = [paddedWidth(D), paddedWidth(Dv)];
   const { slots, stride: used } = slotsOf(preparation.rows);
   const stride = used + extra;
-  const groups = headGroups(device, dims, Math.max(Tqp * stride, Tkp * Math.max(Dp, Dvp)));
+  const groups = headGroups(device, dims, Math.max(Tqp * stride, Tkp * Math.max(Dp, Dvp), floatsPerHead));
   const most = groups[0][1];
   const buffers = {
     preparedKey: call.scratch(4 * most * Tkp * Dp),
@@ -99,7 +116,7 @@ export function forPrepared<Attrs extends AttentionAttrs>(
   const inputs = Object.fromEntries(slots.map(({ name }) => [name, call.input(name)]));
   const keySource = { key: call.input('key'), value: call.input('value'), ...optional };
   const ridge: RidgeSource = preparation.ridge === undefined ? 'none' : call.has('ridge') ? 'tensor' : 'number';
-  const keySlot = { name: 'key', width: D, padded: Dp, offset: 0 };
+  const keySlot = { name: 'key', width: D, padded: Dp, offset: 0, ...(preparation.keyMap && { map: preparation.keyMap }) };
   const valueSlot = { name: 'value', width: Dv, padded: Dvp, offset: 0 };
 
   for (const [firstHead, heads] of groups) {

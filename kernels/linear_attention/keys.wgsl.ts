@@ -5,6 +5,7 @@ import {
   keyGradient,
   startFunction,
   stateAt,
+  stateColumns,
   stateSum,
   stateTimes,
   timesState,
@@ -98,8 +99,8 @@ ${mainHead(tile)}
   let state = ${stateAt('firstChunk', 'rowChunks', query, dout)};
   ${declareAccumulator(tile, 'a', value.width)}
   ${declareAccumulator(tile, 'b', key.width)}
-  ${timesState(tile, 'a', keyQuad, query, dout)}
-  ${stateTimes(tile, 'b', valueQuad, query, dout, (_, c) => stateSum(query, dout, c))}
+  ${timesState(tile, 'a', keyQuad, query, stateColumns(dout))}
+  ${stateTimes(tile, 'b', valueQuad, query, stateColumns(dout), (_, c) => stateSum(query, dout, c))}
   ${isCausal ? inChunk : ''}
   let badBound = marks[4u * head + 2u];
   ${store('dkey', key.width, (i, g) => `b${i}_${g} * ${derivativeOf[featureMap](feature(i, g))}`)}

@@ -3,6 +3,7 @@ import {
   declareRowChunks,
   hideKeys,
   stateAt,
+  stateColumns,
   stateSum,
   stateTimes,
   timesState,
@@ -82,7 +83,7 @@ function sumOverKeys(shape: LinearShape): string {
   return `
   ${declareAccumulator(tile, 'a', value.width)}
   ${normalize ? perRow(tile, (i) => `var n${i} = 0.0;`, ' ') : ''}
-  ${timesState(tile, 'a', row, key, value, fromState)}
+  ${timesState(tile, 'a', row, key, stateColumns(value), fromState)}
   ${isCausal ? inChunk : ''}
   ${normalize ? reduceRows(tile, ['n'], 'sum') : ''}`;
 }
@@ -209,7 +210,7 @@ ${mainHead(tile)}
   ${declareFactors(shape)}
   ${factors}
   ${declareAccumulator(tile, 'b', key.width)}
-  ${stateTimes(tile, 'b', scaled, key, value, sum)}
+  ${stateTimes(tile, 'b', scaled, key, stateColumns(value), sum)}
   ${isCausal ? inChunk : ''}
   ${storeRows(tile, 'dquery', key.width, (i, g) => `b${i}_${g} * ${derivativeOf[featureMap](feature(i, g))}`)}
 }`,

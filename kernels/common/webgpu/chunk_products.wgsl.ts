@@ -23,10 +23,10 @@ export const columnsOf = (buffer: string, rows: string, { stride, offset, width 
   width,
 });
 
-/** A state in `states`, whose first quad is at the variable `state`: its rows are the left vectors' channels. */
-export const stateColumns = (right: Vectors): Columns => ({
+/** A state in `states`, whose first quad is at the variable `base`: its rows are the left vectors' channels. */
+export const stateColumns = (right: Vectors, base = 'state'): Columns => ({
   buffer: 'states',
-  base: 'state',
+  base,
   stride: right.width,
   offset: 0,
   width: right.width,
@@ -46,7 +46,7 @@ export function timesState(
   name: string,
   row: RowQuad,
   left: Vectors,
-  right: Vectors,
+  state: Columns,
   each: (i: number) => string = () => '',
 ): string {
   return `
@@ -54,7 +54,7 @@ export function timesState(
     ${perRow(tile, (i) => `let w${i} = ${row(i, `(t * ${tile.threadsX}u + tx)`)}; ${each(i)}`)}
     workgroupBarrier();
     ${storeWeights(tile, (i) => `w${i}`)}
-    ${accumulate(tile, name, stateColumns(right), false)}
+    ${accumulate(tile, name, state, false)}
   }`;
 }
 
@@ -64,14 +64,14 @@ export function stateTimes(
   name: string,
   row: RowQuad,
   left: Vectors,
-  right: Vectors,
+  state: Columns,
   added: (i: number, c: string) => string = () => 'vec4f()',
 ): string {
   return unroll(
     groupsOf(tile, left.width),
     (g) => `{
     let t = ${g}u;
-    ${products(tile, stateColumns(right), [{ name: 's', row }])}
+    ${products(tile, state, [{ name: 's', row }])}
     ${perRow(tile, (i) => `${name}${i}_${g} += ${quadOf('s', i)} + ${added(i, `tx + ${tile.threadsX * g}u`)};`)}
   }`,
   );

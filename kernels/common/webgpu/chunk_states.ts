@@ -1,13 +1,6 @@
 import type { AttentionAttrs } from '../spec.js';
 import type { Binding, WebGpuCall } from './call.js';
-import {
-  chunkStatesShader,
-  type Scan,
-  scanShader,
-  stateParts,
-  stateQuads,
-  type Vectors,
-} from './chunk_states.wgsl.js';
+import { chunkStatesShader, type Scan, scanShader, stateParts, stateQuads, type Vectors } from './chunk_states.wgsl.js';
 import { ROW_PADDING } from './prepared.js';
 import { chooseTile } from './tile.js';
 import { blockRowsOf, type Tile } from './tile.wgsl.js';

@@ -116,7 +116,13 @@ export function forPrepared<Attrs extends AttentionAttrs>(
   const inputs = Object.fromEntries(slots.map(({ name }) => [name, call.input(name)]));
   const keySource = { key: call.input('key'), value: call.input('value'), ...optional };
   const ridge: RidgeSource = preparation.ridge === undefined ? 'none' : call.has('ridge') ? 'tensor' : 'number';
-  const keySlot = { name: 'key', width: D, padded: Dp, offset: 0, ...(preparation.keyMap && { map: preparation.keyMap }) };
+  const keySlot = {
+    name: 'key',
+    width: D,
+    padded: Dp,
+    offset: 0,
+    ...(preparation.keyMap && { map: preparation.keyMap }),
+  };
   const valueSlot = { name: 'value', width: Dv, padded: Dvp, offset: 0 };
 
   for (const [firstHead, heads] of groups) {

@@ -1,0 +1,165 @@
+import { columnsOf, stateColumns } from '../common/webgpu/chunk_products.wgsl.js';
+import type { Vectors } from '../common/webgpu/chunk_states.wgsl.js';
+import { unroll } from '../common/webgpu/shader.js';
+import {
+  accumulate,
+  type Columns,
+  declareAccumulator,
+  groupsOf,
+  perRow,
+  storeWeights,
+  type Tile,
+} from '../common/webgpu/tile.wgsl.js';
+
+/** Rows and columns of a block: 32 query rows, 32 keys, 32 channels, in all parts of the solver. */
+export const BLOCK = 32;
+
+/** The tile of the solver: 32 rows by 32 columns, with no more accumulators a thread than it has registers for. */
+export const solverTile = (width: number): Tile =>
+  width <= 64 ? { threadsX: 8, threadsY: 8, rows: 4, chunk: 16 } : { threadsX: 8, threadsY: 16, rows: 2, chunk: 16 };
+
+/** A matrix of rows of `width` quads in the storage buffer `buffer`, from the quad that `base` is an expression for. */
+export const matrix = (buffer: string, base: string, width: number): Columns => ({
+  buffer,
+  base,
+  stride: width,
+  offset: 0,
+  width,
+});
+
+/** Quad of a thread's row of block `block` (an expression) of a matrix. */
+export const quadAt = (tile: Tile, { buffer, base, stride }: Columns, block: string, i: number, c: string): string =>
+  `${buffer}[${base} + (${block} * ${BLOCK}u + ty + ${tile.threadsY * i}u) * ${stride}u + ${c}]`;
+
+/** Barriers for storage and workgroup memory. */
+export const BARRIERS = 'storageBarrier(); workgroupBarrier();';
+
+/** Text per row and group of an accumulator. */
+export const perGroup = (tile: Tile, width: number, text: (i: number, g: number) => string): string =>
+  perRow(tile, (i) => unroll(groupsOf(tile, width), (g) => text(i, g)));
+
+/** Number `e` (an expression) of a thread's row in `weights`, as a matrix of 32 by 32. */
+const weightAt = (i: number, column: string): string => `weights[${i}][ty][${column} / 4u][${column} % 4u]`;
+
+/** The quad of columns `4 tx ..` of row `row` (an expression) in `weights`. */
+const weightRow = (tile: Tile, row: string): string =>
+  `weights[${row} / ${tile.threadsY}u][${row} % ${tile.threadsY}u][tx]`;
+
+/** `1` in the column `k` of a thread's quad. */
+const UNIT = 'vec4f(vec4u(4u * tx) + vec4u(0u, 1u, 2u, 3u) == vec4u(k))';
+
+/**
+ * The block `p{i}` of 32 by 32 numbers, a quad of each of a thread's rows, is replaced by its inverse (Gauss-Jordan
+ * elimination in place): it is positive definite, so no pivot is below `smallestPivot` but by rounding.
+ */
+export function invertBlock(tile: Tile, smallestPivot: string): string {
+  const eliminate = (i: number): string => `{
+      let isPivot = ty + ${tile.threadsY * i}u == k;
+      let factor = ${weightAt(i, 'k')} * inverse;
+      // The pivot's column of the unit matrix takes the place of the column that is eliminated.
+      p${i} = select(p${i} * (vec4f(1.0) - unit) - factor * pivotRow, pivotRow * inverse, isPivot);
+    }`;
+  return `
+    workgroupBarrier();
+    ${storeWeights(tile, (i) => `p${i}`)}
+    for (var k = 0u; k < ${BLOCK}u; k++) {
+      workgroupBarrier();
+      let unit = ${UNIT};
+      let inverse = 1.0 / max(${weightRow(tile, 'k').replace('[tx]', '[k / 4u][k % 4u]')}, ${smallestPivot});
+      let pivotRow = ${weightRow(tile, 'k')} * (vec4f(1.0) - unit) + unit;
+      ${perRow(tile, eliminate)}
+      workgroupBarrier();
+      ${storeWeights(tile, (i) => `p${i}`)}
+    }`;
+}
+
+/**
+ * `G = L diag(d) L^T` of a block `name{i}` with unit lower triangular L: leaves `L^-1` below the diagonal of `weights` and
+ * `d` on it. Elimination with rows below the pivot only; no pivot of `1 + a positive semidefinite matrix` is below 1.
+ */
+export function factorBlock(tile: Tile, name: string): string {
+  const eliminate = (i: number): string => `if (ty + ${tile.threadsY * i}u > k) {
+        ${name}${i} = ${name}${i} * (vec4f(1.0) - unit) - ${weightAt(i, 'k')} * inverse * pivotRow;
+      }`;
+  return `
+    workgroupBarrier();
+    ${storeWeights(tile, (i) => `${name}${i}`)}
+    for (var k = 0u; k < ${BLOCK}u; k++) {
+      workgroupBarrier();
+      let unit = ${UNIT};
+      let inverse = 1.0 / max(${weightRow(tile, 'k').replace('[tx]', '[k / 4u][k % 4u]')}, 1.0);
+      let pivotRow = ${weightRow(tile, 'k')} * (vec4f(1.0) - unit) + unit;
+      ${perRow(tile, eliminate)}
+      workgroupBarrier();
+      ${storeWeights(tile, (i) => `${name}${i}`)}
+    }`;
+}
+
+/**
+ * Writes `H`, the state at `state` plus the ridge and, under `causal`, the keys of tiles `firstTile .. keyTile - 1`, to
+ * the matrix `inverse`. Channels that are padding have a ridge of 1.
+ */
+export function buildSystem(tile: Tile, key: Vectors, inverse: Columns, isCausal: boolean): string {
+  const { width } = key;
+  const keyNumber = (i: number, e: number): string => {
+    const channel = `(block * ${BLOCK}u + ty + ${tile.threadsY * i}u)`;
+    return `preparedKey[(firstKey + ${e}u) * ${width}u + ${channel} / 4u][${channel} % 4u]`;
+  };
+  const addKeys = `
+      for (var t = firstTile; t < keyTile; t++) {
+        let firstKey = head * params.Tkp + t * ${BLOCK}u + 4u * tx;
+        workgroupBarrier();
+        ${storeWeights(tile, (i) => `vec4f(${unroll(4, (e) => keyNumber(i, e), ', ')})`)}
+        ${accumulate(tile, 'a', columnsOf('preparedKey', 'Tkp', key), false)}
+      }`;
+  const entry = (i: number, g: number): string => {
+    const [row, column] = [`(block * ${BLOCK}u + ty + ${tile.threadsY * i}u)`, `(tx + ${tile.threadsX * g}u)`];
+    const diagonal = `vec4f(vec4u(4u * ${column}) + vec4u(0u, 1u, 2u, 3u) == vec4u(${row}))`;
+    return `a${i}_${g} = ${quadAt(tile, stateColumns(key), 'block', i, column)} + ridges[ridgeAt + ${column}] * ${diagonal};`;
+  };
+  return `
+    for (var block = 0u; block < ${(4 * width) / BLOCK}u; block++) {
+      ${declareAccumulator(tile, 'a', width)}
+      ${perGroup(tile, width, entry)}
+      ${isCausal ? addKeys : ''}
+      ${perGroup(tile, width, (i, g) => `${quadAt(tile, inverse, 'block', i, `tx + ${tile.threadsX * g}u`)} = a${i}_${g};`)}
+    }
+    ${BARRIERS}`;
+}
+
+/**
+ * Replaces the symmetric positive definite matrix `inverse` by its inverse, in place: Gauss-Jordan elimination by blocks
+ * of 32 channels. With `P` the inverse of the pivot block, its rows become `P A_k`, all others `A_i - A_ik P A_k`, where
+ * the pivot's own columns count as those of a unit matrix.
+ */
+export function invertMatrix(tile: Tile, inverse: Columns): string {
+  const { width } = inverse;
+  const column = (g: number): string => `tx + ${tile.threadsX * g}u`;
+  const load = (i: number, g: number): string =>
+    `a${i}_${g} = select(${quadAt(tile, inverse, 'block', i, column(g))}, vec4f(), pivot == ${g}u);`;
+  const store = (block: string) => (i: number, g: number) =>
+    `${quadAt(tile, inverse, block, i, column(g))} = a${i}_${g};`;
+  return `
+    for (var pivot = 0u; pivot < ${(4 * width) / BLOCK}u; pivot++) {
+      ${perRow(tile, (i) => `var p${i} = ${quadAt(tile, inverse, 'pivot', i, `pivot * ${BLOCK / 4}u + tx`)};`)}
+      ${invertBlock(tile, 'smallestRidge')}
+      {
+        let t = pivot;
+        ${declareAccumulator(tile, 'a', width)}
+        ${accumulate(tile, 'a', inverse, false)}
+        ${BARRIERS}
+        ${perGroup(tile, width, (i, g) => `if (pivot == ${g}u) { a${i}_${g} = p${i}; }`)}
+        ${perGroup(tile, width, store('pivot'))}
+        ${BARRIERS}
+        for (var block = 0u; block < ${(4 * width) / BLOCK}u; block++) {
+          if (block == pivot) { continue; }
+          workgroupBarrier();
+          ${storeWeights(tile, (i) => `-${quadAt(tile, inverse, 'block', i, `pivot * ${BLOCK / 4}u + tx`)}`)}
+          ${perGroup(tile, width, load)}
+          ${accumulate(tile, 'a', inverse, false)}
+          ${perGroup(tile, width, store('block'))}
+        }
+      }
+      ${BARRIERS}
+    }`;
+}

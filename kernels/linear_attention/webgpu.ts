@@ -61,7 +61,7 @@ export function linearAttentionWebGpu(kernelCall: KernelCall): TensorInfo[] {
     let states: GPUBuffer | undefined;
     forPrepared(call, { ...preparation, rows: [querySlot(call)] }, ({ heads, Tqp, buffers, params }) => {
       states ??= call.scratch(4 * heads * stateFloats(keys));
-      sumChunks(call, keys, heads, { left: buffers['preparedKey'], right: buffers['preparedValue'], states }, 'before');
+      sumChunks(call, keys, heads, { left: buffers.preparedKey, right: buffers.preparedValue, states }, 'before');
       call.run(
         linearRowsShader(shape),
         { ...buffers, states, out: out.buffer },

@@ -14,9 +14,14 @@ import {
 /** Rows and columns of a block: 32 query rows, 32 keys, 32 channels, in all parts of the solver. */
 export const BLOCK = 32;
 
-/** The tile of the solver: 32 rows by 32 columns, with no more accumulators a thread than it has registers for. */
+/**
+ * The tile of the solver: 32 rows by 32 columns, with no more accumulators a thread than it has registers for. Its dozen
+ * products are loops.
+ */
 export const solverTile = (width: number): Tile =>
-  width <= 64 ? { threadsX: 8, threadsY: 8, rows: 4, chunk: 16 } : { threadsX: 8, threadsY: 16, rows: 2, chunk: 16 };
+  width <= 64
+    ? { threadsX: 8, threadsY: 8, rows: 4, chunk: 16, unrolled: 2 }
+    : { threadsX: 8, threadsY: 16, rows: 2, chunk: 16, unrolled: 2 };
 
 /** A matrix of rows of `width` quads in the storage buffer `buffer`, from the quad that `base` is an expression for. */
 export const matrix = (buffer: string, base: string, width: number): Columns => ({

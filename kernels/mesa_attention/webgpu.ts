@@ -62,7 +62,7 @@ export function mesaAttentionWebGpu(kernelCall: KernelCall): TensorInfo[] {
         call,
         pairs,
         heads,
-        { left: buffers['preparedKey'], right: buffers['preparedValue'], states },
+        { left: buffers.preparedKey, right: buffers.preparedValue, states },
         'before',
       );
       call.run(

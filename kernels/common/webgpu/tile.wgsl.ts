@@ -14,6 +14,11 @@ export interface Tile {
   readonly rows: number;
   /** Quads (four numbers) of a column's vector that are staged at a time. */
   readonly chunk: number;
+  /**
+   * Steps of a product that stand in the text one after the other, of a loop over all of them; absent: all, which is
+   * fastest by some per cent. A kernel of many products would be too long to compile, and for a device's cache.
+   */
+  readonly unrolled?: number;
 }
 
 export const threadsOf = ({ threadsX, threadsY }: Tile): number => threadsX * threadsY;
@@ -46,6 +51,13 @@ var<workgroup> weights: array<array<array<vec4f, ${threadsX + 1}>, ${threadsY}>,
 var<workgroup> reduction: array<array<f32, ${threadsX}>, ${blockRowsOf(tile)}>;
 var<workgroup> flag: vec4u;
 var<workgroup> shared_number: vec4u;`;
+}
+
+/** `text(0) text(1) ...`, or a loop over it where the tile says so. */
+function steps({ unrolled }: Tile, count: number, text: (step: string) => string): string {
+  if (unrolled === undefined || unrolled >= count) return unroll(count, (step) => text(`${step}u`));
+  const body = unroll(unrolled, (e) => text(`(step * ${unrolled}u + ${e}u)`));
+  return `for (var step = 0u; step < ${count / unrolled}u; step++) {\n${body}\n}`;
 }
 
 /** Text that stands once per row of a thread. */
@@ -96,11 +108,12 @@ function addProducts(tile: Tile, name: string, row: RowQuad, width: number, chun
     const product = `${name}${i}_${j}`;
     return `${product} = fma(u.x, k${j}.x, fma(u.y, k${j}.y, fma(u.z, k${j}.z, fma(u.w, k${j}.w, ${product}))));`;
   };
-  return unroll(
+  return steps(
+    tile,
     quads,
     (c) => `{
     ${unroll(4, (j) => `let k${j} = staged[${j}][tx][${c}];`, ' ')}
-    ${perRow(tile, (i) => `{ let u = ${row(i, `${chunk} * ${tile.chunk}u + ${c}u`)}; ${unroll(4, (j) => term(i, j), ' ')} }`)}
+    ${perRow(tile, (i) => `{ let u = ${row(i, `${chunk} * ${tile.chunk}u + ${c}`)}; ${unroll(4, (j) => term(i, j), ' ')} }`)}
   }`,
   );
 }
@@ -156,12 +169,12 @@ export function accumulate(tile: Tile, name: string, columns: Columns, isStaged:
       const last = `fma(vec4f(p.w), v3_${g}, ${sum})`;
       return `${sum} = fma(vec4f(p.x), v0_${g}, fma(vec4f(p.y), v1_${g}, fma(vec4f(p.z), v2_${g}, ${last})));`;
     };
-    const quad = (a: number): string => `{
+    const quad = (a: string): string => `{
     ${unroll(4, (b) => unroll(groups, (g) => `let v${b}_${g} = staged[${b}][${a}][tx + ${threadsX * g}u];`, ' '))}
     ${perRow(tile, (i) => `{ let p = weights[${i}][ty][${a}]; ${unroll(groups, (g) => term(i, g), ' ')} }`)}
   }`;
     const staging = isStaged && chunks === 1 ? 'workgroupBarrier();' : stage(tile, columns, `${chunk}u`);
-    return `${staging}\n${unroll(threadsX, quad)}`;
+    return `${staging}\n${steps(tile, threadsX, quad)}`;
   });
 }
 

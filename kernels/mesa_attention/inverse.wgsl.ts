@@ -78,21 +78,25 @@ export function invertBlock(tile: Tile, smallestPivot: string): string {
     }`;
 }
 
+/** Pivots of `factorBlock` below this are rounding: they are differences from 1. */
+export const SMALLEST_PIVOT = '1e-5';
+
 /**
- * `G = L diag(d) L^T` of a block `name{i}` with unit lower triangular L: leaves `L^-1` below the diagonal of `weights` and
- * `d` on it. Elimination with rows below the pivot only; no pivot of `1 + a positive semidefinite matrix` is below 1.
+ * `S = U diag(d) U^T` of a block `name{i}` with unit upper triangular U: leaves `U^-1` above the diagonal of `weights` and
+ * `d` on it. Elimination from the last pivot on, with rows above it only.
  */
 export function factorBlock(tile: Tile, name: string): string {
-  const eliminate = (i: number): string => `if (ty + ${tile.threadsY * i}u > k) {
+  const eliminate = (i: number): string => `if (ty + ${tile.threadsY * i}u < k) {
         ${name}${i} = ${name}${i} * (vec4f(1.0) - unit) - ${weightAt(i, 'k')} * inverse * pivotRow;
       }`;
   return `
     workgroupBarrier();
     ${storeWeights(tile, (i) => `${name}${i}`)}
-    for (var k = 0u; k < ${BLOCK}u; k++) {
+    for (var last = ${BLOCK}u; last > 0u; last--) {
+      let k = last - 1u;
       workgroupBarrier();
       let unit = ${UNIT};
-      let inverse = 1.0 / max(${weightRow(tile, 'k').replace('[tx]', '[k / 4u][k % 4u]')}, 1.0);
+      let inverse = 1.0 / max(${weightRow(tile, 'k').replace('[tx]', '[k / 4u][k % 4u]')}, ${SMALLEST_PIVOT});
       let pivotRow = ${weightRow(tile, 'k')} * (vec4f(1.0) - unit) + unit;
       ${perRow(tile, eliminate)}
       workgroupBarrier();
@@ -101,7 +105,7 @@ export function factorBlock(tile: Tile, name: string): string {
 }
 
 /**
- * Writes `H`, the state at `state` plus the ridge and, under `causal`, the keys of tiles `firstTile .. keyTile - 1`, to
+ * Writes `H`, the state at `state` plus the ridge and, under `causal`, the keys of tiles `firstTile .. keyTile`, to
  * the matrix `inverse`. Channels that are padding have a ridge of 1.
  */
 export function buildSystem(tile: Tile, key: Vectors, inverse: Columns, isCausal: boolean): string {
@@ -111,7 +115,7 @@ export function buildSystem(tile: Tile, key: Vectors, inverse: Columns, isCausal
     return `preparedKey[(firstKey + ${e}u) * ${width}u + ${channel} / 4u][${channel} % 4u]`;
   };
   const addKeys = `
-      for (var t = firstTile; t < keyTile; t++) {
+      for (var t = firstTile; t <= keyTile; t++) {
         let firstKey = head * params.Tkp + t * ${BLOCK}u + 4u * tx;
         workgroupBarrier();
         ${storeWeights(tile, (i) => `vec4f(${unroll(4, (e) => keyNumber(i, e), ', ')})`)}

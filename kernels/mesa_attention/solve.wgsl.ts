@@ -24,6 +24,7 @@ import {
   matrix,
   perGroup,
   quadAt,
+  SMALLEST_PIVOT,
   solverTile,
 } from './inverse.wgsl.js';
 
@@ -41,7 +42,7 @@ const MOST_STEPS = 5;
 /** A solution is done when a correction's square is below this part of its own: the next would be below 1e-7. */
 const SMALL_CORRECTION = '1e-7';
 
-/** Quads of one workgroup's work: `H` or its inverse, `K H^-1` of its keys, right-hand side, solution, factor. */
+/** Quads of one workgroup's work: `H` or its inverse, `K H^-1` of its keys, right-hand side, solution, factor, one over its pivots. */
 export function solverParts({ width }: Vectors, isCausal: boolean) {
   const system = isCausal ? 4 * width * width : 0;
   const panel = BLOCK * width;
@@ -49,7 +50,8 @@ export function solverParts({ width }: Vectors, isCausal: boolean) {
   const rest = gain + (isCausal ? panel : 0);
   const solution = rest + panel;
   const factor = solution + panel;
-  return { gain, rest, solution, factor, size: factor + (isCausal ? BLOCK * (BLOCK / 4) : 0) };
+  const pivots = factor + (isCausal ? BLOCK * (BLOCK / 4) : 0);
+  return { gain, rest, solution, factor, pivots, size: pivots + (isCausal ? BLOCK / 4 : 0) };
 }
 
 const params: Readonly<Record<string, ParamType>> = {
@@ -101,10 +103,11 @@ const declareRidge = ({ width }: Vectors): string => `
  * `x_i = H_i^-1 b_i` in place of `b_i` for 32 rows at a time, where row `l` of a block sees the block's keys up to `l`
  * and all before them.
  *
- * With `M` the inverse of the system `H` of the keys before the block (`invertMatrix`), `K_l` its first `l + 1` keys and
- * `y = K_l x` (Woodbury): `(1 + K_l M K_l^T) y = K_l M b`, `x = M (b - K_l^T y)`. The matrices in front of `y` are the leading
- * minors of one matrix of 32 by 32, so one factor `L d L^T` serves all rows: `y = L^-T [up to l] d^-1 L^-1 K M b`, since the
- * inverse of a triangular matrix's leading part is the leading part of its inverse. Everything is a product of tiles.
+ * With `M` the inverse of the system of all these keys (`invertMatrix`) and `K_l` the block's keys behind `l`, which are
+ * taken out again (Woodbury): `(1 - K_l M K_l^T) y = K_l M b`, `x = M b + M K_l^T y`. The matrices in front of `y` are the
+ * trailing minors of one matrix of 32 by 32, so one factor `U d U^T` serves all rows: `y = U^-T [behind l] d^-1 U^-1 K M b`,
+ * since the inverse of a triangular matrix's trailing part is the trailing part of its inverse. Everything is a product of
+ * tiles. Adding keys to the system before the block instead would cancel: `M` is as large as one over the ridge there.
  *
  * A residual with the system itself, then the same once more on it, gives what float32 has to give.
  */
@@ -120,20 +123,13 @@ export function solveShader(shape: SolverShape): Shader {
   const own = (columns: typeof rest) => (i: number, g: number) => quadAt(tile, columns, '0u', i, column(g));
   const b = (i: number, g: number): string =>
     `select(vec4f(), rows[row${i} * ${right.stride}u + ${right.offset}u + ${column(g)}], isRow${i})`;
-  /** `name += sign (rows of matrix \`from\`) times \`columns\``. */
-  const times = (name: string, from: typeof rest, columns: typeof rest, sign: '' | '-'): string => `
-      for (var t = 0u; t < ${(4 * width) / BLOCK}u; t++) {
-        workgroupBarrier();
-        ${storeWeights(tile, (i) => `${sign}${quadAt(tile, from, '0u', i, `t * ${tile.threadsX}u + tx`)}`)}
-        ${accumulate(tile, name, columns, false)}
-      }`;
   const steps = {
     // Without own keys the system is the inverse's.
-    reduce: isCausal ? reduceByOwnKeys(tile, key, parts) : '',
+    removal: isCausal ? removeKeys(tile, key, parts) : '',
     residual: `
       ${perGroup(tile, width, (i, g) => `a${i}_${g} = ${b(i, g)} - ridges[ridgeAt + ${column(g)}] * ${own(solution)(i, g)};`)}
-      ${times('a', solution, stateColumns(key), '-')}
-      ${isCausal ? ownKeysResidual(tile, key, solution) : ''}`,
+      ${times(tile, 'a', solution, stateColumns(key), '-')}
+      ${isCausal ? chunkProducts(tile, key, solution, true) : ''}`,
   };
   return {
     key: `mesaSolve ${JSON.stringify(shape)}`,
@@ -162,26 +158,34 @@ ${mainHead(tile)}
     ${declareAccumulator(tile, 'a', width)}
     ${declareAccumulator(tile, 'x', width)}
     ${perGroup(tile, width, (i, g) => `a${i}_${g} = ${b(i, g)};`)}
+    ${perRow(tile, (i) => `var previous${i} = 0.0;`, ' ')}
     for (var step = 0u; step < ${MOST_STEPS}u; step++) {
       ${perGroup(tile, width, (i, g) => `${own(rest)(i, g)} = a${i}_${g};`)}
       ${BARRIERS}
-      ${steps.reduce}
       ${perGroup(tile, width, (i, g) => `x${i}_${g} = vec4f();`)}
-      ${times('x', rest, inverse, '')}
+      ${steps.removal}
+      ${times(tile, 'x', rest, inverse, '')}
       ${perRow(tile, (i) => `var change${i} = 0.0; var size${i} = 0.0;`, ' ')}
       ${perGroup(
         tile,
         width,
         (i, g) => `{
         let before = select(${own(solution)(i, g)}, vec4f(), step == 0u);
-        let after = before + x${i}_${g};
         change${i} += dot(x${i}_${g}, x${i}_${g});
-        size${i} += dot(after, after);
-        ${own(solution)(i, g)} = after;
+        size${i} += dot(before, before);
       }`,
       )}
       ${reduceRows(tile, ['change', 'size'], 'sum')}
-      ${perRow(tile, (i) => `if (change${i} > ${SMALL_CORRECTION} * size${i}) { flag.x = 1u; }`)}
+      // Corrections shrink, or they are noise: the last one is then left out.
+      ${perRow(tile, (i) => `let isBetter${i} = step == 0u || change${i} < 0.25 * previous${i}; previous${i} = change${i};`)}
+      ${perGroup(
+        tile,
+        width,
+        (i, g) => `if (isBetter${i}) {
+        ${own(solution)(i, g)} = select(${own(solution)(i, g)}, vec4f(), step == 0u) + x${i}_${g};
+      }`,
+      )}
+      ${perRow(tile, (i) => `if (isBetter${i} && (step == 0u || change${i} > ${SMALL_CORRECTION} * size${i})) { flag.x = 1u; }`)}
       storageBarrier();
       let isOpen = workgroupUniformLoad(&flag).x;
       if (tid == 0u) { flag.x = 0u; }
@@ -220,7 +224,12 @@ const fullPlaces = (tile: Tile, key: Vectors): string => `
 
 type Parts = ReturnType<typeof solverParts>;
 
-/** `K M` of the block's keys, and the factor of `1 + K M K^T` as `d^-1` on the diagonal and `L^-1` below it. */
+type Matrix = ReturnType<typeof matrix>;
+
+/**
+ * `K M` of the block's keys, and the factor of `1 - K M K^T`, a small difference where a key is the only one in its
+ * direction: so `K M` is corrected by its residual `K - (K M) H`.
+ */
 function factorOwnKeys(tile: Tile, key: Vectors, parts: Parts): string {
   const { width } = key;
   const gain = matrix('work', `(workAt + ${parts.gain}u)`, width);
@@ -228,11 +237,18 @@ function factorOwnKeys(tile: Tile, key: Vectors, parts: Parts): string {
   const inverse = matrix('work', 'workAt', width);
   const keys = columnsOf('preparedKey', 'Tkp', key);
   const isUnit = (i: number, j: number): string => `select(0.0, 1.0, ty + ${tile.threadsY * i}u == 4u * tx + ${j}u)`;
-  const lower = (i: number): string => {
-    const columns = 'vec4u(4u * tx) + vec4u(0u, 1u, 2u, 3u)';
-    const row = `vec4u(ty + ${tile.threadsY * i}u)`;
-    return `select(select(vec4f(), g${i}, ${columns} < ${row}), 1.0 / max(g${i}, vec4f(1.0)), ${columns} == ${row})`;
+  const rest = matrix('work', `(workAt + ${parts.rest}u)`, width);
+  const column = (g: number): string => `tx + ${tile.threadsX * g}u`;
+  const own = (of: Matrix, i: number, g: number): string => quadAt(tile, of, '0u', i, column(g));
+  const columns = 'vec4u(4u * tx) + vec4u(0u, 1u, 2u, 3u)';
+  const rowOf = (i: number): string => `ty + ${tile.threadsY * i}u`;
+  const upper = (i: number): string => {
+    const row = `vec4u(${rowOf(i)})`;
+    return `select(select(vec4f(), g${i}, ${columns} > ${row}), vec4f(1.0), ${columns} == ${row})`;
   };
+  const pivot = (i: number): string => `if (tx == (${rowOf(i)}) / 4u) {
+        work[workAt + ${parts.pivots}u + tx][(${rowOf(i)}) % 4u] = 1.0 / max(g${i}[(${rowOf(i)}) % 4u], ${SMALLEST_PIVOT});
+      }`;
   return `
     {
       ${declareAccumulator(tile, 'a', width)}
@@ -241,30 +257,34 @@ function factorOwnKeys(tile: Tile, key: Vectors, parts: Parts): string {
         ${storeWeights(tile, (i) => quadAt(tile, keys, 'keyTile', i, `t * ${tile.threadsX}u + tx`))}
         ${accumulate(tile, 'a', inverse, false)}
       }
-      ${perGroup(tile, width, (i, g) => `${quadAt(tile, gain, '0u', i, `tx + ${tile.threadsX * g}u`)} = a${i}_${g};`)}
+      ${perGroup(tile, width, (i, g) => `${own(gain, i, g)} = a${i}_${g};`)}
+      ${BARRIERS}
+      ${perGroup(tile, width, (i, g) => `a${i}_${g} = ${quadAt(tile, keys, 'keyTile', i, column(g))} - ridges[ridgeAt + ${column(g)}] * a${i}_${g};`)}
+      ${times(tile, 'a', gain, stateColumns(key), '-')}
+      ${chunkProducts(tile, key, gain, false)}
+      ${perGroup(tile, width, (i, g) => `${own(rest, i, g)} = a${i}_${g}; a${i}_${g} = ${own(gain, i, g)};`)}
+      ${times(tile, 'a', rest, inverse, '')}
+      ${perGroup(tile, width, (i, g) => `${own(gain, i, g)} = a${i}_${g};`)}
       ${BARRIERS}
       let t = keyTile;
       ${products(tile, keys, [{ name: 's', row: (i, c) => quadAt(tile, gain, '0u', i, c) }])}
-      ${perRow(tile, (i) => `var g${i} = ${quadOf('s', i)} + vec4f(${unroll(4, (j) => isUnit(i, j), ', ')});`)}
+      ${perRow(tile, (i) => `var g${i} = vec4f(${unroll(4, (j) => isUnit(i, j), ', ')}) - ${quadOf('s', i)};`)}
       ${factorBlock(tile, 'g')}
-      ${perRow(tile, (i) => `${quadAt(tile, factor, '0u', i, 'tx')} = ${lower(i)};`)}
+      ${perRow(tile, (i) => `${quadAt(tile, factor, '0u', i, 'tx')} = ${upper(i)};`)}
+      ${perRow(tile, pivot)}
       ${BARRIERS}
     }`;
 }
 
-/** `b -= K_l^T y` in `rest`, with `y` from the factor; see `solveShader`. */
-function reduceByOwnKeys(tile: Tile, key: Vectors, parts: Parts): string {
+/** `x += M K_l^T y` with `y` from the factor: takes the keys out that a row does not see; see `solveShader`. */
+function removeKeys(tile: Tile, key: Vectors, parts: Parts): string {
   const { width } = key;
   const gain = matrix('work', `(workAt + ${parts.gain}u)`, width);
   const rest = matrix('work', `(workAt + ${parts.rest}u)`, width);
   const factor = matrix('work', `(workAt + ${parts.factor}u)`, BLOCK / 4);
-  const keys = columnsOf('preparedKey', 'Tkp', key);
-  // The factor's rows have `1 / d` on the diagonal, where L^-1 has 1.
-  const diagonal = (j: number): string =>
-    `work[workAt + ${parts.factor}u + (4u * tx + ${j}u) * ${BLOCK / 4}u + tx][${j}]`;
   const row = (i: number): string => `ty + ${tile.threadsY * i}u`;
   const solved = (i: number, j: number): string =>
-    `z${i}_${j} = select(0.0, (z${i}_${j} + w${i}_${j} * (1.0 - d${j})) * d${j}, 4u * tx + ${j}u <= ${row(i)});`;
+    `z${i}_${j} = select(0.0, z${i}_${j} * inverse[${j}], 4u * tx + ${j}u > ${row(i)});`;
   return `
       {
         let t = 0u;
@@ -272,32 +292,37 @@ function reduceByOwnKeys(tile: Tile, key: Vectors, parts: Parts): string {
         workgroupBarrier();
         ${storeWeights(tile, (i) => quadOf('w', i))}
         ${products(tile, factor, [{ name: 'z', row: (i, c) => `weights[${i}][ty][${c}]` }])}
-        ${unroll(4, (j) => `let d${j} = ${diagonal(j)};`, ' ')}
+        let inverse = work[workAt + ${parts.pivots}u + tx];
         ${perRow(tile, (i) => unroll(4, (j) => solved(i, j), ' '))}
         workgroupBarrier();
         ${storeWeights(tile, (i) => quadOf('z', i))}
         ${declareAccumulator(tile, 'y', BLOCK / 4)}
         ${accumulate(tile, 'y', factor, true)}
-        ${perRow(tile, (i) => `y${i}_0 += ${quadOf('z', i)} * (vec4f(1.0) - vec4f(d0, d1, d2, d3));`)}
         workgroupBarrier();
-        ${storeWeights(tile, (i) => `-y${i}_0`)}
-      }
-      {
-        let t = keyTile;
-        ${accumulate(tile, 'a', keys, false)}
-        ${perGroup(tile, width, (i, g) => `${quadAt(tile, rest, '0u', i, `tx + ${tile.threadsX * g}u`)} = a${i}_${g};`)}
+        ${storeWeights(tile, (i) => `y${i}_0`)}
+        ${accumulate(tile, 'x', gain, false)}
       }`;
 }
 
-/** `a -= sum_j (x.k_j) k_j` over the keys of the chunk that a row sees. */
-function ownKeysResidual(tile: Tile, key: Vectors, solution: ReturnType<typeof matrix>): string {
+/** `name += sign (rows of the matrix \`from\`) times \`columns\``: rows of the block. */
+function times(tile: Tile, name: string, from: Matrix, columns: Matrix, sign: '' | '-'): string {
+  return `
+      for (var t = 0u; t < ${(4 * from.width) / BLOCK}u; t++) {
+        workgroupBarrier();
+        ${storeWeights(tile, (i) => `${sign}${quadAt(tile, from, '0u', i, `t * ${tile.threadsX}u + tx`)}`)}
+        ${accumulate(tile, name, columns, false)}
+      }`;
+}
+
+/** `a -= sum_j (x_i.k_j) k_j` for rows `from` of vectors, over the chunk's keys, or those that the row sees. */
+function chunkProducts(tile: Tile, key: Vectors, from: Matrix, isHidden: boolean): string {
   const keys = columnsOf('preparedKey', 'Tkp', key);
   const hide = (i: number, j: number): string =>
     `s${i}_${j} = select(0.0, s${i}_${j}, t < keyTile || 4u * tx + ${j}u <= ty + ${tile.threadsY * i}u);`;
   return `
       for (var t = firstTile; t <= keyTile; t++) {
-        ${products(tile, keys, [{ name: 's', row: (i, c) => quadAt(tile, solution, '0u', i, c) }])}
-        ${perRow(tile, (i) => unroll(4, (j) => hide(i, j), ' '))}
+        ${products(tile, keys, [{ name: 's', row: (i, c) => quadAt(tile, from, '0u', i, c) }])}
+        ${isHidden ? perRow(tile, (i) => unroll(4, (j) => hide(i, j), ' ')) : ''}
         ${storeWeights(tile, (i) => `-${quadOf('s', i)}`)}
         ${accumulate(tile, 'a', keys, false)}
       }`;

@@ -58,13 +58,7 @@ export function mesaAttentionWebGpu(kernelCall: KernelCall): TensorInfo[] {
       states ??= call.scratch(4 * heads * floatsPerHead);
       solver.solve(prepared, states);
       storeRows(call, prepared, key, probe);
-      sumChunks(
-        call,
-        pairs,
-        heads,
-        { left: buffers.preparedKey, right: buffers.preparedValue, states },
-        'before',
-      );
+      sumChunks(call, pairs, heads, { left: buffers.preparedKey, right: buffers.preparedValue, states }, 'before');
       call.run(
         linearRowsShader(shape),
         { ...buffers, states, out: out.buffer },

@@ -7,6 +7,8 @@ import {
   declareAccumulator,
   groupsOf,
   perRow,
+  products,
+  quadOf,
   storeWeights,
   type Tile,
 } from '../common/webgpu/tile.wgsl.js';
@@ -53,39 +55,25 @@ const weightRow = (tile: Tile, row: string): string =>
 /** `1` in the column `k` of a thread's quad. */
 const UNIT = 'vec4f(vec4u(4u * tx) + vec4u(0u, 1u, 2u, 3u) == vec4u(k))';
 
-/**
- * The block `p{i}` of 32 by 32 numbers, a quad of each of a thread's rows, is replaced by its inverse (Gauss-Jordan
- * elimination in place): it is positive definite, so no pivot is below `smallestPivot` but by rounding.
- */
-export function invertBlock(tile: Tile, smallestPivot: string): string {
-  const eliminate = (i: number): string => `{
-      let isPivot = ty + ${tile.threadsY * i}u == k;
-      let factor = ${weightAt(i, 'k')} * inverse;
-      // The pivot's column of the unit matrix takes the place of the column that is eliminated.
-      p${i} = select(p${i} * (vec4f(1.0) - unit) - factor * pivotRow, pivotRow * inverse, isPivot);
-    }`;
-  return `
-    workgroupBarrier();
-    ${storeWeights(tile, (i) => `p${i}`)}
-    for (var k = 0u; k < ${BLOCK}u; k++) {
-      workgroupBarrier();
-      let unit = ${UNIT};
-      let inverse = 1.0 / max(${weightRow(tile, 'k').replace('[tx]', '[k / 4u][k % 4u]')}, ${smallestPivot});
-      let pivotRow = ${weightRow(tile, 'k')} * (vec4f(1.0) - unit) + unit;
-      ${perRow(tile, eliminate)}
-      workgroupBarrier();
-      ${storeWeights(tile, (i) => `p${i}`)}
-    }`;
-}
-
-/** Pivots of `factorBlock` below this are rounding: they are differences from 1. */
-export const SMALLEST_PIVOT = '1e-5';
+/** Quads of a block's factor: `U^-1`, then one over the pivots. */
+export const FACTOR_QUADS = BLOCK * (BLOCK / 4) + BLOCK / 4;
 
 /**
- * `S = U diag(d) U^T` of a block `name{i}` with unit upper triangular U: leaves `U^-1` above the diagonal of `weights` and
- * `d` on it. Elimination from the last pivot on, with rows above it only.
+ * `S = U diag(d) U^T` of a positive definite block `name{i}`, a quad of each of a thread's rows, with unit upper triangular
+ * U: leaves `U^-1` in the matrix `factor`, and behind it one over the pivots; those below `smallestPivot` are rounding.
+ * Elimination in place from the last pivot on, with rows above it only.
  */
-export function factorBlock(tile: Tile, name: string): string {
+export function factorBlock(tile: Tile, name: string, smallestPivot: string, factor: Columns): string {
+  const { buffer, base } = factor;
+  const columns = 'vec4u(4u * tx) + vec4u(0u, 1u, 2u, 3u)';
+  const rowOf = (i: number): string => `(ty + ${tile.threadsY * i}u)`;
+  const upper = (i: number): string => {
+    const row = `vec4u(${rowOf(i)})`;
+    return `select(select(vec4f(), ${name}${i}, ${columns} > ${row}), vec4f(1.0), ${columns} == ${row})`;
+  };
+  const pivot = (i: number): string => `if (tx == ${rowOf(i)} / 4u) {
+      ${buffer}[${base} + ${BLOCK * (BLOCK / 4)}u + tx][${rowOf(i)} % 4u] = 1.0 / max(${name}${i}[${rowOf(i)} % 4u], ${smallestPivot});
+    }`;
   const eliminate = (i: number): string => `if (ty + ${tile.threadsY * i}u < k) {
         ${name}${i} = ${name}${i} * (vec4f(1.0) - unit) - ${weightAt(i, 'k')} * inverse * pivotRow;
       }`;
@@ -96,12 +84,15 @@ export function factorBlock(tile: Tile, name: string): string {
       let k = last - 1u;
       workgroupBarrier();
       let unit = ${UNIT};
-      let inverse = 1.0 / max(${weightRow(tile, 'k').replace('[tx]', '[k / 4u][k % 4u]')}, ${SMALLEST_PIVOT});
+      let inverse = 1.0 / max(${weightRow(tile, 'k').replace('[tx]', '[k / 4u][k % 4u]')}, ${smallestPivot});
       let pivotRow = ${weightRow(tile, 'k')} * (vec4f(1.0) - unit) + unit;
       ${perRow(tile, eliminate)}
       workgroupBarrier();
       ${storeWeights(tile, (i) => `${name}${i}`)}
-    }`;
+    }
+    ${perRow(tile, (i) => `${quadAt(tile, factor, '0u', i, 'tx')} = ${upper(i)};`)}
+    ${perRow(tile, pivot)}
+    ${BARRIERS}`;
 }
 
 /**
@@ -140,20 +131,32 @@ export function buildSystem(tile: Tile, key: Vectors, inverse: Columns, isCausal
  * Replaces the symmetric positive definite matrix `inverse` by its inverse, in place: Gauss-Jordan elimination by blocks
  * of 32 channels. With `P` the inverse of the pivot block, its rows become `P A_k`, all others `A_i - A_ik P A_k`, where
  * the pivot's own columns count as those of a unit matrix.
+ *
+ * `P` itself, which may be as large as one over the ridge, would cost as many digits as the block's condition has.
+ * `P = U^-T d^-1 U^-1` is applied factor by factor: `Y = U^-1 A_k`, `A_i - (A_ik U^-T) d^-1 Y`, `U^-T d^-1 Y`.
  */
-export function invertMatrix(tile: Tile, inverse: Columns): string {
+export function invertMatrix(tile: Tile, inverse: Columns, factor: Columns): string {
   const { width } = inverse;
   const column = (g: number): string => `tx + ${tile.threadsX * g}u`;
   const load = (i: number, g: number): string =>
     `a${i}_${g} = select(${quadAt(tile, inverse, 'block', i, column(g))}, vec4f(), pivot == ${g}u);`;
   const store = (block: string) => (i: number, g: number) =>
     `${quadAt(tile, inverse, block, i, column(g))} = a${i}_${g};`;
+  const pivotColumns = (i: number, c: string): string =>
+    quadAt(tile, inverse, 'block', i, `pivot * ${BLOCK / 4}u + ${c}`);
+  const transposed = (i: number, e: number): string => {
+    const row = `(ty + ${tile.threadsY * i}u)`;
+    return `${factor.buffer}[${factor.base} + (4u * tx + ${e}u) * ${BLOCK / 4}u + ${row} / 4u][${row} % 4u]`;
+  };
   return `
     for (var pivot = 0u; pivot < ${(4 * width) / BLOCK}u; pivot++) {
       ${perRow(tile, (i) => `var p${i} = ${quadAt(tile, inverse, 'pivot', i, `pivot * ${BLOCK / 4}u + tx`)};`)}
-      ${invertBlock(tile, 'smallestRidge')}
+      ${factorBlock(tile, 'p', 'smallestRidge', factor)}
       {
         let t = pivot;
+        let pivots = ${factor.buffer}[${factor.base} + ${BLOCK * (BLOCK / 4)}u + tx];
+        ${perRow(tile, (i) => `p${i} = ${quadAt(tile, factor, '0u', i, 'tx')};`)}
+        ${storeWeights(tile, (i) => `p${i}`)}
         ${declareAccumulator(tile, 'a', width)}
         ${accumulate(tile, 'a', inverse, false)}
         ${BARRIERS}
@@ -162,12 +165,22 @@ export function invertMatrix(tile: Tile, inverse: Columns): string {
         ${BARRIERS}
         for (var block = 0u; block < ${(4 * width) / BLOCK}u; block++) {
           if (block == pivot) { continue; }
-          workgroupBarrier();
-          ${storeWeights(tile, (i) => `-${quadAt(tile, inverse, 'block', i, `pivot * ${BLOCK / 4}u + tx`)}`)}
+          {
+            let t = 0u;
+            ${products(tile, factor, [{ name: 's', row: pivotColumns }])}
+            workgroupBarrier();
+            ${storeWeights(tile, (i) => `-${quadOf('s', i)} * pivots`)}
+          }
           ${perGroup(tile, width, load)}
           ${accumulate(tile, 'a', inverse, false)}
           ${perGroup(tile, width, store('block'))}
         }
+        workgroupBarrier();
+        ${storeWeights(tile, (i) => `vec4f(${unroll(4, (e) => transposed(i, e), ', ')}) * pivots`)}
+        ${perGroup(tile, width, (i, g) => `a${i}_${g} = vec4f();`)}
+        ${accumulate(tile, 'a', inverse, false)}
+        ${BARRIERS}
+        ${perGroup(tile, width, store('pivot'))}
       }
       ${BARRIERS}
     }`;

@@ -19,12 +19,12 @@ import {
   BARRIERS,
   BLOCK,
   buildSystem,
+  FACTOR_QUADS,
   factorBlock,
   invertMatrix,
   matrix,
   perGroup,
   quadAt,
-  SMALLEST_PIVOT,
   solverTile,
 } from './inverse.wgsl.js';
 
@@ -35,6 +35,9 @@ export interface SolverShape {
   readonly right: Vectors;
   readonly isCausal: boolean;
 }
+
+/** Pivots of a block of keys below this are rounding: they are differences from 1. */
+const SMALLEST_PIVOT = '1e-5';
 
 /** Most corrections of a solution by its residual. Two are enough unless float32 has hardly a digit to give. */
 const MOST_STEPS = 5;
@@ -50,8 +53,7 @@ export function solverParts({ width }: Vectors, isCausal: boolean) {
   const rest = gain + (isCausal ? panel : 0);
   const solution = rest + panel;
   const factor = solution + panel;
-  const pivots = factor + (isCausal ? BLOCK * (BLOCK / 4) : 0);
-  return { gain, rest, solution, factor, pivots, size: pivots + (isCausal ? BLOCK / 4 : 0) };
+  return { gain, rest, solution, factor, size: factor + (isCausal ? FACTOR_QUADS : 0) };
 }
 
 const params: Readonly<Record<string, ParamType>> = {
@@ -68,10 +70,14 @@ const params: Readonly<Record<string, ParamType>> = {
   workgroups: 'u32',
 };
 
+/** Quads a head of `inverses`: the inverse, and room for the factor of a block. */
+export const inverseQuads = ({ width }: Vectors): number => 4 * width * width + FACTOR_QUADS;
+
 /** The inverse of `H` of each head, over all keys. One workgroup a head. */
 export function invertShader(key: Vectors): Shader {
   const tile = solverTile(4 * key.width);
   const inverse = matrix('inverses', 'inverseAt', key.width);
+  const factor = matrix('inverses', `(inverseAt + ${4 * key.width * key.width}u)`, BLOCK / 4);
   return {
     key: `mesaInvert ${JSON.stringify(key)}`,
     workgroupSize: threadsOf(tile),
@@ -87,10 +93,10 @@ ${declareTile(tile)}
 ${mainHead(tile)}
   let head = workgroup.x;
   let state = (head * (params.chunks + 1u) + params.chunks) * ${stateQuads(key, key)}u;
-  let inverseAt = head * ${4 * key.width * key.width}u;
+  let inverseAt = head * ${inverseQuads(key)}u;
   ${declareRidge(key)}
   ${buildSystem(tile, key, inverse, false)}
-  ${invertMatrix(tile, inverse)}
+  ${invertMatrix(tile, inverse, factor)}
 }`,
   };
 }
@@ -117,7 +123,7 @@ export function solveShader(shape: SolverShape): Shader {
   const tile = solverTile(4 * width);
   const parts = solverParts(key, isCausal);
   const work = (part: number, quads = width) => matrix('work', `(workAt + ${part}u)`, quads);
-  const inverse = isCausal ? work(0) : matrix('inverses', `head * ${4 * width * width}u`, width);
+  const inverse = isCausal ? work(0) : matrix('inverses', `head * ${inverseQuads(key)}u`, width);
   const [rest, solution] = [work(parts.rest), work(parts.solution)];
   const column = (g: number): string => `tx + ${tile.threadsX * g}u`;
   const own = (columns: typeof rest) => (i: number, g: number) => quadAt(tile, columns, '0u', i, column(g));
@@ -153,7 +159,7 @@ ${mainHead(tile)}
     let keyTile = params.firstBlock + task % params.blocks;
     ${isCausal ? places(tile, key) : fullPlaces(tile, key)}
     ${declareRidge(key)}
-    ${isCausal ? `${buildSystem(tile, key, inverse, true)} ${invertMatrix(tile, inverse)}` : ''}
+    ${isCausal ? `${buildSystem(tile, key, inverse, true)} ${invertMatrix(tile, inverse, work(parts.factor, BLOCK / 4))}` : ''}
     ${isCausal ? factorOwnKeys(tile, key, parts) : ''}
     ${declareAccumulator(tile, 'a', width)}
     ${declareAccumulator(tile, 'x', width)}
@@ -240,15 +246,6 @@ function factorOwnKeys(tile: Tile, key: Vectors, parts: Parts): string {
   const rest = matrix('work', `(workAt + ${parts.rest}u)`, width);
   const column = (g: number): string => `tx + ${tile.threadsX * g}u`;
   const own = (of: Matrix, i: number, g: number): string => quadAt(tile, of, '0u', i, column(g));
-  const columns = 'vec4u(4u * tx) + vec4u(0u, 1u, 2u, 3u)';
-  const rowOf = (i: number): string => `ty + ${tile.threadsY * i}u`;
-  const upper = (i: number): string => {
-    const row = `vec4u(${rowOf(i)})`;
-    return `select(select(vec4f(), g${i}, ${columns} > ${row}), vec4f(1.0), ${columns} == ${row})`;
-  };
-  const pivot = (i: number): string => `if (tx == (${rowOf(i)}) / 4u) {
-        work[workAt + ${parts.pivots}u + tx][(${rowOf(i)}) % 4u] = 1.0 / max(g${i}[(${rowOf(i)}) % 4u], ${SMALLEST_PIVOT});
-      }`;
   return `
     {
       ${declareAccumulator(tile, 'a', width)}
@@ -269,10 +266,7 @@ function factorOwnKeys(tile: Tile, key: Vectors, parts: Parts): string {
       let t = keyTile;
       ${products(tile, keys, [{ name: 's', row: (i, c) => quadAt(tile, gain, '0u', i, c) }])}
       ${perRow(tile, (i) => `var g${i} = vec4f(${unroll(4, (j) => isUnit(i, j), ', ')}) - ${quadOf('s', i)};`)}
-      ${factorBlock(tile, 'g')}
-      ${perRow(tile, (i) => `${quadAt(tile, factor, '0u', i, 'tx')} = ${upper(i)};`)}
-      ${perRow(tile, pivot)}
-      ${BARRIERS}
+      ${factorBlock(tile, 'g', SMALLEST_PIVOT, factor)}
     }`;
 }
 
@@ -292,7 +286,7 @@ function removeKeys(tile: Tile, key: Vectors, parts: Parts): string {
         workgroupBarrier();
         ${storeWeights(tile, (i) => quadOf('w', i))}
         ${products(tile, factor, [{ name: 'z', row: (i, c) => `weights[${i}][ty][${c}]` }])}
-        let inverse = work[workAt + ${parts.pivots}u + tx];
+        let inverse = work[workAt + ${parts.factor + BLOCK * (BLOCK / 4)}u + tx];
         ${perRow(tile, (i) => unroll(4, (j) => solved(i, j), ' '))}
         workgroupBarrier();
         ${storeWeights(tile, (i) => quadOf('z', i))}

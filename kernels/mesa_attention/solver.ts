@@ -4,7 +4,7 @@ import type { Vectors } from '../common/webgpu/chunk_states.wgsl.js';
 import { type Prepared } from '../common/webgpu/prepared.js';
 import { BLOCK } from './inverse.wgsl.js';
 import { badRidgeShader, ridgeFloats, ridgesShader } from './ridge.wgsl.js';
-import { invertShader, solverParts, solveShader } from './solve.wgsl.js';
+import { inverseQuads, invertShader, solverParts, solveShader } from './solve.wgsl.js';
 import type { MesaAttentionAttrs } from './spec.js';
 
 type Call = WebGpuCall<MesaAttentionAttrs>;
@@ -50,7 +50,7 @@ export class MesaSolver {
     sumChunks(call, gram, heads, { left: preparedKey, right: preparedKey, states }, 'before');
     const system = { ...params, chunk: gram.chunk, chunks: gram.chunks };
     const all = { ...buffers, states, ridges };
-    const inverses = isCausal ? undefined : (this.inverses ??= call.scratch(4 * heads * padded * padded));
+    const inverses = isCausal ? undefined : (this.inverses ??= call.scratch(16 * heads * inverseQuads(key)));
     if (inverses) call.run(invertShader(key), { ...all, inverses }, system, [heads]);
     const { firstBlock, blocks } = this.blocks();
     const tasks = heads * blocks;

@@ -10,6 +10,7 @@ import {
   products,
   quadOf,
   storeWeights,
+  threadsOf,
   type Tile,
 } from '../common/webgpu/tile.wgsl.js';
 
@@ -95,6 +96,25 @@ export function factorBlock(tile: Tile, name: string, smallestPivot: string, fac
     ${BARRIERS}`;
 }
 
+/** Part of the system's mean diagonal below which float32 does not tell a ridge from rounding, 2^-14. */
+const LEAST_RIDGE = '6.1e-5';
+
+/**
+ * Raises the ridge by `extraRidge` to what float32 can resolve. Solutions are corrected by residuals with the ridge itself,
+ * so this costs accuracy only where there is none: directions that no key has, with a ridge that small.
+ */
+function raiseRidge(tile: Tile, { buffer, base, width }: Columns): string {
+  const diagonal = (d: string): string => `${buffer}[${base} + ${d} * ${width}u + ${d} / 4u][${d} % 4u]`;
+  return `
+    var trace = 0.0;
+    for (var d = 0u; d < ${4 * width}u; d++) { trace += ${diagonal('d')}; }
+    let extraRidge = max(0.0, trace * ${LEAST_RIDGE} / ${4 * width}.0 - smallestRidge);
+    let smallestPivot = smallestRidge + extraRidge;
+    workgroupBarrier();
+    for (var d = tid; d < ${4 * width}u; d += ${threadsOf(tile)}u) { ${diagonal('d')} += extraRidge; }
+    ${BARRIERS}`;
+}
+
 /**
  * Writes `H`, the state at `state` plus the ridge and, under `causal`, the keys of tiles `firstTile .. keyTile`, to
  * the matrix `inverse`. Channels that are padding have a ridge of 1.
@@ -124,7 +144,8 @@ export function buildSystem(tile: Tile, key: Vectors, inverse: Columns, isCausal
       ${isCausal ? addKeys : ''}
       ${perGroup(tile, width, (i, g) => `${quadAt(tile, inverse, 'block', i, `tx + ${tile.threadsX * g}u`)} = a${i}_${g};`)}
     }
-    ${BARRIERS}`;
+    ${BARRIERS}
+    ${raiseRidge(tile, inverse)}`;
 }
 
 /**
@@ -151,7 +172,7 @@ export function invertMatrix(tile: Tile, inverse: Columns, factor: Columns): str
   return `
     for (var pivot = 0u; pivot < ${(4 * width) / BLOCK}u; pivot++) {
       ${perRow(tile, (i) => `var p${i} = ${quadAt(tile, inverse, 'pivot', i, `pivot * ${BLOCK / 4}u + tx`)};`)}
-      ${factorBlock(tile, 'p', 'smallestRidge', factor)}
+      ${factorBlock(tile, 'p', 'smallestPivot', factor)}
       {
         let t = pivot;
         let pivots = ${factor.buffer}[${factor.base} + ${BLOCK * (BLOCK / 4)}u + tx];

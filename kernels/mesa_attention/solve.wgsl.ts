@@ -37,10 +37,10 @@ export interface SolverShape {
 }
 
 /** Pivots of a block of keys below this are rounding: they are differences from 1. */
-const SMALLEST_PIVOT = '1e-5';
+const SMALLEST_PIVOT = '3e-5';
 
 /** Most corrections of a solution by its residual. Two are enough unless float32 has hardly a digit to give. */
-const MOST_STEPS = 5;
+const MOST_STEPS = 8;
 
 /** A solution is done when a correction's square is below this part of its own: the next would be below 1e-7. */
 const SMALL_CORRECTION = '1e-7';
@@ -183,7 +183,7 @@ ${mainHead(tile)}
       )}
       ${reduceRows(tile, ['change', 'size'], 'sum')}
       // Corrections shrink, or they are noise: the last one is then left out.
-      ${perRow(tile, (i) => `let isBetter${i} = step == 0u || change${i} < 0.25 * previous${i}; previous${i} = change${i};`)}
+      ${perRow(tile, (i) => `let isBetter${i} = step == 0u || change${i} < 0.64 * previous${i}; previous${i} = change${i};`)}
       ${perGroup(
         tile,
         width,
@@ -256,7 +256,7 @@ function factorOwnKeys(tile: Tile, key: Vectors, parts: Parts): string {
       }
       ${perGroup(tile, width, (i, g) => `${own(gain, i, g)} = a${i}_${g};`)}
       ${BARRIERS}
-      ${perGroup(tile, width, (i, g) => `a${i}_${g} = ${quadAt(tile, keys, 'keyTile', i, column(g))} - ridges[ridgeAt + ${column(g)}] * a${i}_${g};`)}
+      ${perGroup(tile, width, (i, g) => `a${i}_${g} = ${quadAt(tile, keys, 'keyTile', i, column(g))} - (ridges[ridgeAt + ${column(g)}] + extraRidge) * a${i}_${g};`)}
       ${times(tile, 'a', gain, stateColumns(key), '-')}
       ${chunkProducts(tile, key, gain, false)}
       ${perGroup(tile, width, (i, g) => `${own(rest, i, g)} = a${i}_${g}; a${i}_${g} = ${own(gain, i, g)};`)}

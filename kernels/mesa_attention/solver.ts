@@ -55,7 +55,8 @@ export class MesaSolver {
     const { firstBlock, blocks } = this.blocks();
     const tasks = heads * blocks;
     const { size } = solverParts(key, isCausal);
-    const workgroups = Math.min(tasks, Math.floor(WORK_BYTES / (16 * size)));
+    const most = Math.min(WORK_BYTES, call.device.limits.maxStorageBufferBindingSize);
+    const workgroups = Math.min(tasks, Math.floor(most / (16 * size)));
     const workBytes = 16 * size * workgroups;
     call.run(
       solveShader({ key, right, isCausal }),

@@ -1,7 +1,7 @@
 import { PROGRESS_HEAD } from '../common/webgpu/conjugate_gradient.wgsl.js';
 import { boundFunction } from '../common/webgpu/prepare.wgsl.js';
 import { type AttentionShape, shapeKey } from '../common/webgpu/probe_attention.wgsl.js';
-import { type RowLayout, rowQuad } from '../common/webgpu/row_layout.js';
+import { type InfoRowLayout, rowQuad } from '../common/webgpu/row_layout.js';
 import { rowStore } from '../common/webgpu/row_store.js';
 import { type BufferType, type Shader, unroll } from '../common/webgpu/shader.js';
 import { HIDDEN_SCORE } from '../common/webgpu/softmax_weights.wgsl.js';
@@ -105,7 +105,7 @@ const dotFunction = (name: string, a: string, b: string, quads: number): string 
 
 interface DirectVariant {
   readonly name: string;
-  readonly layout: RowLayout;
+  readonly layout: InfoRowLayout;
   readonly buffers: Record<string, BufferType>;
   readonly declarations: (sizes: DirectSizes) => string;
   /** Bytes of workgroup memory that `declarations` take. */
@@ -268,7 +268,7 @@ ${dotFunction('queryMean', 'query', 'kbar', quads)}`,
  * Solves anew, directly, the rows that missed their tolerance, and writes their output and probe: one workgroup a row,
  * which forms `C` about the row's own mean key, factors it (Cholesky) and passes over the values.
  */
-export function directForwardShader(shape: AttentionShape, layout: RowLayout): Shader {
+export function directForwardShader(shape: AttentionShape, layout: InfoRowLayout): Shader {
   const [out, probe] = [rowStore('out', shape.Dv), rowStore('probe', shape.D)];
   return directShader(shape, {
     name: 'direct',
@@ -308,7 +308,7 @@ export function directForwardShader(shape: AttentionShape, layout: RowLayout): S
  * The second solve of the gradient, directly, for the rows whose iteration missed: their `u` (to the rows' extra slot),
  * their terms for the pass over keys, and dq. Slots of `layout`: query, dout, probe.
  */
-export function directGradientShader(shape: AttentionShape, layout: RowLayout): Shader {
+export function directGradientShader(shape: AttentionShape, layout: InfoRowLayout): Shader {
   const dquery = rowStore('dquery', shape.D);
   const [, cotangent, probe] = layout.slots.map(({ offset }) => offset);
   const gammas = ({ keys, valueQuads }: DirectSizes): string => `

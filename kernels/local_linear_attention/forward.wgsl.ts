@@ -15,7 +15,7 @@ import {
 } from '../common/webgpu/conjugate_gradient.wgsl.js';
 import { boundFunction, ROW_STATES } from '../common/webgpu/prepare.wgsl.js';
 import { type AttentionShape, byState, keyColumns, shapeKey } from '../common/webgpu/probe_attention.wgsl.js';
-import { type RowLayout, rowQuad } from '../common/webgpu/row_layout.js';
+import { type InfoRowLayout, rowQuad } from '../common/webgpu/row_layout.js';
 import { rowStore } from '../common/webgpu/row_store.js';
 import { type Shader, unroll } from '../common/webgpu/shader.js';
 import {
@@ -47,7 +47,7 @@ import {
  *
  * `layout` has the query in its first slot, the query minus the keys' centre in its second.
  */
-export function localLinearAttentionShader(shape: AttentionShape, layout: RowLayout, isKept: boolean): Shader {
+export function localLinearAttentionShader(shape: AttentionShape, layout: InfoRowLayout, isKept: boolean): Shader {
   const { tile, Dp, Dvp, D, Dv, isCausal, hasKeyTerms } = shape;
   const key = keyColumns('preparedKey', Dp);
   const value = keyColumns('preparedValue', Dvp);

@@ -1,9 +1,9 @@
 import { ROW_STATES } from '../common/webgpu/prepare.wgsl.js';
-import { type RowLayout, rowQuad } from '../common/webgpu/row_layout.js';
+import { type InfoRowLayout, rowQuad } from '../common/webgpu/row_layout.js';
 import type { Shader } from '../common/webgpu/shader.js';
 
 /** The ridge's gradient per row, `-u.x`, from the rows' terms, whose last is the ridge times `u.x`. */
-export function ridgeGradientShader(layout: RowLayout): Shader {
+export function ridgeGradientShader(layout: InfoRowLayout): Shader {
   return {
     key: `ridgeGradient ${layout.info} ${layout.quads}`,
     workgroupSize: 64,

@@ -11,6 +11,8 @@ import {
 } from '../../kernels/local_linear_attention/webgpu.js';
 import { parallaxAttentionGradWebGpu, parallaxAttentionWebGpu } from '../../kernels/parallax_attention/webgpu.js';
 import { softmaxAttentionGradWebGpu, softmaxAttentionWebGpu } from '../../kernels/softmax_attention/webgpu.js';
+import { linearAttentionGradWebGpu, linearAttentionWebGpu } from '../../kernels/linear_attention/webgpu.js';
+import { mesaAttentionGradWebGpu, mesaAttentionWebGpu } from '../../kernels/mesa_attention/webgpu.js';
 import { replaceKernels } from './replace_kernels.js';
 
 const kernels: Readonly<Record<string, KernelFunc>> = {
@@ -20,6 +22,10 @@ const kernels: Readonly<Record<string, KernelFunc>> = {
   SoftmaxAttentionGrad: softmaxAttentionGradWebGpu,
   ParallaxAttention: parallaxAttentionWebGpu,
   ParallaxAttentionGrad: parallaxAttentionGradWebGpu,
+  LinearAttention: linearAttentionWebGpu,
+  LinearAttentionGrad: linearAttentionGradWebGpu,
+  MesaAttention: mesaAttentionWebGpu,
+  MesaAttentionGrad: mesaAttentionGradWebGpu,
 };
 
 replaceKernels('webgpu', kernels);

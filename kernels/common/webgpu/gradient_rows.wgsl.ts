@@ -16,7 +16,7 @@ import {
 } from './conjugate_gradient.wgsl.js';
 import { boundFunction, ROW_STATES } from './prepare.wgsl.js';
 import { type AttentionShape, byState, keyColumns, shapeKey } from './probe_attention.wgsl.js';
-import { type RowLayout, rowQuad } from './row_layout.js';
+import { type InfoRowLayout, rowQuad } from './row_layout.js';
 import { rowStore } from './row_store.js';
 import { type Shader, unroll } from './shader.js';
 import { declareBounds, declareSoftmax, finishScores, keptQuad, onlineSoftmax } from './softmax_weights.wgsl.js';
@@ -56,7 +56,7 @@ const NO_WEIGHT = '1e30';
  */
 export function gradientRowsShader(
   shape: AttentionShape,
-  layout: RowLayout,
+  layout: InfoRowLayout,
   probe: ProbeKind,
   isKept: boolean,
 ): Shader {

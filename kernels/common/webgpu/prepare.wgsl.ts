@@ -126,6 +126,18 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   };
 }
 
+/** The maps of some slots, each once. */
+const mapTexts = (slots: readonly Slot[]): string =>
+  [...new Set(slots.flatMap(({ map }) => (map ? [map.text] : [])))].join('\n');
+
+/** Quad `c` of row `source` of a slot as it is stored; beyond the width a map's value of zero does not count. */
+function storedQuad({ name, width, map }: Slot): string {
+  const quad = `quad_${name}(source, c)`;
+  if (map === undefined) return quad;
+  if (width % 4 === 0) return `select(vec4f(), ${map.name}(${quad}), 4u * c < ${width}u)`;
+  return `select(vec4f(), ${map.name}(${quad}), 4u * vec4u(c) + vec4u(0u, 1u, 2u, 3u) < vec4u(${width}u))`;
+}
+
 /** `quad_name(row, c)`: numbers `4c .. 4c + 3` of a row, zeros beyond its width. */
 function quadFunction({ name, width }: Slot): string {
   const part = (e: number): string =>
@@ -167,11 +179,11 @@ const COMBINE = `
  * padding. `marks [heads, 4]` gets, as `Tk - j`, the first visible key and the first that is not finite.
  */
 export function keysShader(inputs: KeyInputs, key: Slot, value: Slot, isCentred: boolean): Shader {
-  const copy = ({ name, padded }: Slot, prepared: string, shift: string): string => `
-  for (var c = lane; c < ${padded / 4}u; c += ${LANES}u) {
+  const copy = (slot: Slot, prepared: string, shift: string): string => `
+  for (var c = lane; c < ${slot.padded / 4}u; c += ${LANES}u) {
     var x = vec4f();
-    if (isKept) { x = quad_${name}(source, c)${shift}; }
-    ${prepared}[destination * ${padded / 4}u + c] = x;
+    if (isKept) { x = ${storedQuad(slot)}${shift}; }
+    ${prepared}[destination * ${slot.padded / 4}u + c] = x;
   }`;
   // The centre is zero beyond D, and so the padding of a kept key.
   const shift = isCentred ? ` - centre[workgroup.y * ${key.padded / 4}u + c]` : '';
@@ -193,6 +205,7 @@ export function keysShader(inputs: KeyInputs, key: Slot, value: Slot, isCentred:
     text: () => `
 ${IS_FINITE}
 ${keyFunctions(inputs)}
+${mapTexts([key, value])}
 ${quadFunction(key)}
 ${quadFunction(value)}
 var<workgroup> shares: array<u32, ${ROWS * LANES}>;
@@ -244,7 +257,7 @@ export type RidgeSource = 'none' | 'number' | 'tensor';
 
 /**
  * Query rows as the kernels read them: the slots of the layout side by side, zeros in rows that are padding, see no key,
- * or have or see what is not finite. The last quad of a row is its info: the ridge, what the row comes out as, and whether
+ * or have or see what is not finite. A row's info is the ridge, what the row comes out as, and whether
  * its ridge is below `params.smallRidge` times the mean variance of the keys. `marks[4 head + 2]` gets the largest bound
  * of a bad row: keys before it get NaN gradients.
  */
@@ -253,20 +266,20 @@ export function rowsShader(layout: RowLayout, isCausal: boolean, ridge: RidgeSou
   const inputs = slots.filter(({ name }, i) => slots.findIndex((slot) => slot.name === name) === i);
   const width = slots.map(({ padded, isCentred }) => (isCentred ? padded / 4 : 0)).find((quad) => quad > 0) ?? 0;
   const copies = slots.map(
-    ({ name, padded, offset, isNegated, isCentred }) => `
-  for (var c = lane; c < ${padded / 4}u; c += ${LANES}u) {
+    (slot) => `
+  for (var c = lane; c < ${slot.padded / 4}u; c += ${LANES}u) {
     var x = vec4f();
     if (state == ORDINARY) {
-      x = ${isNegated ? '-' : ''}quad_${name}(source, c)${isCentred ? ` - centre[workgroup.y * ${width}u + c]` : ''};
+      x = ${slot.isNegated ? '-' : ''}${storedQuad(slot)}${slot.isCentred ? ` - centre[workgroup.y * ${width}u + c]` : ''};
     }
-    rows[destination * ${quads}u + ${offset}u + c] = x;
+    rows[destination * ${quads}u + ${slot.offset}u + c] = x;
   }`,
   );
   const ridgeText = { none: '1.0', number: 'params.ridge', tensor: 'ridge[source]' }[ridge];
   const variance =
     'centre[(params.heads * params.Dp + workgroup.y) / 4u][(params.heads * params.Dp + workgroup.y) % 4u]';
   return {
-    key: `rows ${JSON.stringify([slots, quads, isCausal, ridge, hasCentre])}`,
+    key: `rows ${JSON.stringify([layout, isCausal, ridge, hasCentre])}`,
     workgroupSize: ROWS * LANES,
     params: {
       ...sharedParams,
@@ -279,6 +292,7 @@ export function rowsShader(layout: RowLayout, isCausal: boolean, ridge: RidgeSou
       ...(ridge === 'tensor' && { ridge: f32('read') }),
       ...(hasCentre && { centre: vec4('read') }),
       rows: vec4('read_write'),
+      ...(layout.info === undefined && { rowInfo: { access: 'read_write', element: 'vec2f' } as const }),
       marks: { access: 'read_write', element: 'atomic<u32>' },
     },
     workgroupBytes: 4 * ROWS * LANES,
@@ -286,6 +300,7 @@ export function rowsShader(layout: RowLayout, isCausal: boolean, ridge: RidgeSou
 ${IS_FINITE}
 ${ROW_STATES}
 ${boundFunction(isCausal)}
+${mapTexts(slots)}
 ${inputs.map(quadFunction).join('')}
 var<workgroup> shares: array<u32, ${ROWS * LANES}>;
 @compute @workgroup_size(${ROWS * LANES})
@@ -315,7 +330,8 @@ fn main(@builtin(local_invocation_index) tid: u32, @builtin(workgroup_id) workgr
     ${copies.join('')}
     if (lane == 0u) {
       let isSmall = ${hasCentre ? `own < params.smallRidge * ${variance}` : 'false'};
-      rows[destination * ${quads}u + ${layout.info}u] = vec4f(select(1.0, own, hasRidge), state, select(0.0, 1.0, isSmall), 0.0);
+      let info = vec4f(select(1.0, own, hasRidge), state, select(0.0, 1.0, isSmall), 0.0);
+      ${layout.info === undefined ? 'rowInfo[destination] = info.xy;' : `rows[destination * ${quads}u + ${layout.info}u] = info;`}
       if (state == BAD) { atomicMax(&marks[4u * workgroup.y + 2u], visibleTo); }
     }
   }

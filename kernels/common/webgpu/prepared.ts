@@ -1,11 +1,11 @@
 import type { AttentionDims } from '../dims.js';
 import type { AttentionAttrs } from '../spec.js';
 import type { WebGpuCall } from './call.js';
-import { paddedWidth, type RowLayout } from './row_layout.js';
+import { type ElementMap, paddedWidth, type RowLayout } from './row_layout.js';
 import { centreShader, foldMaskShader, keysShader, type RidgeSource, rowsShader } from './prepare.wgsl.js';
 
 /** Rows of all prepared tensors are padded to a multiple of this: whole tiles, however a kernel cuts them. */
-const ROW_PADDING = 64;
+export const ROW_PADDING = 64;
 
 /** Rows that a workgroup of the preparing shaders takes. */
 const ROWS_PER_WORKGROUP = 16;
@@ -26,6 +26,10 @@ export interface Prepared {
 
 export interface Preparation {
   readonly layout: RowLayout;
+  /** Applied to the elements of keys that are kept. */
+  readonly keyMap?: ElementMap;
+  /** Numbers a head of what else the kernels bind: heads are taken together while all of it can be bound. */
+  readonly floatsPerHead?: number;
   /** Whether a vector is subtracted from all keys of a head: for the operators that this changes nothing for. */
   readonly isCentred: boolean;
   /** A ridge per row: the input of that name where it is given, else this number. */
@@ -59,16 +63,17 @@ export function forPrepared<Attrs extends AttentionAttrs>(
 ): void {
   const { dims, device } = call;
   const { Tq, Tk, D, Dv } = dims;
-  const { isCentred, layout, smallRidge = 0 } = preparation;
+  const { isCentred, layout, smallRidge = 0, floatsPerHead = 0 } = preparation;
   const [Tqp, Tkp] = [roundUp(Tq, ROW_PADDING), roundUp(Tk, ROW_PADDING)];
   const [Dp, Dvp] = [paddedWidth(D), paddedWidth(Dv)];
-  const groups = headGroups(device, dims, Math.max(4 * Tqp * layout.quads, Tkp * Math.max(Dp, Dvp)));
+  const groups = headGroups(device, dims, Math.max(4 * Tqp * layout.quads, Tkp * Math.max(Dp, Dvp), floatsPerHead));
   const most = groups[0][1];
   const buffers = {
     preparedKey: call.scratch(4 * most * Tkp * Dp),
     preparedValue: call.scratch(4 * most * Tkp * Dvp),
     keyTerms: call.scratch(4 * most * Tkp),
     rows: call.scratch(16 * most * Tqp * layout.quads),
+    ...(layout.info === undefined && { rowInfo: call.scratch(8 * most * Tqp) }),
     marks: call.scratch(16 * most),
     ...(isCentred && { centre: call.scratch(4 * most * (Dp + 1)) }),
   };
@@ -82,7 +87,8 @@ export function forPrepared<Attrs extends AttentionAttrs>(
   const inputs = Object.fromEntries(layout.slots.map(({ name }) => [name, call.input(name)]));
   const keySource = { key: call.input('key'), value: call.input('value'), ...optional };
   const ridge: RidgeSource = preparation.ridge === undefined ? 'none' : call.has('ridge') ? 'tensor' : 'number';
-  const keySlot = { name: 'key', width: D, padded: Dp, offset: 0 };
+  const { keyMap } = preparation;
+  const keySlot = { name: 'key', width: D, padded: Dp, offset: 0, ...(keyMap && { map: keyMap }) };
   const valueSlot = { name: 'value', width: Dv, padded: Dvp, offset: 0 };
 
   for (const [firstHead, heads] of groups) {

@@ -3,7 +3,7 @@ import type { Binding, Output, WebGpuCall } from './call.js';
 import { gradientKeysShader, keyInfoShader } from './gradient_keys.wgsl.js';
 import { gradientRowsShader, type ProbeKind } from './gradient_rows.wgsl.js';
 import { forPrepared, hasKeyTerms, type Preparation, type Prepared } from './prepared.js';
-import { paddedWidth, type RowLayout, rowLayout } from './row_layout.js';
+import { paddedWidth, type InfoRowLayout, rowLayout } from './row_layout.js';
 import { type AttentionShape, probeAttentionShader } from './probe_attention.wgsl.js';
 import { chooseTile, type TileUse } from './tile.js';
 import { blockRowsOf } from './tile.wgsl.js';
@@ -53,7 +53,7 @@ type Gradients = Readonly<Record<string, Output | undefined>>;
 export interface GradientPass {
   readonly call: WebGpuCall<SoftmaxAttentionAttrs>;
   readonly prepared: Prepared;
-  readonly layout: RowLayout;
+  readonly layout: InfoRowLayout;
   /** The shape of a kernel for the rows. */
   readonly shape: AttentionShape;
   /** Everything that a shader of the gradient may bind. */
@@ -73,7 +73,7 @@ function gradientRows({ call, prepared, layout, shape, buffers, params }: Gradie
  */
 export function probeAttentionGradient(
   call: WebGpuCall<SoftmaxAttentionAttrs>,
-  layout: RowLayout,
+  layout: InfoRowLayout,
   probe: ProbeKind,
   preparation: Omit<Preparation, 'layout' | 'isCentred'> = {},
   rows: (pass: GradientPass, gradients: Gradients) => void = (pass) => gradientRows(pass, probe),

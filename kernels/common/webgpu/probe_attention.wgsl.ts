@@ -1,5 +1,5 @@
 import { boundFunction, ROW_STATES } from './prepare.wgsl.js';
-import { type RowLayout, rowQuad } from './row_layout.js';
+import { type InfoRowLayout, rowQuad } from './row_layout.js';
 import { rowStore } from './row_store.js';
 import { type Shader, unroll } from './shader.js';
 import { declareBounds, declareSoftmax, finishScores, onlineSoftmax } from './softmax_weights.wgsl.js';
@@ -54,7 +54,7 @@ export const byState = (i: number, value: string): string =>
  *
  * One workgroup a tile of query rows; the last rows, which see most keys under `causal`, come first.
  */
-export function probeAttentionShader(shape: AttentionShape, layout: RowLayout, hasProbe: boolean): Shader {
+export function probeAttentionShader(shape: AttentionShape, layout: InfoRowLayout, hasProbe: boolean): Shader {
   const { tile, Dp, Dvp, Dv, isCausal, hasKeyTerms } = shape;
   const out = rowStore('out', Dv);
   const key = keyColumns('preparedKey', Dp);

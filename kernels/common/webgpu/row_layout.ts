@@ -1,3 +1,9 @@
+/** A function of every number of a row, `fn name(x: vec4f) -> vec4f`. */
+export interface ElementMap {
+  readonly name: string;
+  readonly text: string;
+}
+
 /** A row of a tensor `[heads, T, width]` as part of a prepared row. */
 export interface Slot {
   /** Name of the tensor among the inputs. */
@@ -11,6 +17,8 @@ export interface Slot {
   readonly isNegated?: boolean;
   /** Stored minus the centre of the head's keys. */
   readonly isCentred?: boolean;
+  /** Applied to the numbers of ordinary rows and kept keys; what is zero for another reason stays zero. */
+  readonly map?: ElementMap;
 }
 
 /** How prepared query rows lie in their buffer, `[heads, Tqp, quads]`; all in quads, four numbers each. */
@@ -18,8 +26,8 @@ export interface RowLayout {
   readonly slots: readonly Slot[];
   /** Slots that kernels fill themselves begin here. */
   readonly extra: number;
-  /** The quad of ridge and state. */
-  readonly info: number;
+  /** The quad of ridge and state; undefined where they lie in a buffer of their own, `rowInfo [heads, Tqp]`. */
+  readonly info?: number;
   /** Distance of two rows. */
   readonly quads: number;
 }
@@ -27,16 +35,24 @@ export interface RowLayout {
 /** Padded length of a vector: a quad for each of the 8 threads of a row, and whole chunks of 64. */
 export const paddedWidth = (width: number): number => (width <= 32 ? 32 : Math.ceil(width / 64) * 64);
 
-/** Slots side by side, `extra` numbers behind them, and the row's info. */
-export function rowLayout(rows: readonly Omit<Slot, 'padded' | 'offset'>[], extra = 0): RowLayout {
+/** Slots side by side and `extra` numbers behind them. */
+export function plainRowLayout(rows: readonly Omit<Slot, 'padded' | 'offset'>[], extra = 0): RowLayout {
   let offset = 0;
   const slots = rows.map((row) => {
     const slot = { ...row, padded: paddedWidth(row.width), offset };
     offset += slot.padded / 4;
     return slot;
   });
-  const info = offset + extra / 4;
-  return { slots, extra: offset, info, quads: info + 1 };
+  return { slots, extra: offset, quads: offset + extra / 4 };
+}
+
+/** A layout whose rows hold their info. */
+export type InfoRowLayout = RowLayout & { readonly info: number };
+
+/** The same with the row's info behind it, for kernels that have no binding left for a buffer of it. */
+export function rowLayout(rows: readonly Omit<Slot, 'padded' | 'offset'>[], extra = 0): InfoRowLayout {
+  const plain = plainRowLayout(rows, extra);
+  return { ...plain, info: plain.quads, quads: plain.quads + 1 };
 }
 
 /** Expression: quad `c` (an expression) of a slot that begins at `offset`, in row `row` (an expression) of all rows. */

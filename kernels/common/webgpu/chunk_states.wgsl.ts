@@ -1,0 +1,141 @@
+import { type Shader, unroll } from './shader.js';
+import {
+  accumulate,
+  blockColumnsOf,
+  blockRowsOf,
+  declareAccumulator,
+  declareTile,
+  groupsOf,
+  mainHead,
+  perRow,
+  reduceRows,
+  storeWeights,
+  threadsOf,
+  type Tile,
+  tileBytes,
+} from './tile.wgsl.js';
+
+/** Vectors of a prepared tensor `[heads, T, 4 stride]`: where they lie in its rows, in quads. */
+export interface Vectors {
+  readonly stride: number;
+  readonly offset: number;
+  /** Quads of a vector, a multiple of 8. */
+  readonly width: number;
+}
+
+/** Quads of a state: `[left, right]`, then the sum of the left vectors. */
+export const stateQuads = (left: Vectors, right: Vectors): number => 4 * left.width * right.width + left.width;
+
+/** Quads of the right vectors that one workgroup takes. */
+const rightTile = (right: Vectors): number => Math.min(16, right.width);
+
+/** Workgroups that share a state. */
+export const stateParts = (tile: Tile, left: Vectors, right: Vectors): number =>
+  ((4 * left.width) / blockRowsOf(tile)) * (right.width / rightTile(right));
+
+/**
+ * Sums over each chunk of a head's rows: `sum_i l_i r_i^T` and, behind it, `sum_i c_i l_i`. `states [heads, chunks + 1,
+ * quads]`; the last one is for what a scan leaves there.
+ *
+ * One workgroup a chunk and block of the state. The tile's rows are channels of the left vectors, `4 ty + i`, so that a
+ * thread reads quads and turns blocks of 4 x 4 in registers. `c` is quad `factor` of the left buffer's rows, its first
+ * number, or 1.
+ */
+export function chunkStatesShader(tile: Tile, left: Vectors, right: Vectors, factor?: number): Shader {
+  const parts = right.width / rightTile(right);
+  const columns = blockColumnsOf(tile);
+  const width = rightTile(right);
+  const values = {
+    buffer: 'right',
+    base: `head * params.rows * ${right.stride}u + part * ${width}u`,
+    stride: right.stride,
+    offset: right.offset,
+    width,
+  };
+  const column = (i: number): string => `vec4f(l0[${i}], l1[${i}], l2[${i}], l3[${i}])`;
+  const factors = `vec4f(${unroll(4, (e) => `left[(first + ${e}u) * ${left.stride}u + ${factor ?? 0}u].x`, ', ')})`;
+  return {
+    key: `chunkStates ${JSON.stringify([tile, left, right, factor])}`,
+    workgroupSize: threadsOf(tile),
+    params: { rows: 'u32', chunk: 'u32', chunks: 'u32' },
+    buffers: {
+      left: { access: 'read', element: 'vec4f' },
+      right: { access: 'read', element: 'vec4f' },
+      states: { access: 'read_write', element: 'vec4f' },
+    },
+    workgroupBytes: tileBytes(tile),
+    text: () => `
+${declareTile(tile)}
+${mainHead(tile)}
+  let head = workgroup.x;
+  let part = workgroup.z % ${parts}u;
+  let firstQuad = workgroup.z / ${parts}u * ${blockRowsOf(tile) / 4}u + ty;
+  ${declareAccumulator(tile, 'a', width)}
+  ${perRow(tile, (i) => `var sum${i} = 0.0;`, ' ')}
+  let end = min((workgroup.y + 1u) * params.chunk, params.rows) / ${columns}u;
+  for (var t = workgroup.y * params.chunk / ${columns}u; t < end; t++) {
+    let first = head * params.rows + t * ${columns}u + 4u * tx;
+    ${unroll(4, (e) => `let l${e} = left[(first + ${e}u) * ${left.stride}u + ${left.offset}u + firstQuad];`)}
+    let c = ${factor === undefined ? 'vec4f(1.0)' : factors};
+    ${perRow(tile, (i) => `sum${i} += dot(c, ${column(i)});`)}
+    workgroupBarrier();
+    ${storeWeights(tile, column)}
+    ${accumulate(tile, 'a', values, false)}
+  }
+  ${reduceRows(tile, ['sum'], 'sum')}
+  let state = (head * (params.chunks + 1u) + workgroup.y) * ${stateQuads(left, right)}u;
+  ${perRow(tile, (i) =>
+    unroll(
+      groupsOf(tile, width),
+      (g) =>
+        `states[state + (4u * firstQuad + ${i}u) * ${right.width}u + part * ${width}u + tx + ${tile.threadsX * g}u] = a${i}_${g};`,
+    ),
+  )}
+  if (tx == 0u && part == 0u) {
+    states[state + ${4 * left.width * right.width}u + firstQuad] = vec4f(sum0, sum1, sum2, sum3);
+  }
+}`,
+  };
+}
+
+/** States of a scan that are loaded before any is needed: a thread would else wait for each of them in turn. */
+const AHEAD = 8;
+
+/** What a scan leaves at chunk `c`: the sum of all chunks before it, or of it and all behind it. */
+export type Scan = 'before' | 'fromHere';
+
+/**
+ * Sums of a head's states over its chunks, in place; one thread a number of the state. `before` leaves the sum of all
+ * in the last state, `fromHere` zeros.
+ */
+export function scanShader(scan: Scan): Shader {
+  const step = (x: string, at: string): string =>
+    scan === 'before' ? `states[${at}] = sum; sum += ${x};` : `sum += ${x}; states[${at}] = sum;`;
+  const place = (c: string): string =>
+    scan === 'before' ? `(${c}) * params.size + start` : `(params.chunks - 1u - (${c})) * params.size + start`;
+  return {
+    key: `scanStates ${scan}`,
+    workgroupSize: 64,
+    params: { chunks: 'u32', size: 'u32' },
+    buffers: { states: { access: 'read_write', element: 'f32' } },
+    workgroupBytes: 0,
+    text: () => `
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3u) {
+  if (id.x >= params.size) { return; }
+  let start = id.y * (params.chunks + 1u) * params.size + id.x;
+  var sum = 0.0;
+  var c = 0u;
+  for (; c + ${AHEAD}u <= params.chunks; c += ${AHEAD}u) {
+    ${unroll(AHEAD, (e) => `let at${e} = ${place(`c + ${e}u`)}; let x${e} = states[at${e}];`)}
+    ${unroll(AHEAD, (e) => step(`x${e}`, `at${e}`))}
+  }
+  for (; c < params.chunks; c++) {
+    let at = ${place('c')};
+    let x = states[at];
+    ${step('x', 'at')}
+  }
+  states[start + params.chunks * params.size] = ${scan === 'before' ? 'sum' : '0.0'};
+}`,
+  };
+}

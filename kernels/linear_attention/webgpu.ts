@@ -1,0 +1,113 @@
+import type { TensorInfo } from '@tensorflow/tfjs-core';
+
+import { type KernelCall, type Output, WebGpuCall } from '../common/webgpu/call.js';
+import { type ChunkLayout, chunkLayout, chunkRows, stateFloats, sumChunks } from '../common/webgpu/chunk_states.js';
+import type { Vectors } from '../common/webgpu/chunk_states.wgsl.js';
+import { forPrepared } from '../common/webgpu/prepared.js';
+import { paddedWidth, plainRowLayout } from '../common/webgpu/row_layout.js';
+import { chooseTile } from '../common/webgpu/tile.js';
+import { blockRowsOf, type Tile } from '../common/webgpu/tile.wgsl.js';
+import { featureMapOf } from './feature_map.wgsl.js';
+import { linearKeysShader } from './keys.wgsl.js';
+import { linearRowsGradShader, linearRowsShader, type LinearShape } from './rows.wgsl.js';
+import { type LinearAttentionAttrs, linearAttentionSpec } from './spec.js';
+
+type Call = WebGpuCall<LinearAttentionAttrs>;
+
+/** Where the vectors of a call lie in its prepared tensors; `hasCotangent`: with `g` and a quad behind the queries. */
+function vectorsOf(call: Call, hasCotangent: boolean): Pick<LinearShape, 'query' | 'dout' | 'key' | 'value'> {
+  const [D, Dv] = [paddedWidth(call.dims.D) / 4, paddedWidth(call.dims.Dv) / 4];
+  const stride = hasCotangent ? D + Dv + 1 : D;
+  const whole = (width: number): Vectors => ({ stride: width, offset: 0, width });
+  return {
+    query: { stride, offset: 0, width: D },
+    dout: { stride, offset: D, width: Dv },
+    key: whole(D),
+    value: whole(Dv),
+  };
+}
+
+function shapeOf(call: Call, tile: Tile, hasCotangent: boolean): LinearShape {
+  const { D, Dv } = call.dims;
+  const { causal, normalize, featureMap } = call.attrs;
+  return { tile, D, Dv, ...vectorsOf(call, hasCotangent), isCausal: causal, normalize, featureMap };
+}
+
+/** How keys and query rows are cut into chunks, of the same size. */
+function layoutsOf(call: Call, shape: LinearShape): { keys: ChunkLayout; rows: ChunkLayout } {
+  const { query, dout, key, value } = shape;
+  const chunk = chunkRows(4 * key.width, 4 * value.width, call.attrs.causal);
+  return { keys: chunkLayout(call.dims.Tk, key, value, chunk), rows: chunkLayout(call.dims.Tq, query, dout, chunk) };
+}
+
+/** What `forPrepared` is to do, but for the rows. */
+function preparationOf(call: Call, floatsPerHead: number) {
+  const map = featureMapOf(call.attrs.featureMap);
+  return { isCentred: false, floatsPerHead, ...(map && { keyMap: map }) };
+}
+
+const querySlot = (call: Call) => {
+  const map = featureMapOf(call.attrs.featureMap);
+  return { name: 'query', width: call.dims.D, ...(map && { map }) };
+};
+
+/** `out [..., Tq, Dv]` */
+export function linearAttentionWebGpu(kernelCall: KernelCall): TensorInfo[] {
+  return WebGpuCall.run(linearAttentionSpec, kernelCall, (call) => {
+    const tile = chooseTile(call.device, paddedWidth(call.dims.Dv));
+    const shape = shapeOf(call, tile, false);
+    const { keys, rows } = layoutsOf(call, shape);
+    const out = call.output(call.resultShape);
+    const preparation = preparationOf(call, stateFloats(keys));
+    let states: GPUBuffer | undefined;
+    forPrepared(
+      call,
+      { ...preparation, layout: plainRowLayout([querySlot(call)]) },
+      ({ heads, Tqp, buffers, params }) => {
+        states ??= call.scratch(4 * heads * stateFloats(keys));
+        sumChunks(call, keys, heads, { left: buffers.preparedKey, right: buffers.preparedValue, states }, 'before');
+        call.run(
+          linearRowsShader(shape),
+          { ...buffers, states, out: out.buffer },
+          { ...params, ...chunkParams(keys, rows), scale: call.attrs.scale },
+          [heads, Tqp / blockRowsOf(tile)],
+        );
+      },
+    );
+    return [out];
+  });
+}
+
+const chunkParams = (keys: ChunkLayout, rows: ChunkLayout) => ({
+  chunk: keys.chunk,
+  keyChunks: keys.chunks,
+  rowChunks: rows.chunks,
+});
+
+/** Gradients of query, key and value; see `cpu.ts` for the formulas. */
+export function linearAttentionGradWebGpu(kernelCall: KernelCall): TensorInfo[] {
+  return WebGpuCall.run(linearAttentionSpec, kernelCall, (call): (Output | undefined)[] => {
+    const { D, Dv } = call.dims;
+    const [Dp, Dvp] = [paddedWidth(D), paddedWidth(Dv)];
+    const forRows = shapeOf(call, chooseTile(call.device, Math.max(Dp, Dvp)), true);
+    const forKeys = shapeOf(call, chooseTile(call.device, Dp + Dvp), true);
+    const { keys, rows } = layoutsOf(call, forRows);
+    const [dquery, dkey, dvalue] = ['query', 'key', 'value'].map((name) => call.output(call.tensor(name).shape));
+    const floats = Math.max(stateFloats(keys), stateFloats(rows));
+    const slots = [querySlot(call), { name: 'dout', width: Dv }];
+    const factor = forRows.query.stride - 1;
+    let states: GPUBuffer | undefined;
+    forPrepared(call, { ...preparationOf(call, floats), layout: plainRowLayout(slots, 4) }, (prepared) => {
+      const { heads, Tqp, Tkp, buffers } = prepared;
+      const { preparedKey, preparedValue, rows: rowBuffer } = buffers;
+      const params = { ...prepared.params, ...chunkParams(keys, rows), scale: call.attrs.scale };
+      states ??= call.scratch(4 * heads * floats);
+      const all = { ...buffers, states, dquery: dquery.buffer, dkey: dkey.buffer, dvalue: dvalue.buffer };
+      sumChunks(call, keys, heads, { left: preparedKey, right: preparedValue, states }, 'before');
+      call.run(linearRowsGradShader(forRows), all, params, [heads, Tqp / blockRowsOf(forRows.tile)]);
+      sumChunks(call, rows, heads, { left: rowBuffer, right: rowBuffer, states }, 'fromHere', factor);
+      call.run(linearKeysShader(forKeys), all, params, [heads, Tkp / blockRowsOf(forKeys.tile)]);
+    });
+    return [dquery, dkey, dvalue];
+  });
+}

@@ -1,0 +1,79 @@
+import type { WebGpuCall } from '../common/webgpu/call.js';
+import { type ChunkLayout, sumChunks } from '../common/webgpu/chunk_states.js';
+import type { Vectors } from '../common/webgpu/chunk_states.wgsl.js';
+import { type Prepared } from '../common/webgpu/prepared.js';
+import { BLOCK } from './inverse.wgsl.js';
+import { badRidgeShader, ridgeFloats, ridgesShader } from './ridge.wgsl.js';
+import { inverseQuads, invertShader, solverParts, solveShader } from './solve.wgsl.js';
+import type { MesaAttentionAttrs } from './spec.js';
+
+type Call = WebGpuCall<MesaAttentionAttrs>;
+
+/** Bytes that the work of all running workgroups may take; the rest of a call's blocks of rows wait for one to end. */
+const WORK_BYTES = 48 * 2 ** 20;
+
+/** Prepares the ridges of a group of heads and declares rows bad whose ridge is unusable. */
+function prepareRidges(call: Call, { heads, Tqp, buffers, params }: Prepared, padded: number, ridges: GPUBuffer): void {
+  const isTensor = call.has('ridge');
+  call.run(
+    ridgesShader(call.dims.D, padded, isTensor),
+    { ridges, ...(isTensor && { ridge: call.input('ridge') }) },
+    { ...params, ridge: call.attrs.ridge },
+    [Math.ceil(ridgeFloats(padded) / 64), heads],
+  );
+  if (isTensor) call.run(badRidgeShader(padded), { ...buffers, ridges }, params, [Math.ceil(Tqp / 64), heads]);
+}
+
+/** The solves `x_i = (K^T K + diag(ridge))^-1 b_i` of a call, which keeps its buffers from one group of heads to the next. */
+export class MesaSolver {
+  private ridges: GPUBuffer | undefined;
+  private inverses: GPUBuffer | undefined;
+
+  constructor(
+    private readonly call: Call,
+    /** Sums `K^T K` over chunks of keys. */
+    private readonly gram: ChunkLayout,
+    /** Where the right-hand sides lie in the prepared rows. */
+    private readonly right: Vectors,
+  ) {}
+
+  /** Replaces the right-hand sides by the solutions; `states` has room for the sums over all chunks. */
+  solve(prepared: Prepared, states: GPUBuffer): void {
+    const { call, gram, right } = this;
+    const { heads, buffers, params } = prepared;
+    const isCausal = call.attrs.causal;
+    const key = gram.left;
+    const padded = 4 * key.width;
+    const ridges = (this.ridges ??= call.scratch(4 * heads * ridgeFloats(padded)));
+    prepareRidges(call, prepared, padded, ridges);
+    const { preparedKey } = buffers;
+    sumChunks(call, gram, heads, { left: preparedKey, right: preparedKey, states }, 'before');
+    const system = { ...params, chunk: gram.chunk, chunks: gram.chunks };
+    const all = { ...buffers, states, ridges };
+    const inverses = isCausal ? undefined : (this.inverses ??= call.scratch(16 * heads * inverseQuads(key)));
+    if (inverses) call.run(invertShader(key), { ...all, inverses }, system, [heads]);
+    const { firstBlock, blocks } = this.blocks();
+    const tasks = heads * blocks;
+    const { size } = solverParts(key, isCausal);
+    const most = Math.min(WORK_BYTES, call.device.limits.maxStorageBufferBindingSize);
+    const workgroups = Math.min(tasks, Math.floor(most / (16 * size)));
+    const workBytes = 16 * size * workgroups;
+    call.run(
+      solveShader({ key, right, isCausal }),
+      { ...all, ...(inverses && { inverses }), work: { buffer: call.work(workBytes), size: workBytes } },
+      { ...system, blocks, firstBlock, tasks, workgroups },
+      [workgroups],
+    );
+  }
+
+  /**
+   * Blocks of rows that one workgroup solves together. Under `causal` they are those of rows whose last keys are in the
+   * same block of keys, so that every row sees a leading part of it; rows that see no key are in none.
+   */
+  private blocks(): { firstBlock: number; blocks: number } {
+    const { Tq, Tk } = this.call.dims;
+    if (!this.call.attrs.causal) return { firstBlock: 0, blocks: Math.ceil(Tq / BLOCK) };
+    const firstBlock = Math.floor(Math.max(0, Tk - Tq) / BLOCK);
+    return { firstBlock, blocks: Math.ceil(Tk / BLOCK) - firstBlock };
+  }
+}

@@ -1,5 +1,10 @@
 import shared from './jest.config.js';
 
+const isFullRun = process.env.TFJS_LLA_TEST === 'full';
+
+/** Suites beside the case table; those that compile many shaders are left to the full run. */
+const sweeping = ['fixtures', 'inputs', 'memory', 'nan', 'weights', ...(isFullRun ? ['extremes', 'properties'] : [])];
+
 /**
  * The tests that sweep the backends, on `webgpu` in Node; run it by `npm run test:webgpu`.
  *
@@ -10,9 +15,7 @@ export default {
   testMatch: [
     '<rootDir>/test/webgpu/*.test.ts',
     '<rootDir>/test/*_attention.test.ts',
-    ...['extremes', 'fixtures', 'inputs', 'memory', 'nan', 'properties', 'weights'].map(
-      (name) => `<rootDir>/test/${name}.test.ts`,
-    ),
+    ...sweeping.map((name) => `<rootDir>/test/${name}.test.ts`),
   ],
   testPathIgnorePatterns: [],
   // Compiling a shader for SwiftShader may take seconds.

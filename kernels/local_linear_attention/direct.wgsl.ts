@@ -1,8 +1,8 @@
 import { PROGRESS_HEAD } from '../common/webgpu/conjugate_gradient.wgsl.js';
 import { boundFunction } from '../common/webgpu/prepare.wgsl.js';
-import { type AttentionShape, shapeKey } from '../common/webgpu/probe_attention.wgsl.js';
+import { type AttentionShape, shapeKey, shapeParams } from '../common/webgpu/probe_attention.wgsl.js';
 import { type InfoRowLayout, rowQuad } from '../common/webgpu/row_layout.js';
-import { rowStore } from '../common/webgpu/row_store.js';
+import { rowStoreOf } from '../common/webgpu/row_store.js';
 import { type BufferType, type Shader, unroll } from '../common/webgpu/shader.js';
 import { HIDDEN_SCORE } from '../common/webgpu/softmax_weights.wgsl.js';
 
@@ -15,8 +15,15 @@ const LARGEST_LOCAL_D = 64;
 /** Numbers of the lower triangle of `C + ridge I` with the right-hand side as one more row. */
 const triangle = (D: number): number => ((D + 1) * (D + 2)) / 2;
 
+/**
+ * The system is padded to a multiple of eight, so that few shaders serve all dimensions: padding has the ridge on its
+ * diagonal and zeros elsewhere, and so the solution zero.
+ */
+const systemSize = (D: number): number => Math.ceil(D / 8) * 8;
+
 /** Numbers of `work` that a running workgroup takes. */
-export const directRegion = (D: number): number => (D > LARGEST_LOCAL_D ? Math.ceil(triangle(D) / 4) * 4 : 0);
+export const directRegion = (D: number): number =>
+  D > LARGEST_LOCAL_D ? Math.ceil(triangle(systemSize(D)) / 4) * 4 : 0;
 
 /** Keys staged at a time: 4 KiB of them. */
 const stagedKeys = (quads: number): number => Math.max(4, Math.min(32, Math.floor(256 / quads)));
@@ -33,7 +40,8 @@ interface DirectSizes {
   readonly perThread: number;
 }
 
-function sizesOf({ D, Dvp }: AttentionShape): DirectSizes {
+function sizesOf({ Dvp }: AttentionShape, dimension: number): DirectSizes {
+  const D = systemSize(dimension);
   const quads = Math.ceil(D / 4);
   const blocks = (quads * (quads + 1)) / 2;
   const threads = blocks <= 64 ? 64 : blocks <= 128 ? 128 : 256;
@@ -118,9 +126,9 @@ interface DirectVariant {
   readonly use: (sizes: DirectSizes, keyQuads: number) => string;
 }
 
-function directShader(shape: AttentionShape, variant: DirectVariant): Shader {
+function directShader(shape: AttentionShape, dimension: number, variant: DirectVariant): Shader {
   const { layout } = variant;
-  const sizes = sizesOf(shape);
+  const sizes = sizesOf(shape, dimension);
   const { D, quads, threads, keys, blocks, perThread } = sizes;
   const keyQuads = shape.Dp / 4;
   const isLocal = D <= LARGEST_LOCAL_D;
@@ -132,19 +140,9 @@ function directShader(shape: AttentionShape, variant: DirectVariant): Shader {
   const keep = (b: number): string => `if (block${b} < ${blocks}u) {
     ${unroll(4, (e) => unroll(4, (f) => `keep(4u * rowOf${b} + ${e}u, 4u * columnOf${b} + ${f}u, sum${b}_${e}[${f}], ridge);`, ' '))} }`;
   return {
-    key: `${variant.name} ${shapeKey(shape)} ${JSON.stringify(layout)}`,
+    key: `${variant.name} ${shapeKey(shape)} ${D} ${layout.quads}`,
     workgroupSize: threads,
-    params: {
-      firstHead: 'u32',
-      Tq: 'u32',
-      Tk: 'u32',
-      Tqp: 'u32',
-      Tkp: 'u32',
-      logScale: 'f32',
-      scale: 'f32',
-      rowBlocks: 'u32',
-      workgroups: 'u32',
-    },
+    params: { ...shapeParams, rowBlocks: 'u32', workgroups: 'u32' },
     buffers: {
       preparedKey: { access: 'read', element: 'vec4f' },
       preparedValue: { access: 'read', element: 'vec4f' },
@@ -162,7 +160,7 @@ function directShader(shape: AttentionShape, variant: DirectVariant): Shader {
       4 * ROWS_PER_BLOCK +
       16,
     text: () => `
-${boundFunction(shape.isCausal)}
+${boundFunction('by uniform')}
 var<workgroup> staged: array<vec4f, ${keys * quads}>;
 var<workgroup> query: array<vec4f, ${quads}>;
 var<workgroup> kbar: array<vec4f, ${quads}>;
@@ -268,9 +266,12 @@ ${dotFunction('queryMean', 'query', 'kbar', quads)}`,
  * Solves anew, directly, the rows that missed their tolerance, and writes their output and probe: one workgroup a row,
  * which forms `C` about the row's own mean key, factors it (Cholesky) and passes over the values.
  */
-export function directForwardShader(shape: AttentionShape, layout: InfoRowLayout): Shader {
-  const [out, probe] = [rowStore('out', shape.Dv), rowStore('probe', shape.D)];
-  return directShader(shape, {
+export function directForwardShader(shape: AttentionShape, layout: InfoRowLayout, D: number): Shader {
+  const [out, probe] = [
+    rowStoreOf('out', 'params.Dv', shape.isAlignedDv),
+    rowStoreOf('probe', 'params.D', shape.isAlignedD),
+  ];
+  return directShader(shape, D, {
     name: 'direct',
     layout,
     buffers: { rows: { access: 'read', element: 'vec4f' }, out: out.buffer, probe: probe.buffer },
@@ -308,8 +309,8 @@ export function directForwardShader(shape: AttentionShape, layout: InfoRowLayout
  * The second solve of the gradient, directly, for the rows whose iteration missed: their `u` (to the rows' extra slot),
  * their terms for the pass over keys, and dq. Slots of `layout`: query, dout, probe.
  */
-export function directGradientShader(shape: AttentionShape, layout: InfoRowLayout): Shader {
-  const dquery = rowStore('dquery', shape.D);
+export function directGradientShader(shape: AttentionShape, layout: InfoRowLayout, D: number): Shader {
+  const dquery = rowStoreOf('dquery', 'params.D', shape.isAlignedD);
   const [, cotangent, probe] = layout.slots.map(({ offset }) => offset);
   const gammas = ({ keys, valueQuads }: DirectSizes): string => `
       if (tid < ${keys}u) {
@@ -318,7 +319,7 @@ export function directGradientShader(shape: AttentionShape, layout: InfoRowLayou
         for (var c = 0u; c < ${valueQuads}u; c++) { gamma += dot(cotangent[c], preparedValue[column + c]); }
         gammas[tid] = gamma;
       }`;
-  return directShader(shape, {
+  return directShader(shape, D, {
     name: 'directGradient',
     layout,
     buffers: {

@@ -14,9 +14,15 @@ import {
   type WeightSource,
 } from '../common/webgpu/conjugate_gradient.wgsl.js';
 import { boundFunction, ROW_STATES } from '../common/webgpu/prepare.wgsl.js';
-import { type AttentionShape, byState, keyColumns, shapeKey } from '../common/webgpu/probe_attention.wgsl.js';
+import {
+  type AttentionShape,
+  byState,
+  keyColumns,
+  shapeKey,
+  shapeParams,
+} from '../common/webgpu/probe_attention.wgsl.js';
 import { type InfoRowLayout, rowQuad } from '../common/webgpu/row_layout.js';
-import { rowStore } from '../common/webgpu/row_store.js';
+import { rowStoreOf } from '../common/webgpu/row_store.js';
 import { type Shader, unroll } from '../common/webgpu/shader.js';
 import {
   declareBounds,
@@ -48,10 +54,10 @@ import {
  * `layout` has the query in its first slot, the query minus the keys' centre in its second.
  */
 export function localLinearAttentionShader(shape: AttentionShape, layout: InfoRowLayout, isKept: boolean): Shader {
-  const { tile, Dp, Dvp, D, Dv, isCausal, hasKeyTerms } = shape;
+  const { tile, Dp, Dvp, isAlignedD, isAlignedDv, hasKeyTerms } = shape;
   const key = keyColumns('preparedKey', Dp);
   const value = keyColumns('preparedValue', Dvp);
-  const [out, probe] = [rowStore('out', Dv), rowStore('probe', D)];
+  const [out, probe] = [rowStoreOf('out', 'params.Dv', isAlignedDv), rowStoreOf('probe', 'params.D', isAlignedD)];
   const [plain, centred] = layout.slots.map(({ offset }) => offset);
   const query = (i: number, c: string): string => rowQuad(layout, `row${i}`, plain, c);
   const solver: WeightSource = { tile, key, query, isKept, hasKeyTerms };
@@ -71,16 +77,7 @@ export function localLinearAttentionShader(shape: AttentionShape, layout: InfoRo
   return {
     key: `localLinearAttention ${shapeKey(shape)} ${isKept}`,
     workgroupSize: threadsOf(tile),
-    params: {
-      firstHead: 'u32',
-      Tq: 'u32',
-      Tk: 'u32',
-      Tqp: 'u32',
-      Tkp: 'u32',
-      logScale: 'f32',
-      nan: 'f32',
-      ...solverParams,
-    },
+    params: { ...shapeParams, ...solverParams },
     buffers: {
       rows: { access: 'read', element: 'vec4f' },
       preparedKey: { access: 'read', element: 'vec4f' },
@@ -93,7 +90,7 @@ export function localLinearAttentionShader(shape: AttentionShape, layout: InfoRo
     workgroupBytes: tileBytes(tile),
     text: () => `
 ${ROW_STATES}
-${boundFunction(isCausal)}
+${boundFunction('by uniform')}
 ${out.text}
 ${probe.text}
 ${targetFunction(Dp)}

@@ -60,7 +60,7 @@ function forward(call: Call): Output[] {
       [schedule.workgroups],
     );
     reportProgress(call, progress);
-    solveMissed(call, directForwardShader(shape, layout), prepared, buffers, params);
+    solveMissed(call, directForwardShader(shape, layout, D), prepared, buffers, params);
   });
   return [out, probe];
 }
@@ -79,7 +79,7 @@ function gradientRows(call: Call, { prepared, layout, shape, buffers, params }: 
     [schedule.workgroups],
   );
   reportProgress(call, progress);
-  solveMissed(call, directGradientShader(shape, layout), prepared, { ...buffers, progress }, params);
+  solveMissed(call, directGradientShader(shape, layout, dims.D), prepared, { ...buffers, progress }, params);
   if (dridge) call.run(ridgeGradientShader(layout), buffers, params, [Tqp / 64, heads]);
 }
 

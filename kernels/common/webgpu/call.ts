@@ -8,6 +8,7 @@ import { floatInputs } from './float_inputs.js';
 import { pipelineOf } from './pipelines.js';
 import { packParams, type Shader } from './shader.js';
 import { activeTimer } from './timing.js';
+import { Uniforms } from './uniforms.js';
 import { WorkBuffers } from './work_buffers.js';
 
 /** What tfjs hands to a kernel. */
@@ -44,6 +45,8 @@ export class WebGpuCall<Attrs extends AttentionAttrs> {
   private readonly encoder: GPUCommandEncoder;
   private readonly scratchBuffers: GPUBuffer[] = [];
   private readonly outputs: Output[] = [];
+  private readonly uniforms: Uniforms;
+  private pass: GPUComputePassEncoder | undefined;
   private hasUnprovenShader = false;
 
   /**
@@ -78,6 +81,7 @@ export class WebGpuCall<Attrs extends AttentionAttrs> {
     this.backend = call.backend as WebGPUBackend;
     this.attrs = call.attrs as Attrs;
     this.device = this.backend.device;
+    this.uniforms = new Uniforms(this.backend);
     const [query, key, value] = ['query', 'key', 'value'].map((name) => this.tensor(name).shape);
     this.dims = attentionDims(spec.operator, { query, key, value });
     // Uploads are recorded in tfjs's encoder, which must be submitted before ours.
@@ -132,11 +136,13 @@ export class WebGpuCall<Attrs extends AttentionAttrs> {
 
   /** Fills a buffer with zeros, before the passes that follow. */
   clear(buffer: GPUBuffer): void {
+    this.endPass();
     this.encoder.clearBuffer(buffer);
   }
 
   /** Copies the first `bytes` of a buffer, behind the passes so far. */
   copy(source: GPUBuffer, destination: GPUBuffer, bytes: number): void {
+    this.endPass();
     this.encoder.copyBufferToBuffer(source, 0, destination, 0, bytes);
   }
 
@@ -155,15 +161,9 @@ export class WebGpuCall<Attrs extends AttentionAttrs> {
   ): void {
     const { device } = this;
     this.checkWorkgroups(shader, workgroups);
-    const { pipeline, isProven } = pipelineOf(device, shader);
+    const { pipeline, layout, isProven } = pipelineOf(device, shader);
     this.hasUnprovenShader ||= !isProven;
-    const packed = packParams(shader, params);
-    const uniforms = this.backend.bufferManager.acquireBuffer(
-      packed.byteLength,
-      GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST,
-    );
-    this.scratchBuffers.push(uniforms);
-    device.queue.writeBuffer(uniforms, 0, packed);
+    const uniforms = this.uniforms.add(packParams(shader, params));
     const storage = Object.keys(shader.buffers).map((name) => {
       const binding = buffers[name] as Binding | undefined;
       if (binding === undefined) throw new Error(`shader ${shader.key}: nothing is bound to its buffer ${name}`);
@@ -172,15 +172,13 @@ export class WebGpuCall<Attrs extends AttentionAttrs> {
       return resource;
     });
     const bindGroup = device.createBindGroup({
-      layout: pipeline.getBindGroupLayout(0),
-      entries: [{ buffer: uniforms }, ...storage].map((resource, binding) => ({ binding, resource })),
+      layout,
+      entries: [uniforms, ...storage].map((resource, binding) => ({ binding, resource })),
     });
-    const timestampWrites = activeTimer(device)?.next(shader.key);
-    const pass = this.encoder.beginComputePass({ label: shader.key, ...(timestampWrites && { timestampWrites }) });
+    const pass = this.passFor(shader);
     pass.setPipeline(pipeline);
     pass.setBindGroup(0, bindGroup);
     pass.dispatchWorkgroups(...(workgroups as [number, number?, number?]));
-    pass.end();
   }
 
   /** An output of the shape of an input, for its gradient; undefined where that input was not given. */
@@ -188,9 +186,27 @@ export class WebGpuCall<Attrs extends AttentionAttrs> {
     return this.has(name) ? this.output(this.tensor(name).shape) : undefined;
   }
 
+  /** The pass to record a shader in: one for all, or, while times are taken, one for each. */
+  private passFor(shader: Shader): GPUComputePassEncoder {
+    const timestampWrites = activeTimer(this.device)?.next(shader.key);
+    if (timestampWrites !== undefined) this.endPass();
+    this.pass ??= this.encoder.beginComputePass({
+      label: this.spec.kernelName,
+      ...(timestampWrites && { timestampWrites }),
+    });
+    return this.pass;
+  }
+
+  private endPass(): void {
+    this.pass?.end();
+    this.pass = undefined;
+  }
+
   /** Submits the passes. */
   private submit(): void {
     const { backend } = this;
+    this.endPass();
+    this.uniforms.write();
     backend.ensureCommandEncoderReady();
     backend.endComputePassEncoder();
     backend.submitQueue();
@@ -199,6 +215,7 @@ export class WebGpuCall<Attrs extends AttentionAttrs> {
   }
 
   private releaseScratch(): void {
+    this.uniforms.release();
     for (const buffer of this.scratchBuffers) this.backend.bufferManager.releaseBuffer(buffer);
   }
 

@@ -1,8 +1,8 @@
 import type { ProbeKind } from './gradient_rows.wgsl.js';
 import { boundFunction } from './prepare.wgsl.js';
-import { type AttentionShape, shapeKey } from './probe_attention.wgsl.js';
+import { type AttentionShape, shapeKey, shapeParams } from './probe_attention.wgsl.js';
 import type { RowLayout } from './row_layout.js';
-import { rowStore } from './row_store.js';
+import { rowStoreOf } from './row_store.js';
 import { type BufferType, type Shader, unroll } from './shader.js';
 import {
   accumulate,
@@ -62,8 +62,8 @@ export function gradientKeysShader(
   probe: ProbeKind,
   hasBias: boolean,
 ): Shader {
-  const { tile, Dp, Dvp, D, Dv, isCausal, hasKeyTerms } = shape;
-  const [dkey, dvalue] = [rowStore('dkey', D), rowStore('dvalue', Dv)];
+  const { tile, Dp, Dvp, isAlignedD, isAlignedDv, hasKeyTerms } = shape;
+  const [dkey, dvalue] = [rowStoreOf('dkey', 'params.D', isAlignedD), rowStoreOf('dvalue', 'params.Dv', isAlignedDv)];
   const queries = (offset: number, padded: number): Columns => ({
     buffer: 'rows',
     base: `head * params.Tqp * ${layout.quads}u`,
@@ -80,7 +80,7 @@ export function gradientKeysShader(
   const element = (i: number, j: number): string => `{
       let score = fma(s${i}_${j}, params.logScale, ${hasKeyTerms ? `keyInfo${i}.x` : '0.0'}) - term${j}.x;
       var p = exp2(score);
-      ${isCausal ? `if (isCut) { p = select(0.0, p, firstKey + ty + ${tile.threadsY * i}u < bound(t * ${columns}u + 4u * tx + ${j}u)); }` : ''}
+      if (isCut) { p = select(0.0, p, firstKey + ty + ${tile.threadsY * i}u < bound(t * ${columns}u + 4u * tx + ${j}u)); }
       let tau = term${j}.y${given ? ` + t${i}_${j}` : ''};
       let eta = y${i}_${j} + term${j}.z${adjoint ? ` - u${i}_${j}` : ''};
       s${i}_${j} = p * (tau * eta - term${j}.w);
@@ -106,16 +106,7 @@ export function gradientKeysShader(
   return {
     key: `gradientKeys ${shapeKey(shape)} ${probe} ${hasBias}`,
     workgroupSize: threadsOf(tile),
-    params: {
-      firstHead: 'u32',
-      Tq: 'u32',
-      Tk: 'u32',
-      Tqp: 'u32',
-      Tkp: 'u32',
-      scale: 'f32',
-      logScale: 'f32',
-      nan: 'f32',
-    },
+    params: shapeParams,
     buffers: {
       rows: vec4,
       preparedKey: vec4,
@@ -129,7 +120,7 @@ export function gradientKeysShader(
     workgroupBytes: tileBytes(tile),
     text: () => `
 ${KEY_STATES}
-${isCausal ? boundFunction(true) : ''}
+${boundFunction('by uniform')}
 ${dkey.text}
 ${dvalue.text}
 ${declareTile(tile)}
@@ -141,7 +132,7 @@ ${mainHead(tile)}
   ${declareAccumulator(tile, 'k', Dp / 4)}
   ${declareAccumulator(tile, 'v', Dvp / 4)}
   ${hasBias ? perRow(tile, (i) => `var bias${i} = 0.0;`, ' ') : ''}
-  let firstQuery = ${isCausal ? 'u32(max(0i, i32(firstKey + params.Tq) - i32(params.Tk)))' : '0u'};
+  let firstQuery = select(0u, u32(max(0i, i32(firstKey + params.Tq) - i32(params.Tk))), params.isCausal != 0u);
   let queryTiles = (params.Tq + ${columns - 1}u) / ${columns}u;
   for (var t = firstQuery / ${columns}u; t < queryTiles; t++) {
     ${products(tile, query, [{ name: 's', row: key }])}
@@ -149,7 +140,7 @@ ${mainHead(tile)}
     ${given ? products(tile, given, [{ name: 't', row: key }]) : ''}
     ${adjoint ? products(tile, adjoint, [{ name: 'u', row: key }]) : ''}
     ${unroll(4, (j) => `let term${j} = terms[head * params.Tqp + t * ${columns}u + 4u * tx + ${j}u];`)}
-    ${isCausal ? `let isCut = bound(t * ${columns}u) < firstKey + ${blockRowsOf(tile)}u;` : ''}
+    let isCut = bound(t * ${columns}u) < firstKey + ${blockRowsOf(tile)}u;
     ${perRow(tile, (i) => unroll(4, (j) => element(i, j)))}
     ${hasBias ? perRow(tile, (i) => `bias${i} += s${i}_0 + s${i}_1 + s${i}_2 + s${i}_3;`) : ''}
     ${adjoint ? add('k', (i) => `-${quadOf('y', i)}`, adjoint, true) : ''}

@@ -15,9 +15,9 @@ import {
   type WeightSource,
 } from './conjugate_gradient.wgsl.js';
 import { boundFunction, ROW_STATES } from './prepare.wgsl.js';
-import { type AttentionShape, byState, keyColumns, shapeKey } from './probe_attention.wgsl.js';
+import { type AttentionShape, byState, keyColumns, shapeKey, shapeParams } from './probe_attention.wgsl.js';
 import { type InfoRowLayout, rowQuad } from './row_layout.js';
-import { rowStore } from './row_store.js';
+import { rowStoreOf } from './row_store.js';
 import { type Shader, unroll } from './shader.js';
 import { declareBounds, declareSoftmax, finishScores, keptQuad, onlineSoftmax } from './softmax_weights.wgsl.js';
 import {
@@ -60,7 +60,7 @@ export function gradientRowsShader(
   probe: ProbeKind,
   isKept: boolean,
 ): Shader {
-  const { tile, Dp, Dvp, D, isCausal, hasKeyTerms } = shape;
+  const { tile, Dp, Dvp, isAlignedD, hasKeyTerms } = shape;
   const key = keyColumns('preparedKey', Dp);
   const value = keyColumns('preparedValue', Dvp);
   const groups = groupsOf(tile, key.width);
@@ -68,7 +68,7 @@ export function gradientRowsShader(
   const slot = (s: number) => (i: number, c: string) => rowQuad(layout, `row${i}`, layout.slots[s].offset, c);
   const source: WeightSource = { tile, key, query: slot(0), isKept, hasKeyTerms };
   const kept = keptBy(source);
-  const [dquery, dprobe] = [rowStore('dquery', D), rowStore('dprobe', D)];
+  const [dquery, dprobe] = ['dquery', 'dprobe'].map((name) => rowStoreOf(name, 'params.D', isAlignedD));
   const column = (g: number): string => `tx + ${tile.threadsX * g}u`;
   const perGroup = (text: (g: number) => string): string => unroll(groups, text, ' ');
   const N = (i: number, g: number): string => `(n${i}_${g} * inverse${i} - gbar${i} * kbar)`;
@@ -218,17 +218,7 @@ export function gradientRowsShader(
   return {
     key: `gradientRows ${shapeKey(shape)} ${probe} ${isKept}`,
     workgroupSize: threadsOf(tile),
-    params: {
-      firstHead: 'u32',
-      Tq: 'u32',
-      Tk: 'u32',
-      Tqp: 'u32',
-      Tkp: 'u32',
-      scale: 'f32',
-      logScale: 'f32',
-      nan: 'f32',
-      ...(isSolved && solverParams),
-    },
+    params: { ...shapeParams, ...(isSolved && solverParams) },
     buffers: {
       rows: { access: isSolved ? 'read_write' : 'read', element: 'vec4f' },
       preparedKey: { access: 'read', element: 'vec4f' },
@@ -242,7 +232,7 @@ export function gradientRowsShader(
     workgroupBytes: tileBytes(tile),
     text: () => `
 ${ROW_STATES}
-${boundFunction(isCausal)}
+${boundFunction('by uniform')}
 ${dquery.text}
 ${probe === 'given' ? dprobe.text : ''}
 ${isSolved ? targetFunction(Dp) : ''}

@@ -3,6 +3,7 @@ import { type Shader, shaderText } from './shader.js';
 /** A pipeline, and whether its compilation is known to have gone well. */
 interface Compiled {
   readonly pipeline: GPUComputePipeline;
+  readonly layout: GPUBindGroupLayout;
   state: 'pending' | 'good';
   failure?: Error;
 }
@@ -28,13 +29,17 @@ function checkLimits(device: GPUDevice, shader: Shader): void {
  * The pipeline of a shader on a device, and whether it is already known to be good. A shader that fails to compile is an
  * error at once at the next use, and an unhandled rejection at the first, whose outputs then are NaN (`WebGpuCall`).
  */
-export function pipelineOf(device: GPUDevice, shader: Shader): { pipeline: GPUComputePipeline; isProven: boolean } {
+export function pipelineOf(
+  device: GPUDevice,
+  shader: Shader,
+): { pipeline: GPUComputePipeline; layout: GPUBindGroupLayout; isProven: boolean } {
   let cache = caches.get(device);
   if (cache === undefined) caches.set(device, (cache = new Map<string, Compiled>()));
   let compiled = cache.get(shader.key);
   if (compiled === undefined) cache.set(shader.key, (compiled = compile(device, shader)));
   if (compiled.failure !== undefined) throw compiled.failure;
-  return { pipeline: compiled.pipeline, isProven: compiled.state === 'good' };
+  const { pipeline, layout, state } = compiled;
+  return { pipeline, layout, isProven: state === 'good' };
 }
 
 function compile(device: GPUDevice, shader: Shader): Compiled {
@@ -47,7 +52,7 @@ function compile(device: GPUDevice, shader: Shader): Compiled {
     layout: 'auto',
     compute: { module, entryPoint: 'main' },
   });
-  const compiled: Compiled = { pipeline, state: 'pending' };
+  const compiled: Compiled = { pipeline, layout: pipeline.getBindGroupLayout(0), state: 'pending' };
   const errors = Promise.all([device.popErrorScope(), device.popErrorScope()]);
   void errors.then((found) => {
     const error = found.find((one) => one !== null);

@@ -247,8 +247,9 @@ const BLIND = 1.0;
 const BAD = 2.0;`;
 
 /** Number of keys before the causal bound of row `i` (dims.ts). */
-export const boundFunction = (isCausal: boolean): string => `
+export const boundFunction = (isCausal: boolean | 'by uniform'): string => `
 fn bound(i: u32) -> u32 {
+  ${isCausal === 'by uniform' ? 'if (params.isCausal == 0u) { return params.Tk; }' : ''}
   ${isCausal ? 'return u32(clamp(i32(params.Tk + i) + 1i - i32(params.Tq), 0i, i32(params.Tk)));' : 'return params.Tk;'}
 }`;
 
@@ -261,7 +262,7 @@ export type RidgeSource = 'none' | 'number' | 'tensor';
  * its ridge is below `params.smallRidge` times the mean variance of the keys. `marks[4 head + 2]` gets the largest bound
  * of a bad row: keys before it get NaN gradients.
  */
-export function rowsShader(layout: RowLayout, isCausal: boolean, ridge: RidgeSource, hasCentre: boolean): Shader {
+export function rowsShader(layout: RowLayout, ridge: RidgeSource, hasCentre: boolean): Shader {
   const { slots, quads } = layout;
   const inputs = slots.filter(({ name }, i) => slots.findIndex((slot) => slot.name === name) === i);
   const width = slots.map(({ padded, isCentred }) => (isCentred ? padded / 4 : 0)).find((quad) => quad > 0) ?? 0;
@@ -279,11 +280,12 @@ export function rowsShader(layout: RowLayout, isCausal: boolean, ridge: RidgeSou
   const variance =
     'centre[(params.heads * params.Dp + workgroup.y) / 4u][(params.heads * params.Dp + workgroup.y) % 4u]';
   return {
-    key: `rows ${JSON.stringify([layout, isCausal, ridge, hasCentre])}`,
+    key: `rows ${JSON.stringify([layout, ridge, hasCentre])}`,
     workgroupSize: ROWS * LANES,
     params: {
       ...sharedParams,
       Tqp: 'u32',
+      isCausal: 'u32',
       ...(ridge === 'number' && { ridge: 'f32' as const }),
       ...(hasCentre && { heads: 'u32' as const, Dp: 'u32' as const, smallRidge: 'f32' as const }),
     },
@@ -299,7 +301,7 @@ export function rowsShader(layout: RowLayout, isCausal: boolean, ridge: RidgeSou
     text: () => `
 ${IS_FINITE}
 ${ROW_STATES}
-${boundFunction(isCausal)}
+${boundFunction('by uniform')}
 ${mapTexts(slots)}
 ${inputs.map(quadFunction).join('')}
 var<workgroup> shares: array<u32, ${ROWS * LANES}>;

@@ -93,7 +93,8 @@ export function forPrepared<Attrs extends AttentionAttrs>(
 
   for (const [firstHead, heads] of groups) {
     const headsPerBatch = dims.heads / dims.batch;
-    const shared = { firstHead, heads, headsPerBatch, Tq, Tk, Tqp, Tkp, Dp, nan: NaN };
+    const isCausal = call.attrs.causal ? 1 : 0;
+    const shared = { firstHead, heads, headsPerBatch, Tq, Tk, Tqp, Tkp, D, Dv, Dp, isCausal, nan: NaN };
     call.clear(buffers.marks);
     if (foldedBias) call.run(foldMaskShader(), { ...given, foldedBias }, shared, [Math.ceil(Tk / 256), heads]);
     if (isCentred) call.run(centreShader(keyInputs, D, Dp), { ...keySource, ...buffers }, shared, [heads]);
@@ -102,7 +103,7 @@ export function forPrepared<Attrs extends AttentionAttrs>(
       heads,
     ]);
     call.run(
-      rowsShader(layout, call.attrs.causal, ridge, isCentred),
+      rowsShader(layout, ridge, isCentred),
       { ...inputs, ...optional, ...buffers },
       { ...shared, smallRidge, ...(ridge === 'number' && { ridge: preparation.ridge ?? 1 }) },
       [Tqp / ROWS_PER_WORKGROUP, heads],

@@ -19,9 +19,8 @@ export function attentionShape(
     tile: chooseTile(call.device, accumulated, use),
     Dp: paddedWidth(D),
     Dvp: paddedWidth(Dv),
-    D,
-    Dv,
-    isCausal: call.attrs.causal,
+    isAlignedD: D % 4 === 0,
+    isAlignedDv: Dv % 4 === 0,
     hasKeyTerms: hasKeyTerms(call),
   };
 }
@@ -38,10 +37,12 @@ export function probeAttention(call: WebGpuCall<SoftmaxAttentionAttrs>, hasProbe
   const layout = rowLayout(rows);
   const shader = probeAttentionShader(shape, layout, hasProbe);
   forPrepared(call, { layout, isCentred: hasProbe }, ({ heads, Tqp, buffers, params }) => {
-    call.run(shader, { ...buffers, out: out.buffer }, { ...params, logScale: logScale(call) }, [
-      heads,
-      Math.ceil(Tqp / blockRowsOf(shape.tile)),
-    ]);
+    call.run(
+      shader,
+      { ...buffers, out: out.buffer },
+      { ...params, scale: call.attrs.scale, logScale: logScale(call) },
+      [heads, Math.ceil(Tqp / blockRowsOf(shape.tile))],
+    );
   });
   return out;
 }

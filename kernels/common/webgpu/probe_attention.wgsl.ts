@@ -1,7 +1,7 @@
 import { boundFunction, ROW_STATES } from './prepare.wgsl.js';
 import { type InfoRowLayout, rowQuad } from './row_layout.js';
-import { rowStore } from './row_store.js';
-import { type Shader, unroll } from './shader.js';
+import { rowStoreOf } from './row_store.js';
+import { type ParamType, type Shader, unroll } from './shader.js';
 import { declareBounds, declareSoftmax, finishScores, onlineSoftmax } from './softmax_weights.wgsl.js';
 import {
   accumulate,
@@ -20,18 +20,36 @@ import {
   tileBytes,
 } from './tile.wgsl.js';
 
-/** What the kernels of softmax, Parallax and local linear attention are made for. */
+/**
+ * What the kernels of softmax, Parallax and local linear attention are made for. The unpadded dimensions and whether a
+ * call is causal are uniforms: they cost nothing there, and a shader takes up to seconds to compile.
+ */
 export interface AttentionShape {
   readonly tile: Tile;
   /** Padded head dimensions, multiples of `4 threadsX`. */
   readonly Dp: number;
   readonly Dvp: number;
-  readonly D: number;
-  readonly Dv: number;
-  readonly isCausal: boolean;
+  /** Whether D and Dv, which are uniforms, are multiples of four. */
+  readonly isAlignedD: boolean;
+  readonly isAlignedDv: boolean;
   /** Whether a mask or a bias is added to the scores. */
   readonly hasKeyTerms: boolean;
 }
+
+/** Uniforms of every kernel of the family. */
+export const shapeParams: Record<string, ParamType> = {
+  firstHead: 'u32',
+  Tq: 'u32',
+  Tk: 'u32',
+  Tqp: 'u32',
+  Tkp: 'u32',
+  D: 'u32',
+  Dv: 'u32',
+  isCausal: 'u32',
+  scale: 'f32',
+  logScale: 'f32',
+  nan: 'f32',
+};
 
 export const shapeKey = (shape: AttentionShape): string => JSON.stringify(Object.values(shape));
 
@@ -55,8 +73,8 @@ export const byState = (i: number, value: string): string =>
  * One workgroup a tile of query rows; the last rows, which see most keys under `causal`, come first.
  */
 export function probeAttentionShader(shape: AttentionShape, layout: InfoRowLayout, hasProbe: boolean): Shader {
-  const { tile, Dp, Dvp, Dv, isCausal, hasKeyTerms } = shape;
-  const out = rowStore('out', Dv);
+  const { tile, Dp, Dvp, isAlignedDv, hasKeyTerms } = shape;
+  const out = rowStoreOf('out', 'params.Dv', isAlignedDv);
   const key = keyColumns('preparedKey', Dp);
   const value = keyColumns('preparedValue', Dvp);
   const width = Dvp / 4;
@@ -73,15 +91,7 @@ export function probeAttentionShader(shape: AttentionShape, layout: InfoRowLayou
   return {
     key: `probeAttention ${shapeKey(shape)} ${hasProbe}`,
     workgroupSize: threadsOf(tile),
-    params: {
-      firstHead: 'u32',
-      Tq: 'u32',
-      Tk: 'u32',
-      Tqp: 'u32',
-      Tkp: 'u32',
-      logScale: 'f32',
-      nan: 'f32',
-    },
+    params: shapeParams,
     buffers: {
       rows: { access: 'read', element: 'vec4f' },
       preparedKey: { access: 'read', element: 'vec4f' },
@@ -92,7 +102,7 @@ export function probeAttentionShader(shape: AttentionShape, layout: InfoRowLayou
     workgroupBytes: tileBytes(tile),
     text: () => `
 ${ROW_STATES}
-${boundFunction(isCausal)}
+${boundFunction('by uniform')}
 ${out.text}
 ${declareTile(tile)}
 ${mainHead(tile)}

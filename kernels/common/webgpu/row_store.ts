@@ -8,12 +8,19 @@ export interface RowStore {
 }
 
 export function rowStore(name: string, width: number): RowStore {
-  const isAligned = width % 4 === 0;
+  return rowStoreOf(name, `${width}u`, width % 4 === 0);
+}
+
+/**
+ * The same for a width that is a uniform (an expression), so that one shader serves all of them; \`isAligned\`: it is a
+ * multiple of four.
+ */
+export function rowStoreOf(name: string, width: string, isAligned: boolean): RowStore {
   const element = isAligned ? 'vec4f' : 'f32';
   const parts = ['x', 'y', 'z', 'w'].map(
-    (part, e) => `if (4u * c + ${e}u < ${width}u) { ${name}[row * ${width}u + 4u * c + ${e}u] = x.${part}; }`,
+    (part, e) => `if (4u * c + ${e}u < ${width}) { ${name}[row * ${width} + 4u * c + ${e}u] = x.${part}; }`,
   );
-  const body = isAligned ? `if (4u * c < ${width}u) { ${name}[row * ${width / 4}u + c] = x; }` : parts.join('\n  ');
+  const body = isAligned ? `if (4u * c < ${width}) { ${name}[row * (${width} / 4u) + c] = x; }` : parts.join('\n  ');
   return {
     buffer: { access: 'read_write', element },
     text: `\nfn store_${name}(row: u32, c: u32, x: vec4f) {\n  ${body}\n}`,

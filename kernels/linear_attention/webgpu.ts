@@ -54,7 +54,7 @@ const querySlot = (call: Call) => {
 /** `out [..., Tq, Dv]` */
 export function linearAttentionWebGpu(kernelCall: KernelCall): TensorInfo[] {
   return WebGpuCall.run(linearAttentionSpec, kernelCall, (call) => {
-    const tile = chooseTile(call.device, paddedWidth(call.dims.Dv));
+    const tile = chooseTile(call.device, paddedWidth(call.dims.Dv), 'chunks');
     const shape = shapeOf(call, tile, false);
     const { keys, rows } = layoutsOf(call, shape);
     const out = call.output(call.resultShape);
@@ -89,8 +89,8 @@ export function linearAttentionGradWebGpu(kernelCall: KernelCall): TensorInfo[] 
   return WebGpuCall.run(linearAttentionSpec, kernelCall, (call): (Output | undefined)[] => {
     const { D, Dv } = call.dims;
     const [Dp, Dvp] = [paddedWidth(D), paddedWidth(Dv)];
-    const forRows = shapeOf(call, chooseTile(call.device, Math.max(Dp, Dvp)), true);
-    const forKeys = shapeOf(call, chooseTile(call.device, Dp + Dvp), true);
+    const forRows = shapeOf(call, chooseTile(call.device, Math.max(Dp, Dvp), 'chunks'), true);
+    const forKeys = shapeOf(call, chooseTile(call.device, Dp + Dvp, 'chunks'), true);
     const { keys, rows } = layoutsOf(call, forRows);
     const [dquery, dkey, dvalue] = ['query', 'key', 'value'].map((name) => call.output(call.tensor(name).shape));
     const floats = Math.max(stateFloats(keys), stateFloats(rows));

@@ -45,7 +45,7 @@ export function mesaAttentionWebGpu(kernelCall: KernelCall): TensorInfo[] {
   return WebGpuCall.run(mesaAttentionSpec, kernelCall, (call) => {
     const { D, Dv } = call.dims;
     const { key, value, pairs, gram } = keyLayouts(call);
-    const tile = chooseTile(call.device, 4 * value.width);
+    const tile = chooseTile(call.device, 4 * value.width, 'chunks');
     const isCausal = call.attrs.causal;
     const vectors = { query: key, dout: value, key, value };
     const shape: LinearShape = { tile, D, Dv, ...vectors, isCausal, normalize: false, featureMap: 'identity' };
@@ -76,7 +76,7 @@ function gradientShape(call: Call, key: Vectors, value: Vectors, accumulated: nu
   const { D, Dv } = call.dims;
   const stride = 2 * key.width + value.width;
   return {
-    tile: chooseTile(call.device, accumulated),
+    tile: chooseTile(call.device, accumulated, 'chunks'),
     D,
     Dv,
     probe: { stride, offset: 0, width: key.width },

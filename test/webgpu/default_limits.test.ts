@@ -66,7 +66,7 @@ test('a shape over a limit is an error that names it, before anything runs', () 
     () => mesaAttention(long, short, short),
   ]) {
     expect(run).toThrow(
-      /Attention: its .* takes \d+ bytes \(heads 1, Tq 1200000, Tk 4, D 32, Dv 32\), over .* limit max/,
+      /^\w+Attention: .* \(heads 1, Tq 1200000, Tk 4, D 32, Dv 32\), over the device's limit max\w+ of \d+/,
     );
   }
   expect(tf.memory()).toMatchObject({ numTensors: before.numTensors, numDataBuffers: before.numDataBuffers });
@@ -93,6 +93,7 @@ describe('a shader', () => {
   });
 
   test('that does not compile is an error with its text, not a result', async () => {
+    const warning = jest.spyOn(console, 'warn').mockImplementation(() => undefined);
     const broken = { ...shader, key: 'broken', text: () => 'fn main() { nonsense }' };
     expect(pipelineOf(device, broken).isProven).toBe(false);
     // The device tells in its own time.
@@ -102,5 +103,7 @@ describe('a shader', () => {
         pipelineOf(device, broken);
       }
     }).rejects.toThrow('shader broken does not compile on this device');
+    expect(warning).toHaveBeenCalledWith(expect.stringContaining('shader broken does not compile'));
+    warning.mockRestore();
   });
 });

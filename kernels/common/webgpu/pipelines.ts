@@ -26,8 +26,8 @@ function checkLimits(device: GPUDevice, shader: Shader): void {
 }
 
 /**
- * The pipeline of a shader on a device, and whether it is already known to be good. A shader that fails to compile is an
- * error at once at the next use, and an unhandled rejection at the first, whose outputs then are NaN (`WebGpuCall`).
+ * The pipeline of a shader on a device, and whether it is already known to be good. A device tells of a shader that fails
+ * to compile when its first use is over: that has NaN for outputs (`WebGpuCall`) and a warning, every later use an error.
  */
 export function pipelineOf(
   device: GPUDevice,
@@ -61,7 +61,7 @@ function compile(device: GPUDevice, shader: Shader): Compiled {
       return;
     }
     compiled.failure = new Error(`shader ${shader.key} does not compile on this device: ${error.message}`);
-    throw compiled.failure;
+    console.warn(compiled.failure.message);
   });
   return compiled;
 }

@@ -6,8 +6,16 @@ const MOST_ACCUMULATED = 16;
 /** Quads of a column's vector that are staged at a time. */
 const CHUNK = 16;
 
-/** What a kernel is: one pass over the keys; more than that; or passes over weights that it keeps. */
-export type TileUse = 'onePass' | 'passes' | 'keptWeights';
+/** What a kernel is: one pass over the keys; more than that; passes over weights that it keeps; or over chunks and their sums. */
+export type TileUse = 'onePass' | 'passes' | 'keptWeights' | 'chunks';
+
+/** Quads and columns per turn of a kernel's loops. */
+const UNROLLED: Readonly<Record<TileUse, readonly [number, number]>> = {
+  onePass: [16, 8],
+  passes: [8, 4],
+  keptWeights: [8, 4],
+  chunks: [2, 2],
+};
 
 /**
  * The tile of a kernel whose rows accumulate `width` numbers in all. Measured on an H100 through Dawn, 32 x 4096 x 64:
@@ -16,18 +24,18 @@ export type TileUse = 'onePass' | 'passes' | 'keptWeights';
  * - Everything unrolled wins 3 % in a kernel of one pass, and loses up to a factor of five in one with more numbers per
  *   thread, whose registers then spill.
  */
-export function chooseTile(device: GPUDevice, width: number, use: TileUse = 'passes'): Tile {
+export function chooseTile(device: GPUDevice, width: number, use: TileUse): Tile {
   const threadsX = 8;
   const perRow = width / 4 / threadsX;
   const rows = perRow * 4 <= MOST_ACCUMULATED ? 4 : perRow * 2 <= MOST_ACCUMULATED ? 2 : 1;
-  const unrolled = use === 'onePass' ? [16, 8] : [8, 4];
+  const [unrolledQuads, unrolledColumns] = UNROLLED[use];
   const large = {
     threadsX,
     threadsY: 16,
     rows,
     chunk: CHUNK,
-    unrolledQuads: unrolled[0],
-    unrolledColumns: unrolled[1],
+    unrolledQuads,
+    unrolledColumns,
   };
   const { limits } = device;
   const fits = (tile: Tile): boolean =>

@@ -46,7 +46,7 @@ export const hasKeyTerms = <Attrs extends AttentionAttrs>(call: WebGpuCall<Attrs
  * The heads of a call in groups of which every prepared tensor can be bound: 128 MiB within the default limits. Each
  * group is prepared into the same buffers, so they are bounded, whatever the number of heads.
  */
-export function headGroups(device: GPUDevice, dims: AttentionDims, floatsPerHead: number): [number, number][] {
+function headGroups(device: GPUDevice, dims: AttentionDims, floatsPerHead: number): [number, number][] {
   const { maxStorageBufferBindingSize, maxComputeWorkgroupsPerDimension } = device.limits;
   const fitting = Math.floor(maxStorageBufferBindingSize / (4 * floatsPerHead));
   const count = Math.max(1, Math.min(dims.heads, fitting, maxComputeWorkgroupsPerDimension));

@@ -19,13 +19,7 @@ export const backends = globalThis.testedBackends;
 const isFullRun = process.env.TFJS_LLA_TEST === 'full';
 
 /** How much of the case table a run covers. A GPU simulated in software would take hours for all of it. */
-export const extent: Extent = backends.includes('webgpu')
-  ? isFullRun
-    ? 'pairs'
-    : 'optionPairs'
-  : isFullRun
-    ? 'all'
-    : 'pairs';
+export const extent: Extent = backends.includes('webgpu') ? 'optionPairs' : isFullRun ? 'all' : 'pairs';
 
 const entry = createRequire(resolveFrom()).resolve('@tensorflow/tfjs-backend-wasm');
 wasm.setWasmPaths(`${dirname(entry)}/`);

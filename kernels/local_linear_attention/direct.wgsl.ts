@@ -334,8 +334,6 @@ var<workgroup> cotangent: array<vec4f, ${valueQuads}>;
 var<workgroup> probe: array<vec4f, ${quads}>;
 var<workgroup> adjoint: array<vec4f, ${quads}>;
 var<workgroup> gammas: array<f32, ${keys}>;
-${dotFunction('probeMean', 'probe', 'kbar', quads)}
-${dotFunction('solutionMean', 'solution', 'kbar', quads)}
 ${dotFunction('overlap', 'probe', 'solution', quads)}`,
     prepare: (sizes, keyQuads) => {
       const { quads, valueQuads, keys, threads } = sizes;
@@ -383,8 +381,12 @@ ${dotFunction('overlap', 'probe', 'solution', quads)}`,
       if (tid < ${quads}u) {
         store_dquery((params.firstHead + head) * params.Tq + i, tid, params.scale * sum + solution[tid]);
         rows[row * ${layout.quads}u + ${layout.extra}u + tid] = solution[tid];
+        rows[row * ${layout.quads}u + ${layout.extra + shape.Dp / 4}u + tid] = kbar[tid];
       }
-      if (tid == 0u) { terms[row] = vec4f(logSumExp, 1.0 - probeMean(), solutionMean() - gbar, constant); }`;
+      if (tid == 0u) {
+        rows[row * ${layout.quads}u + ${layout.info}u].w = 1.0;
+        terms[row] = vec4f(logSumExp, 1.0, -gbar, constant);
+      }`;
     },
   });
 }

@@ -91,7 +91,7 @@ function gradient(call: Call): readonly (Output | undefined)[] {
     { name: 'dout', width: Dv },
     { name: 'probe', width: D },
   ];
-  const layout = rowLayout(slots, paddedWidth(D));
+  const layout = rowLayout(slots, 2 * paddedWidth(D));
   const preparation = { ridge: attrs.ridge, smallRidge: smallRidgeOf(attrs) };
   return probeAttentionGradient(call, layout, 'solved', preparation, (pass, { ridge }) => {
     gradientRows(call, pass, ridge);

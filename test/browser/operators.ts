@@ -9,7 +9,7 @@ import { checkCase } from '../check_case.js';
 const backends = ['webgpu'] as const;
 
 /** See `backends.ts` on why a run does not take all of the table. */
-const extent: Extent = process.env.TFJS_LLA_TEST === 'full' ? 'pairs' : 'optionPairs';
+const extent: Extent = 'optionPairs';
 
 /** Makes `backend` the current one; throws where it is not available. Its adapter goes to the report. */
 async function useBackend(backend: string): Promise<void> {

@@ -274,6 +274,10 @@ export function finishSolve(solver: WeightSource): string {
 /** Products of a vector with the mean key above this size in a row have their mean taken with more care. */
 const LARGE_PRODUCTS = '64.0';
 
+/** Whether row `i` has such products, by the squared norms `size{i}` and `meanSize{i}`. */
+export const isLarge = (size: string, i: number): string =>
+  `(${size}${i} * meanSize${i} > ${LARGE_PRODUCTS} * ${LARGE_PRODUCTS})`;
+
 /**
  * \`y.x = k.x - kbar.x\` loses what both products have in common. Where they are large (a small ridge, weights on few keys)
  * \`kbar.x\` is taken as the weighted mean of the very products that it is subtracted from, in one more pass over the keys
@@ -284,14 +288,12 @@ export function refineMeans(
   vectors: readonly { readonly mean: string; readonly size: string; readonly row: RowQuad }[],
 ): string {
   const { tile } = solver;
-  const isLarge = vectors.map(({ size }) =>
-    perRow(tile, (i) => `${size}${i} * meanSize${i} > ${LARGE_PRODUCTS} * ${LARGE_PRODUCTS}`, ' || '),
-  );
+  const anyLarge = vectors.map(({ size }) => perRow(tile, (i) => isLarge(size, i), ' || '));
   const name = (v: number): string => `product_${v}_`;
   const each = (text: (v: number, i: number) => string): string =>
     vectors.map((_, v) => perRow(tile, (i) => text(v, i), ' ')).join('\n');
   return `
-  if (${isLarge.join(' || ')}) { flag.z = 1u; }
+  if (${anyLarge.join(' || ')}) { flag.z = 1u; }
   if (workgroupUniformLoad(&flag).z != 0u) {
     ${each((v, i) => `var sum_${v}_${i} = 0.0;`)}
     for (var t = 0u; t < keyTiles; t++) {

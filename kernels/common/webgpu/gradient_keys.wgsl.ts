@@ -1,7 +1,7 @@
 import type { ProbeKind } from './gradient_rows.wgsl.js';
 import { boundFunction } from './prepare.wgsl.js';
 import { type AttentionShape, shapeKey, shapeParams } from './probe_attention.wgsl.js';
-import type { RowLayout } from './row_layout.js';
+import type { InfoRowLayout } from './row_layout.js';
 import { rowStoreOf } from './row_store.js';
 import { type BufferType, type Shader, unroll } from './shader.js';
 import {
@@ -58,7 +58,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
  */
 export function gradientKeysShader(
   shape: AttentionShape,
-  layout: RowLayout,
+  layout: InfoRowLayout,
   probe: ProbeKind,
   hasBias: boolean,
 ): Shader {
@@ -86,6 +86,17 @@ export function gradientKeysShader(
       s${i}_${j} = p * (tau * eta - term${j}.w);
       ${given ? `t${i}_${j} = p * eta;` : ''}
       y${i}_${j} = p * tau;
+    }`;
+  // A row whose products with its mean key are large has `y.x` and `y.u` from differences of keys, not of products.
+  const isClose = (j: number): string => `rows[column${j} + ${layout.info}u].w != 0.0`;
+  const careful = (j: number): string => `if (${isClose(j)}) {
+      ${perRow(tile, (i) => `t${i}_${j} = 0.0; u${i}_${j} = 0.0;`, ' ')}
+      for (var c = 0u; c < ${Dp / 4}u; c++) {
+        let mean = rows[column${j} + ${layout.extra + Dp / 4}u + c];
+        let x = rows[column${j} + ${given?.offset ?? 0}u + c];
+        let u = rows[column${j} + ${layout.extra}u + c];
+        ${perRow(tile, (i) => `{ let y = ${key(i, 'c')} - mean; t${i}_${j} += dot(y, x); u${i}_${j} += dot(y, u); }`, ' ')}
+      }
     }`;
   const add = (sum: string, weight: (i: number) => string, from: Columns, isStaged: boolean): string => `
     workgroupBarrier();
@@ -139,6 +150,8 @@ ${mainHead(tile)}
     ${products(tile, cotangent, [{ name: 'y', row: value }])}
     ${given ? products(tile, given, [{ name: 't', row: key }]) : ''}
     ${adjoint ? products(tile, adjoint, [{ name: 'u', row: key }]) : ''}
+    ${adjoint ? unroll(4, (j) => `let column${j} = (head * params.Tqp + t * ${columns}u + 4u * tx + ${j}u) * ${layout.quads}u;`) : ''}
+    ${adjoint ? unroll(4, careful) : ''}
     ${unroll(4, (j) => `let term${j} = terms[head * params.Tqp + t * ${columns}u + 4u * tx + ${j}u];`)}
     let isCut = bound(t * ${columns}u) < firstKey + ${blockRowsOf(tile)}u;
     ${perRow(tile, (i) => unroll(4, (j) => element(i, j)))}

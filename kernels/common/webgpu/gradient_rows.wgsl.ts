@@ -1,6 +1,7 @@
 import {
   beginSolve,
   direction,
+  isLarge,
   finishSolve,
   iterate,
   keptBy,
@@ -45,7 +46,8 @@ const NO_WEIGHT = '1e30';
 
 /**
  * The part of a gradient that belongs to query rows (operator.md, "exact gradient" and "the family"): dq, for a given
- * probe its gradient, for a solved one the second solve, whose solution `u` goes to the rows' extra slot.
+ * probe its gradient, for a solved one the second solve, whose solution `u` goes to the rows' extra slot, and behind it
+ * the row's mean key, which the pass over keys asks for where `k.x` and `kbar.x` are large (the row's info says so).
  *
  * One pass over keys and values gives the weights, `kbar`, `Gbar = sum p Gamma` and `N = sum p Gamma y`; for softmax
  * attention that is all, `dq = scale N`. With a probe a last pass sums `de_j k_j`. `terms` of a row are what the pass over
@@ -196,7 +198,10 @@ export function gradientRowsShader(
   )}
   ${perRow(
     tile,
-    (i) => `${storeTerms(i, `1.0 - probeMean${i}`, `meanProduct${i} - gbar${i}`, `constant${i}`)}
+    (i) => `let isClose${i} = ${isLarge('size', i)} || ${isLarge('probeSize', i)};
+    ${storeTerms(i, `select(1.0 - probeMean${i}, 1.0, isClose${i})`, `select(meanProduct${i}, 0.0, isClose${i}) - gbar${i}`, `constant${i}`)}
+    if (tx == 0u) { rows[row${i} * ${layout.quads}u + ${layout.info}u].w = select(0.0, 1.0, isClose${i}); }
+    ${perGroup((g) => `rows[row${i} * ${layout.quads}u + ${layout.extra + Dp / 4}u + ${column(g)}] = ${meanKey(source, i, g)};`)}
     ${perGroup((g) => `rows[row${i} * ${layout.quads}u + ${layout.extra}u + ${column(g)}] = ${solution(source, i, g)};`)}
     ${store(
       i,

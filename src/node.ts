@@ -3,9 +3,11 @@ import { arch, cpus } from 'node:os';
 import { env, findBackendFactory, getBackend, setBackend, tensor3d, tidy, version_core } from '@tensorflow/tfjs-core';
 import { printed, reject } from '../kernels/common/validate.js';
 import { localLinearAttention, softmaxAttention } from './index.js';
+import { tensorflowAdapter } from './native/adapter.js';
+import { loadTensorflow } from './native/load.js';
 
 /** A backend that this version sets up in Node. */
-export type BackendName = 'wasm' | 'cpu';
+export type BackendName = 'tensorflow' | 'wasm' | 'cpu';
 
 /** A backend that `'auto'` looked at and did not take. */
 export interface SkippedBackend {
@@ -25,15 +27,23 @@ export interface InitializedBackend {
 }
 
 interface BackendSetup {
-  readonly packageName: string;
+  /** The package to install where it is missing, if that is all that the backend needs. */
+  readonly packageName?: string;
   /** Imports the package, which registers the backend with tfjs. */
   readonly load: () => Promise<unknown>;
+  /** Brings this package's own kernels, where that has to wait until the backend runs. */
+  readonly addKernels?: () => Promise<unknown>;
   readonly adapter: () => string | Promise<string>;
 }
 
 const processor = (): string => cpus().at(0)?.model.trim() ?? arch();
 
 const SETUPS: Readonly<Record<BackendName, BackendSetup>> = {
+  tensorflow: {
+    load: loadTensorflow,
+    addKernels: () => import('./tensorflow.js'),
+    adapter: async () => tensorflowAdapter((await import('./tensorflow.js')).nativeKernelsProblem),
+  },
   wasm: {
     packageName: '@tensorflow/tfjs-backend-wasm',
     load: () => import('@tensorflow/tfjs-backend-wasm'),
@@ -53,7 +63,7 @@ const SETUPS: Readonly<Record<BackendName, BackendSetup>> = {
 export const backendNames = Object.keys(SETUPS) as readonly BackendName[];
 
 /** Names of the public contract that this version does not set up yet. */
-const LATER_BACKENDS: readonly string[] = ['webgpu', 'tensorflow'];
+const LATER_BACKENDS: readonly string[] = ['webgpu'];
 
 /**
  * Sets a tfjs backend up in Node, registers its kernels and makes it the current one.
@@ -115,20 +125,22 @@ async function initFastest(): Promise<InitializedBackend> {
 
 /** Makes `backend` the current one and convinces itself that it computes. */
 async function start(backend: BackendName): Promise<void> {
-  const { packageName, load } = SETUPS[backend];
+  const { packageName, load, addKernels } = SETUPS[backend];
   // tfjs declares this function without the `null` that it returns for a name it does not know.
   const factory = findBackendFactory(backend) as (() => unknown) | null;
   if (factory === null) {
     await load().catch((error: unknown) => {
-      const remedy = isMissing(error, packageName)
-        ? `needs the package ${packageName}; run: npm install ${packageName}@${version_core}`
-        : `could not load ${packageName}: ${messageOf(error)}`;
+      const remedy =
+        packageName !== undefined && isMissing(error, packageName)
+          ? `needs the package ${packageName}; run: npm install ${packageName}@${version_core}`
+          : `could not be loaded: ${messageOf(error)}`;
       throw new Error(`initBackend: backend '${backend}' ${remedy}`, { cause: error });
     });
   }
   if (!(await setBackend(backend))) {
     throw new Error(`initBackend: backend '${backend}' did not start; tfjs printed why`);
   }
+  await addKernels?.();
   await verify(backend);
 }
 

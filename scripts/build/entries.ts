@@ -8,6 +8,7 @@ export const ENTRIES: Readonly<Record<string, string>> = {
   '.': 'src/index',
   './chained': 'src/chained',
   './node': 'src/node',
+  './tensorflow': 'src/tensorflow',
 };
 
 /** Modules, besides the entries, that register something when they are imported (package.json's `sideEffects`). */

@@ -1,7 +1,8 @@
 /**
  * Runs jest and prints `tests: N passed, N failed` as the very last line.
  *
- * `--full` runs the whole cross product of the case table; every other argument goes to jest.
+ * `--backend tensorflow`, as first arguments, runs the swept suites on that backend; `--full` runs the whole cross product
+ * of the case table; every other argument goes to jest.
  */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -26,8 +27,14 @@ function readReport(file: string): JestReport {
 }
 
 const jest = createRequire(import.meta.url).resolve('jest/bin/jest');
+/** The suites that are swept over the backends of `test/backends.ts`: what a run on another backend consists of. */
+const SWEPT = '(_attention|extremes|memory|nan|weights|properties|inputs)\\.test';
+
 const full = process.argv.includes('--full');
-const jestArguments = process.argv.slice(2).filter((argument) => argument !== '--full');
+const tensorflow = process.argv[2] === '--backend' && process.argv[3] === 'tensorflow';
+const given = process.argv.slice(tensorflow ? 4 : 2).filter((argument) => argument !== '--full');
+// TensorFlow uses all cores by itself.
+const jestArguments = tensorflow ? ['-w', '1', '--config', 'jest.tensorflow.config.js', SWEPT, ...given] : given;
 const folder = mkdtempSync(join(tmpdir(), 'tfjs-lla-tests-'));
 const reportFile = join(folder, 'report.json');
 
@@ -37,7 +44,11 @@ const { status } = spawnSync(
   // With --json jest also writes the report to its standard output, which is of no use to a reader.
   {
     stdio: ['inherit', 'ignore', 'inherit'],
-    env: { ...process.env, ...(full ? { TFJS_LLA_TEST: 'full' } : {}) },
+    env: {
+      ...process.env,
+      ...(full && { TFJS_LLA_TEST: 'full' }),
+      ...(tensorflow && { TFJS_LLA_BACKENDS: 'tensorflow' }),
+    },
   },
 );
 

@@ -1,13 +1,15 @@
 import { backend as activeBackend } from '@tensorflow/tfjs-core';
 import { cpus } from 'node:os';
 
-import type { TensorflowBackend } from '../../kernels/common/tensorflow/call.js';
+import { isTensorflow } from './op_library.js';
 import { missingGpuParts } from './gpu.js';
 import { readInstallation } from './installation.js';
 
 /** What the running backend `tensorflow` computes with, and on which kernels of this package. */
 export async function tensorflowAdapter(nativeKernelsProblem: string | undefined): Promise<string> {
-  const { binding, isUsingGpuDevice } = activeBackend() as unknown as TensorflowBackend;
+  const backend: unknown = activeBackend();
+  if (!isTensorflow(backend)) throw new Error("backend 'tensorflow' is not the current one");
+  const { binding, isUsingGpuDevice } = backend;
   const device = isUsingGpuDevice ? 'a GPU' : (cpus().at(0)?.model.trim() ?? process.arch);
   const kernels =
     nativeKernelsProblem === undefined ? 'native kernels' : `composed kernels, since ${nativeKernelsProblem}`;

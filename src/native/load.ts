@@ -19,10 +19,10 @@ type BackendConstructor = new (binding: unknown, packageName: string) => core.Ke
  */
 export async function loadTensorflow(): Promise<void> {
   const installation = readInstallation();
-  if (core.version_core !== TFJS_NODE_VERSION) {
-    throw new Error(
-      `tfjs-node ${TFJS_NODE_VERSION} needs @tensorflow/tfjs-core ${TFJS_NODE_VERSION}, found ${core.version_core}`,
-    );
+  // Their declarations know the versions of this repository only; a user may have others.
+  const [needed, present]: string[] = [TFJS_NODE_VERSION, core.version_core];
+  if (present !== needed) {
+    throw new Error(`tfjs-node ${needed} needs @tensorflow/tfjs-core ${needed}, found ${present}`);
   }
   // TensorFlow reads them when it is loaded: no chatter, and no more GPU memory than it needs.
   process.env.TF_CPP_MIN_LOG_LEVEL ??= '2';

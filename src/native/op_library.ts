@@ -1,6 +1,6 @@
 /** The library of this package's TensorFlow operations, and the kernels that call them. */
 import { createRequire } from 'node:module';
-import { backend as activeBackend, findBackend } from '@tensorflow/tfjs-core';
+import { findBackend } from '@tensorflow/tfjs-core';
 
 import type { TensorflowBackend } from '../../kernels/common/tensorflow/call.js';
 import { registerTensorflowKernels } from '../backends/tensorflow.js';
@@ -11,7 +11,7 @@ import { readInstallation, SETUP_COMMAND } from './installation.js';
  * kernels serve, and the reason is returned.
  */
 export function useOpLibrary(): string | undefined {
-  const backend = (findBackend('tensorflow') ?? activeBackend()) as unknown;
+  const backend = findBackend('tensorflow') as unknown;
   if (!isTensorflow(backend)) {
     throw new Error("tfjs-lla/tensorflow: backend 'tensorflow' is not running; import it after @tensorflow/tfjs-node");
   }
@@ -32,6 +32,7 @@ export function useOpLibrary(): string | undefined {
   return undefined;
 }
 
-function isTensorflow(backend: unknown): backend is TensorflowBackend {
+/** Whether a backend of tfjs is tfjs-node's. */
+export function isTensorflow(backend: unknown): backend is TensorflowBackend {
   return typeof backend === 'object' && backend !== null && 'binding' in backend && 'isUsingGpuDevice' in backend;
 }

@@ -47,11 +47,12 @@ export function tensorflowKernels<Attrs extends AttentionAttrs>(
   const launch = (suffix: string, extra: readonly string[], outputsOf: (call: Parameters<KernelFunc>[0]) => number) => {
     return (call: Parameters<KernelFunc>[0]): TensorInfo[] => {
       const backend = call.backend as TensorflowBackend;
-      const inputs = [...layout.required, ...extra].map((name) => {
+      const input = (name: string): TensorInfo => {
         const tensor = call.inputs[name];
         if (tensor === undefined) throw new Error(`${spec.operator}: the kernel was called without its input ${name}`);
         return tensor;
-      });
+      };
+      const inputs = [...layout.required, ...extra].map(input);
       const given = layout.optional.filter(([name]) => call.inputs[name] !== undefined);
       const counts = layout.optional.map((entry) => [entry[1], given.includes(entry) ? 1 : 0] as const);
       const integers = new Set([...counts.map(([name]) => name), ...(layout.integers ?? [])]);
@@ -60,7 +61,7 @@ export function tensorflowKernels<Attrs extends AttentionAttrs>(
         type: attrType(backend, value, integers.has(name)),
         value,
       }));
-      const all = [...inputs, ...given.map(([name]) => call.inputs[name] as TensorInfo)];
+      const all = [...inputs, ...given.map(([name]) => input(name))];
       return backend.executeMultipleOutputs(`TfjsLla${spec.kernelName}${suffix}`, attrs, all, outputsOf(call));
     };
   };

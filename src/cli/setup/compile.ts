@@ -103,7 +103,16 @@ function compilations(context: BuildContext, kernels: string, source: string, ob
     return [{ title, output: object(''), args }];
   }
   return Object.entries(PROCESSORS).map(([processor, flags]) => {
-    const args = [...COMMON, '-O3', '-fno-math-errno', ...flags, `-DTFJS_LLA_ISA=${processor}`, `-I${kernels}`, '-c', source];
+    const args = [
+      ...COMMON,
+      '-O3',
+      '-fno-math-errno',
+      ...flags,
+      `-DTFJS_LLA_ISA=${processor}`,
+      `-I${kernels}`,
+      '-c',
+      source,
+    ];
     return { title: `${title} for ${processor}`, output: object(`-${processor}`), args };
   });
 }
@@ -113,7 +122,9 @@ async function compile({ compiler }: BuildContext, { title, output, args }: Comp
     const { status, stderr } = await run(compiler, [...args, '-o', temporary]);
     if (status === 0) return;
     const errors = stderr.split('\n').filter((line) => /error|undefined|cannot/i.test(line));
-    throw new SetupError(`${compiler} could not build ${title}:\n${tail(errors.length > 0 ? errors.join('\n') : stderr)}`);
+    throw new SetupError(
+      `${compiler} could not build ${title}:\n${tail(errors.length > 0 ? errors.join('\n') : stderr)}`,
+    );
   });
 }
 

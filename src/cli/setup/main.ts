@@ -33,7 +33,10 @@ export async function setupTensorflow(options: SetupOptions): Promise<void> {
   const compiler = await findCompiler();
   const home = cacheFolder();
   mkdirSync(home, { recursive: true });
-  progress.say('system', `Linux x86-64, Node ${process.versions.node}, compiler ${compiler}, everything goes to ${home}`);
+  progress.say(
+    'system',
+    `Linux x86-64, Node ${process.versions.node}, compiler ${compiler}, everything goes to ${home}`,
+  );
 
   const { found, source } = await findTensorflow(home, options);
   progress.say('TensorFlow', `${found.version}${found.gpu ? ' with CUDA' : ''}, ${source}, ${found.folder}`);
@@ -51,13 +54,17 @@ export async function setupTensorflow(options: SetupOptions): Promise<void> {
   const { tensorflow, gpu } = { tensorflow: found.folder, gpu: found.gpu };
   const installation = { tensorflow, tensorflowVersion: loaded.version, gpu, app, addon: addon.path, ...ops };
   const { adapter, error, milliseconds } = await verified(home, installation);
-  progress.say('check', `output and gradients of LLA, error ${error?.toExponential(1) ?? '-'}, ${milliseconds?.toFixed(0) ?? '-'} ms`);
+  progress.say(
+    'check',
+    `output and gradients of LLA, error ${error?.toExponential(1) ?? '-'}, ${milliseconds?.toFixed(0) ?? '-'} ms`,
+  );
   progress.say('ready', `initBackend('tensorflow') of tfjs-lla/node: ${adapter ?? ''}`);
 }
 
 /** Loads the addon in a process of its own: what is built wrong may end it. */
 async function loadAddon(addon: string): Promise<{ version: string; gpu: boolean }> {
-  const ask = 'const b = require(process.argv[1]); console.log(JSON.stringify({ version: b.TF_Version, gpu: b.isUsingGpuDevice() }))';
+  const ask =
+    'const b = require(process.argv[1]); console.log(JSON.stringify({ version: b.TF_Version, gpu: b.isUsingGpuDevice() }))';
   const env = { ...process.env, TF_CPP_MIN_LOG_LEVEL: '2', TF_FORCE_GPU_ALLOW_GROWTH: 'true' };
   const { status, stdout, stderr } = await run(process.execPath, ['-e', ask, addon], { env });
   if (status !== 0) throw new SetupError(`the addon that was built cannot be loaded:\n${tail(stderr)}`);
@@ -70,7 +77,8 @@ async function tryOps(context: BuildContext, progress: Progress): Promise<Pick<I
   const packageRoot = join(dirname(realpathSync(process.argv[1])), '../..');
   try {
     const { path, built } = await buildOps(context, packageRoot, (done, total) => {
-      if (done === 0 || done === total || done % 5 === 0) progress.say('op library', `${done} of ${total} files compiled`);
+      if (done === 0 || done === total || done % 5 === 0)
+        progress.say('op library', `${done} of ${total} files compiled`);
     });
     progress.say('op library', built ? 'built' : 'there');
     return { ops: path };
@@ -91,7 +99,9 @@ async function verified(home: string, installation: Installation): Promise<Backe
     const { stdout, stderr } = await run(process.execPath, program, { env });
     finding = findingOf(stdout);
     if (finding?.works !== true) {
-      throw new SetupError(`the backend was built but does not work: ${finding?.advice ?? tail(stderr)}\nTo start afresh: rm -r ${home}`);
+      throw new SetupError(
+        `the backend was built but does not work: ${finding?.advice ?? tail(stderr)}\nTo start afresh: rm -r ${home}`,
+      );
     }
   });
   if (finding === undefined) throw new SetupError('the check of the backend gave no answer');

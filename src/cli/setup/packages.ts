@@ -28,7 +28,7 @@ export async function providePackages(app: string): Promise<number> {
     if (versionOf(folder) === version) continue;
     const installed = installedFolder(name, version);
     if (installed === undefined) await fetchPackage(name, version, folder);
-    else await produce(folder, async (temporary) => Promise.resolve(cpSync(installed, temporary, { recursive: true })));
+    else await copyPackage(installed, folder);
     fetched++;
   }
   for (const name of STOOD_IN_FOR) {
@@ -52,6 +52,13 @@ function installedFolder(name: string, version: string): string | undefined {
   } catch {
     return undefined;
   }
+}
+
+function copyPackage(from: string, folder: string): Promise<void> {
+  return produce(folder, (temporary) => {
+    cpSync(from, temporary, { recursive: true });
+    return Promise.resolve();
+  });
 }
 
 async function fetchPackage(name: string, version: string, folder: string): Promise<void> {

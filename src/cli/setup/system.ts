@@ -25,7 +25,9 @@ export function checkSystem(): void {
   }
   const [major, minor] = glibc.split('.').map(Number);
   if (major + minor / 100 < OLDEST_GLIBC) {
-    throw new SetupError(`TensorFlow needs glibc ${OLDEST_GLIBC} or later, this system has ${glibc}: a newer one is needed`);
+    throw new SetupError(
+      `TensorFlow needs glibc ${OLDEST_GLIBC} or later, this system has ${glibc}: a newer one is needed`,
+    );
   }
 }
 

@@ -128,12 +128,22 @@ async function fetchTensorflow(home: string, site: string, gpu: boolean): Promis
   const dependencies = gpu ? [] : ['--no-deps'];
   const { status, stderr } = await run(
     python(),
-    ['-m', 'pip', 'download', '--disable-pip-version-check', '--no-input', '--only-binary=:all:', '--dest', wheels]
-      .concat(WHEEL_ARGUMENTS, dependencies, wanted),
+    [
+      '-m',
+      'pip',
+      'download',
+      '--disable-pip-version-check',
+      '--no-input',
+      '--only-binary=:all:',
+      '--dest',
+      wheels,
+    ].concat(WHEEL_ARGUMENTS, dependencies, wanted),
     { shown: true },
   );
   if (status !== 0) {
-    throw new SetupError(`pip could not fetch ${wanted} (no network, or a proxy that pip does not know?):\n${tail(stderr)}`);
+    throw new SetupError(
+      `pip could not fetch ${wanted} (no network, or a proxy that pip does not know?):\n${tail(stderr)}`,
+    );
   }
   await produce(site, async (temporary) => {
     const used = readdirSync(wheels).filter((name) => /^(tensorflow|nvidia)[-_].*\.whl$/.test(name));

@@ -14,6 +14,7 @@ function run(...args: string[]) {
   const { status, stdout, stderr } = spawnSync(process.execPath, ['--import', 'tsx', 'src/cli/main.ts', ...args], {
     cwd: ROOT,
     encoding: 'utf8',
+    env: { ...process.env, TFJS_LLA_CACHE: '/nonexistent' },
   });
   return { status, stdout, stderr };
 }
@@ -24,7 +25,7 @@ test('doctor prints a row per backend and nothing on the error stream', () => {
   expect(stdout).toMatch(/^backend +works +adapter +error +time +what to do$/m);
   expect(stdout).toMatch(/^wasm +yes +WebAssembly /m);
   expect(stdout).toMatch(/^cpu +yes +JavaScript on /m);
-  expect(stdout).toContain('2 of 2 backends work here.');
+  expect(stdout).toContain('2 of 3 backends work here.');
   expect(status).toBe(0);
 });
 

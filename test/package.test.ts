@@ -54,6 +54,7 @@ describe('the tarball', () => {
       /^dist\/(cjs|umd)\/package\.json$/,
       /^dist\/umd\/tfjs-lla\.min\.js$/,
       /^dist\/cli\/(main\.cjs|commander\.LICENSE)$/,
+      /^kernels\/\w+\/native\/\w+\.(cc|h)$/,
     ];
     const files = filesIn(tarball);
     expect(files.filter((file) => !intended.some((pattern) => pattern.test(file)))).toEqual([]);
@@ -170,6 +171,7 @@ describe('the program', () => {
     const { status, stdout } = consumer.run('npx', '--offline', 'tfjs-lla', 'doctor', '--json');
     const { backends } = JSON.parse(stdout) as Findings;
     expect(backends.map(({ backend, works }) => [backend, works])).toEqual([
+      ['tensorflow', false],
       ['wasm', true],
       ['cpu', true],
     ]);
@@ -182,7 +184,7 @@ describe('the program', () => {
     remove(bare.folder);
     expect(stdout).toContain('npm install @tensorflow/tfjs-backend-cpu@');
     expect(stdout).toContain(`npm install ${WASM}@`);
-    expect(stdout).toContain('0 of 2 backends work here.');
+    expect(stdout).toContain('0 of 3 backends work here.');
     expect(stderr).not.toMatch(/^\s+at /m);
     expect(status).toBe(1);
   });

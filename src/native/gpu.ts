@@ -15,7 +15,7 @@ export function missingGpuParts(addon: string): Promise<string> {
 }
 
 /** The reason in a log of TensorFlow's. */
-export function readLog(log: string): string {
+function readLog(log: string): string {
   const names = [...log.matchAll(/Could not load dynamic library '([^']+)'/g)].map(([, name]) => name);
   const libraries = [...new Set(names)];
   if (libraries.includes('libcuda.so.1')) return 'the NVIDIA driver is missing (libcuda.so.1)';

@@ -11,8 +11,8 @@ const config: KnipConfig = {
   ],
   // The types in an exported function's signature are exported with it.
   ignoreExportsUsedInFile: { interface: true, type: true },
-  // Its data files are read; its code is never imported.
-  ignoreDependencies: ['vega-datasets', '@tensorflow/tfjs-layers'],
+  // vega-datasets: its data files are read; its code is never imported.
+  ignoreDependencies: ['vega-datasets', '@tensorflow/tfjs-layers', '@jest/environment', 'jest-environment-node'],
   project: ['{src,kernels,models,scripts,test}/**/*.{ts,js}'],
 };
 

@@ -7,9 +7,11 @@ const config: KnipConfig = {
     'src/cli/main.ts',
     'scripts/*/main.ts',
     'scripts/with_swiftshader.mjs',
+    'jest.tensorflow.config.js',
     'jest.webgpu.config.js',
     'test/browser/operators*.ts',
     'models/*/main.ts',
+    'test/native_environment.ts',
     // Run by a test, in a process of its own.
     'test/layers/continue_training.ts',
   ],

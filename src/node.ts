@@ -19,13 +19,15 @@ import {
 } from '@tensorflow/tfjs-core';
 import { printed, reject } from '../kernels/common/validate.js';
 import { localLinearAttention, softmaxAttention } from './index.js';
+import { tensorflowAdapter } from './native/adapter.js';
+import { loadTensorflow } from './native/load.js';
 import { fileOf, type FileSource } from './safetensors/file_source.js';
 
 export { directory } from './directory.js';
 import { describeGpu } from './node/dawn.js';
 
 /** A backend that this version sets up in Node. */
-export type BackendName = 'webgpu' | 'wasm' | 'cpu';
+export type BackendName = 'tensorflow' | 'webgpu' | 'wasm' | 'cpu';
 
 /** A backend that `'auto'` looked at and did not take. */
 export interface SkippedBackend {
@@ -45,10 +47,12 @@ export interface InitializedBackend {
 }
 
 interface BackendSetup {
-  /** The packages it needs, as npm's command line takes them. */
+  /** The packages it needs, as npm's command line takes them; none where npm does not bring it. */
   readonly packages: readonly string[];
   /** Registers the backend with tfjs. */
   readonly load: () => Promise<unknown>;
+  /** Brings this package's own kernels, where that has to wait until the backend runs. */
+  readonly addKernels?: () => Promise<unknown>;
   readonly adapter: () => string | Promise<string>;
   /** Whether it computes on a processor that only pretends to be a device. */
   readonly isSimulated?: () => boolean;
@@ -63,6 +67,12 @@ function gpuInfo(): GPUAdapterInfo {
 }
 
 const SETUPS: Readonly<Record<BackendName, BackendSetup>> = {
+  tensorflow: {
+    packages: [],
+    load: loadTensorflow,
+    addKernels: () => import('./tensorflow.js'),
+    adapter: async () => tensorflowAdapter((await import('./tensorflow.js')).nativeKernelsProblem),
+  },
   webgpu: {
     packages: ['webgpu', `@tensorflow/tfjs-backend-webgpu@${version_core}`],
     load: async () => {
@@ -90,9 +100,6 @@ const SETUPS: Readonly<Record<BackendName, BackendSetup>> = {
 /** The backends that `initBackend` knows. */
 export const backendNames = Object.keys(SETUPS) as readonly BackendName[];
 
-/** Names of the public contract that this version does not set up yet. */
-const LATER_BACKENDS: readonly string[] = ['tensorflow'];
-
 /**
  * Sets a tfjs backend up in Node, registers its kernels and makes it the current one.
  *
@@ -111,8 +118,7 @@ export async function initBackend(name: BackendName | 'auto' = 'auto'): Promise<
     if (name === 'auto') return await initFastest();
     if (!backendNames.includes(name)) {
       const accepted = ['auto', ...backendNames].map((known) => `'${known}'`).join(', ');
-      const later = LATER_BACKENDS.includes(name) ? `, and ${printed(name)} comes with a later version` : '';
-      reject('initBackend', 'name', `must be one of ${accepted} in this version, got ${printed(name)}${later}`);
+      reject('initBackend', 'name', `must be one of ${accepted}, got ${printed(name)}`);
     }
     await start(name);
     return { backend: name, adapter: await SETUPS[name].adapter(), reason: 'asked for by name', skipped: [] };
@@ -153,7 +159,7 @@ async function initFastest(): Promise<InitializedBackend> {
 
 /** Makes `backend` the current one and convinces itself that it computes. */
 async function start(backend: BackendName, { hardwareOnly = false } = {}): Promise<void> {
-  const { packages, load, isSimulated, adapter } = SETUPS[backend];
+  const { packages, load, addKernels, isSimulated, adapter } = SETUPS[backend];
   // A device that was lost does not come back: it makes room for a new one.
   if (isLost(backend)) removeBackend(backend);
   const isNew = !isRegistered(backend);
@@ -174,6 +180,7 @@ async function start(backend: BackendName, { hardwareOnly = false } = {}): Promi
     if (isNew) removeBackend(backend);
     throw new Error(`initBackend: backend '${backend}' has only ${simulator}, a device simulated in software`);
   }
+  await addKernels?.();
   await verify(backend);
 }
 

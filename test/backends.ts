@@ -6,7 +6,7 @@ import { createRequire } from 'node:module';
 import { initBackend } from '../src/node.js';
 import type { Extent } from './cases.js';
 
-export type Backend = 'cpu' | 'wasm' | 'webgpu';
+export type Backend = 'cpu' | 'wasm' | 'webgpu' | 'tensorflow';
 
 declare global {
   // The configuration of jest that is running sets it.
@@ -31,10 +31,18 @@ function resolveFrom(): string {
 /** What a backend computes with, for the report. */
 async function adapterOf(backend: Backend): Promise<string> {
   if (backend === 'cpu') return `JavaScript, Node ${process.version}`;
+  if (backend === 'tensorflow') return await startTensorflow();
   if (backend === 'webgpu') return (await initBackend('webgpu')).adapter;
   const simd = await tf.env().getAsync('WASM_HAS_SIMD_SUPPORT');
   const threads = (await tf.env().getAsync('WASM_HAS_MULTITHREAD_SUPPORT')) ? wasm.getThreadsCount() : 1;
   return `WebAssembly, SIMD ${simd ? 'yes' : 'no'}, threads ${String(threads)}`;
+}
+
+/** Makes `tensorflow` the current backend; the native kernels have to be there. */
+async function startTensorflow(): Promise<string> {
+  const { adapter } = await initBackend('tensorflow');
+  if (!adapter.endsWith(', native kernels')) throw new Error(`backend tensorflow runs on ${adapter}`);
+  return adapter;
 }
 
 const reported = new Set<Backend>();
@@ -42,6 +50,7 @@ const reported = new Set<Backend>();
 /** Makes `backend` the current one; throws where it is not available. Its adapter goes to the report once. */
 export async function useBackend(backend: Backend): Promise<void> {
   if (tf.getBackend() === backend) return;
+  if (backend === 'tensorflow') await startTensorflow();
   // In Node tfjs cannot set this one up by itself; the error says what is missing.
   if (backend === 'webgpu') await initBackend(backend);
   if (!(await tf.setBackend(backend))) throw new Error(`backend ${backend} is not available`);

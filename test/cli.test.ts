@@ -14,6 +14,7 @@ function run(...args: string[]) {
   const { status, stdout, stderr } = spawnSync(process.execPath, ['--import', 'tsx', 'src/cli/main.ts', ...args], {
     cwd: ROOT,
     encoding: 'utf8',
+    env: { ...process.env, TFJS_LLA_CACHE: '/nonexistent' },
   });
   return { status, stdout, stderr };
 }
@@ -29,7 +30,8 @@ test('doctor prints a row per backend and nothing on the error stream', () => {
   expect(stdout).toMatch(/^cpu +yes +JavaScript on /m);
   // Whether there is a GPU depends on the machine.
   expect(stdout).toMatch(/^webgpu +(yes +\S|no .* finds no GPU that it can use; )/m);
-  expect(stdout).toMatch(/^[23] of 3 backends work here\.$/m);
+  expect(stdout).toMatch(/^tensorflow +no .* run: npx tfjs-lla setup tensorflow$/m);
+  expect(stdout).toMatch(/^[23] of 4 backends work here\.$/m);
   expect(status).toBe(0);
 });
 
@@ -37,8 +39,8 @@ test('doctor --json prints the findings for a program to read', () => {
   const { status, stdout } = run('doctor', '--json');
   const findings = JSON.parse(stdout) as Findings;
   expect(findings.node).toBe(process.version);
-  expect(findings.backends.map(({ backend }) => backend)).toEqual(['webgpu', 'wasm', 'cpu']);
-  for (const { works, adapter, error, milliseconds, advice } of findings.backends.slice(1)) {
+  expect(findings.backends.map(({ backend }) => backend)).toEqual(['tensorflow', 'webgpu', 'wasm', 'cpu']);
+  for (const { works, adapter, error, milliseconds, advice } of findings.backends.slice(2)) {
     expect(works).toBe(true);
     expect(adapter).not.toBe('');
     expect(error).toBeLessThan(1e-4);

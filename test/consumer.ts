@@ -23,7 +23,9 @@ export interface Consumer {
 }
 
 function execute(folder: string, program: string, args: readonly string[]): Result {
-  const { status, stdout, stderr, error } = spawnSync(program, args, { cwd: folder, encoding: 'utf8' });
+  // No TensorFlow that happens to be set up on this machine takes part.
+  const env = { ...process.env, TFJS_LLA_CACHE: '/nonexistent' };
+  const { status, stdout, stderr, error } = spawnSync(program, args, { cwd: folder, encoding: 'utf8', env });
   if (error) throw error;
   return { status, stdout, stderr };
 }

@@ -59,6 +59,7 @@ describe('the tarball', () => {
       /^dist\/(cjs|umd)\/package\.json$/,
       /^dist\/umd\/tfjs-lla\.min\.js$/,
       /^dist\/cli\/(main\.cjs|commander\.LICENSE)$/,
+      /^kernels\/\w+\/native\/\w+\.(cc|h)$/,
     ];
     const files = filesIn(tarball);
     expect(files.filter((file) => !intended.some((pattern) => pattern.test(file)))).toEqual([]);
@@ -168,6 +169,12 @@ describe('in Node', () => {
       reason: 'the only one that works here',
       skipped: [
         {
+          backend: 'tensorflow',
+          reason:
+            "initBackend: backend 'tensorflow' could not be loaded: TensorFlow is not set up on this machine; " +
+            'run: npx tfjs-lla setup tensorflow',
+        },
+        {
           backend: 'webgpu',
           reason:
             "initBackend: backend 'webgpu' needs the packages webgpu and " +
@@ -259,6 +266,7 @@ describe('the program', () => {
     const { status, stdout } = consumer.run('npx', '--offline', 'tfjs-lla', 'doctor', '--json');
     const { backends } = JSON.parse(stdout) as Findings;
     expect(backends.map(({ backend, works }) => [backend, works])).toEqual([
+      ['tensorflow', false],
       ['webgpu', false],
       ['wasm', true],
       ['cpu', true],
@@ -273,7 +281,7 @@ describe('the program', () => {
     expect(stdout).toContain('npm install @tensorflow/tfjs-backend-cpu@');
     expect(stdout).toContain(`npm install ${WASM}@`);
     expect(stdout).toContain(`npm install webgpu ${WEBGPU}@`);
-    expect(stdout).toContain('0 of 3 backends work here.');
+    expect(stdout).toContain('0 of 4 backends work here.');
     expect(stderr).not.toMatch(/^\s+at /m);
     expect(status).toBe(1);
   });

@@ -10,6 +10,7 @@ export const ENTRIES: Readonly<Record<string, string>> = {
   './layers': 'src/layers/index',
   './node': 'src/node',
   './safetensors': 'src/safetensors/index',
+  './tensorflow': 'src/tensorflow',
   './webgpu': 'src/backends/webgpu',
 };
 

@@ -3,6 +3,7 @@
  *
  * Three runs, one after the other, so that a GPU driver that crashes takes no other tests with it: `cpu` and `wasm` with
  * everything that needs no device, then `webgpu` in Node, then in a browser, both on SwiftShader where that can be had.
+ * A fourth one, on `tensorflow`, which has to be set up first, runs only where `--only` names it.
  */
 import { Command } from 'commander';
 import { swiftShaderEnvironment } from '../chromium/swiftshader.js';
@@ -15,7 +16,7 @@ const program = new Command('npm test --')
     'Runs the tests. What is not an option below goes to jest (browser: to jasmine) and needs --only, or means host.',
   )
   .option('--full', 'the whole cross product of the case table')
-  .option('--only <part>', 'host (cpu, wasm and what needs no device), webgpu or browser')
+  .option('--only <part>', 'host (cpu, wasm and what needs no device), webgpu, browser or tensorflow')
   .option('--gpu', "webgpu and browser on this machine's own GPU, not on SwiftShader")
   .allowUnknownOption()
   .allowExcessArguments()
@@ -29,10 +30,14 @@ async function runWebGPU(args: readonly string[]): Promise<Counts> {
   return runJest('jest.webgpu.config.js', args, reason === undefined ? await swiftShaderEnvironment() : process.env);
 }
 
+/** Parts that need what `npm install` does not bring. */
+const onRequest: readonly string[] = ['tensorflow'];
+
 const parts: Readonly<Record<string, (args: readonly string[]) => Counts | Promise<Counts>>> = {
   host: (args) => runJest('jest.config.js', args, process.env),
   webgpu: runWebGPU,
   browser: runKarma,
+  tensorflow: (args) => runJest('jest.tensorflow.config.js', args, process.env),
 };
 
 if (only !== undefined && !(only in parts)) {
@@ -45,7 +50,7 @@ if (gpu) process.env.TFJS_LLA_GPU = '1';
 const selected = only ?? (program.args.length > 0 ? 'host' : undefined);
 const counts: Counts[] = [];
 for (const [name, run] of Object.entries(parts)) {
-  if (selected !== undefined && selected !== name) continue;
+  if (selected === undefined ? onRequest.includes(name) : selected !== name) continue;
   try {
     counts.push(await run(program.args));
   } catch (error) {

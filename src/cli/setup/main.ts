@@ -1,0 +1,117 @@
+import { mkdirSync, realpathSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { cacheFolder, type Installation, installationFile } from '../../native/installation.js';
+import { missingGpuParts } from '../../native/gpu.js';
+import type { BackendFinding } from '../doctor.js';
+import { buildAddon, buildOps, type BuildContext } from './compile.js';
+import { providePackages } from './packages.js';
+import { produce, run, SetupError, tail } from './shell.js';
+import { checkSystem, findCompiler } from './system.js';
+import { findTensorflow } from './wheel.js';
+
+export interface SetupOptions {
+  /** A TensorFlow of pip's to take instead of looking for one. */
+  readonly tensorflow?: string;
+  /** Take a TensorFlow with CUDA. */
+  readonly gpu?: true;
+}
+
+/** Prints the steps of the set-up with their times. */
+class Progress {
+  private readonly start = performance.now();
+
+  say(step: string, result: string): void {
+    const seconds = ((performance.now() - this.start) / 1000).toFixed(1).padStart(6);
+    console.log(`${seconds} s  ${step}: ${result}`);
+  }
+}
+
+/** Gives this machine a backend `tensorflow` for Node. Steps whose result is there are not done again. */
+export async function setupTensorflow(options: SetupOptions): Promise<void> {
+  const progress = new Progress();
+  checkSystem();
+  const compiler = await findCompiler();
+  const home = cacheFolder();
+  mkdirSync(home, { recursive: true });
+  progress.say(
+    'system',
+    `Linux x86-64, Node ${process.versions.node}, compiler ${compiler}, everything goes to ${home}`,
+  );
+
+  const { found, source } = await findTensorflow(home, options);
+  progress.say('TensorFlow', `${found.version}${found.gpu ? ' with CUDA' : ''}, ${source}, ${found.folder}`);
+  const app = join(home, 'app');
+  const fetched = await providePackages(app);
+  progress.say('packages of npm', fetched > 0 ? `${fetched} fetched` : 'there');
+
+  const context: BuildContext = { compiler, home, tensorflow: found.folder, app };
+  const addon = await buildAddon(context);
+  const loaded = await loadAddon(addon.path);
+  progress.say("tfjs-node's addon", `${addon.built ? 'built' : 'there'}, runs TensorFlow ${loaded.version}`);
+  if (found.gpu && !loaded.gpu) progress.say('GPU', `left out, ${await missingGpuParts(addon.path)}`);
+
+  const ops = await tryOps(context, progress);
+  const { tensorflow, gpu } = { tensorflow: found.folder, gpu: found.gpu };
+  const installation = { tensorflow, tensorflowVersion: loaded.version, gpu, app, addon: addon.path, ...ops };
+  const { adapter, error, milliseconds } = await verified(home, installation);
+  progress.say(
+    'check',
+    `output and gradients of LLA, error ${error?.toExponential(1) ?? '-'}, ${milliseconds?.toFixed(0) ?? '-'} ms`,
+  );
+  progress.say('ready', `initBackend('tensorflow') of tfjs-lla/node: ${adapter ?? ''}`);
+}
+
+/** Loads the addon in a process of its own: what is built wrong may end it. */
+async function loadAddon(addon: string): Promise<{ version: string; gpu: boolean }> {
+  const ask =
+    'const b = require(process.argv[1]); console.log(JSON.stringify({ version: b.TF_Version, gpu: b.isUsingGpuDevice() }))';
+  const env = { ...process.env, TF_CPP_MIN_LOG_LEVEL: '2', TF_FORCE_GPU_ALLOW_GROWTH: 'true' };
+  const { status, stdout, stderr } = await run(process.execPath, ['-e', ask, addon], { env });
+  if (status !== 0) throw new SetupError(`the addon that was built cannot be loaded:\n${tail(stderr)}`);
+  return JSON.parse(stdout) as { version: string; gpu: boolean };
+}
+
+/** Builds the op library; without it the composed kernels serve. */
+async function tryOps(context: BuildContext, progress: Progress): Promise<Pick<Installation, 'ops' | 'opsProblem'>> {
+  // This program lies in `dist/cli` or `src/cli` of the package.
+  const packageRoot = join(dirname(realpathSync(process.argv[1])), '../..');
+  try {
+    const { path, built } = await buildOps(context, packageRoot, (done, total) => {
+      if (done === 0 || done === total || done % 5 === 0)
+        progress.say('op library', `${done} of ${total} files compiled`);
+    });
+    progress.say('op library', built ? 'built' : 'there');
+    return { ops: path };
+  } catch (error) {
+    if (!(error instanceof SetupError)) throw error;
+    progress.say('op library', `not built, composed kernels serve in its place: ${error.message}`);
+    return { opsProblem: error.message };
+  }
+}
+
+/** Runs the backend in a process of its own, on the installation as it is about to be written; then writes it. */
+async function verified(home: string, installation: Installation): Promise<BackendFinding> {
+  let finding: BackendFinding | undefined;
+  await produce(installationFile(), async (temporary) => {
+    writeFileSync(temporary, `${JSON.stringify(installation, null, 2)}\n`);
+    const program = [...process.execArgv, process.argv[1], 'doctor', '--backend', 'tensorflow', '--json'];
+    const env = { ...process.env, TFJS_LLA_INSTALLATION: temporary };
+    const { stdout, stderr } = await run(process.execPath, program, { env });
+    finding = findingOf(stdout);
+    if (finding?.works !== true) {
+      throw new SetupError(
+        `the backend was built but does not work: ${finding?.advice ?? tail(stderr)}\nTo start afresh: rm -r ${home}`,
+      );
+    }
+  });
+  if (finding === undefined) throw new SetupError('the check of the backend gave no answer');
+  return finding;
+}
+
+function findingOf(report: string): BackendFinding | undefined {
+  try {
+    return (JSON.parse(report) as { backends: BackendFinding[] }).backends[0];
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,162 @@
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { frameworkLibrary } from '../../native/installation.js';
+import { produce, run, SetupError, tail } from './shell.js';
+import { checkSpace } from './system.js';
+
+/** The release that is fetched: the one that everything is tested with. */
+const TENSORFLOW_VERSION = '2.21.0';
+
+/** The oldest release whose wheel is taken where it is already installed. */
+const OLDEST_RELEASE = [2, 16];
+
+/** A TensorFlow of pip's, unpacked. */
+export interface TensorflowFolder {
+  /** Folder of the Python package: libraries and headers. */
+  readonly folder: string;
+  readonly version: string;
+  readonly gpu: boolean;
+}
+
+/** Takes a wheel of any Python version: only its libraries and headers are used. */
+const WHEEL_ARGUMENTS = ['--python-version', '3.11', '--implementation', 'cp', '--platform', 'manylinux_2_27_x86_64'];
+
+/** Unpacks what is needed of a wheel, with the Python that has fetched it. */
+const UNPACK = `
+import re, sys, zipfile
+wheel, folder = sys.argv[1:]
+with zipfile.ZipFile(wheel) as archive:
+    for name in archive.namelist():
+        if re.match(r'tensorflow/(include/|libtensorflow_(cc|framework)\\.so\\.2$)|nvidia/', name):
+            archive.extract(name, folder)
+`;
+
+const ASK_PYTHON = `
+import importlib.util
+spec = importlib.util.find_spec('tensorflow')
+print(spec.submodule_search_locations[0] if spec and spec.submodule_search_locations else '')
+`;
+
+/** The TensorFlow to build against: the given one, one that Python has installed, or one fetched into `home`. */
+export async function findTensorflow(
+  home: string,
+  options: { tensorflow?: string; gpu?: true },
+): Promise<{ found: TensorflowFolder; source: string }> {
+  const gpu = options.gpu === true;
+  if (options.tensorflow !== undefined) {
+    return { found: givenTensorflow(options.tensorflow, gpu), source: 'given' };
+  }
+  const installed = await installedTensorflow();
+  if (installed !== undefined && (installed.gpu || !gpu)) return { found: installed, source: 'installed for Python' };
+  const site = join(home, `tensorflow-${TENSORFLOW_VERSION}-${gpu ? 'gpu' : 'cpu'}`);
+  const folder = join(site, 'tensorflow');
+  const found = { folder, version: TENSORFLOW_VERSION, gpu };
+  if (existsSync(folder)) return { found, source: 'fetched before' };
+  await fetchTensorflow(home, site, gpu);
+  return { found, source: 'fetched with pip' };
+}
+
+/** A folder that the user named: the Python package itself, a site-packages, or a virtual environment. */
+function givenTensorflow(given: string, gpu: boolean): TensorflowFolder {
+  const root = resolve(given);
+  const environment = existsSync(join(root, 'lib'))
+    ? readdirSync(join(root, 'lib')).map((name) => join(root, 'lib', name, 'site-packages', 'tensorflow'))
+    : [];
+  const folder = [root, join(root, 'tensorflow'), ...environment].find(isComplete);
+  if (folder === undefined) {
+    throw new SetupError(
+      `--tensorflow ${given}: no TensorFlow of pip's there. It must be the folder 'tensorflow' in Python's site-packages, ` +
+        'with include/, libtensorflow_cc.so.2 and libtensorflow_framework.so.2 in it, or the virtual environment around it',
+    );
+  }
+  const described = describe(folder);
+  if (gpu && !described.gpu) {
+    throw new SetupError(`--gpu: the TensorFlow in ${folder} is built without CUDA; pip's 'tensorflow' has it`);
+  }
+  return described;
+}
+
+/** The TensorFlow that Python has installed, where it is recent enough. Python need not be there. */
+async function installedTensorflow(): Promise<TensorflowFolder | undefined> {
+  const { status, stdout } = await run(python(), ['-c', ASK_PYTHON]);
+  const folder = stdout.trim();
+  if (status !== 0 || folder === '' || !isComplete(folder)) return undefined;
+  const described = describe(folder);
+  const [major, minor] = described.version.split('.').map(Number);
+  // Also false where the version is unknown.
+  const isRecent = major > OLDEST_RELEASE[0] || (major === OLDEST_RELEASE[0] && minor >= OLDEST_RELEASE[1]);
+  return isRecent ? described : undefined;
+}
+
+function isComplete(folder: string): boolean {
+  const parts = ['include/tensorflow/c/c_api.h', 'libtensorflow_cc.so.2'];
+  return existsSync(frameworkLibrary(folder)) && parts.every((part) => existsSync(join(folder, part)));
+}
+
+/** Reads the release from pip's own record beside the package, and whether it has CUDA from where it looks for CUDA's libraries. */
+function describe(folder: string): TensorflowFolder {
+  const records = readdirSync(dirname(folder)).map((name) => /^tensorflow(?:_cpu)?-(.+)\.dist-info$/.exec(name)?.[1]);
+  const version = records.find((found) => found !== undefined);
+  const gpu = readFileSync(frameworkLibrary(folder)).includes('nvidia/cuda_runtime/lib');
+  return { folder, version: version ?? 'of unknown version', gpu };
+}
+
+/** Links a library into a folder in which TensorFlow looks for libraries: it leaves out cusolver's own. */
+function exposeCusolver(site: string): void {
+  symlinkSync('../../cusolver/lib/libcusolver.so.11', join(site, 'nvidia/cublas/lib/libcusolver.so.11'));
+}
+
+function python(): string {
+  return process.env.PYTHON ?? 'python3';
+}
+
+async function fetchTensorflow(home: string, site: string, gpu: boolean): Promise<void> {
+  const pip = await run(python(), ['-m', 'pip', '--version']);
+  if (pip.status !== 0) {
+    throw new SetupError(
+      `TensorFlow is fetched with pip, and '${python()} -m pip' ${pip.missing ? 'is not there' : 'does not run'}: install ` +
+        'Python 3 and pip (Debian, Ubuntu: apt install python3-pip; Fedora: dnf install python3-pip), name a Python in the ' +
+        'variable PYTHON, or name an installed TensorFlow with --tensorflow',
+    );
+  }
+  mkdirSync(home, { recursive: true });
+  checkSpace(home, gpu ? 9 : 2);
+  // The wheels stay until all is unpacked: a set-up that was interrupted goes on with them.
+  const wheels = join(home, `wheels-${TENSORFLOW_VERSION}-${gpu ? 'gpu' : 'cpu'}`);
+  const wanted = gpu ? `tensorflow[and-cuda]==${TENSORFLOW_VERSION}` : `tensorflow-cpu==${TENSORFLOW_VERSION}`;
+  // The CUDA libraries are dependencies of the wheel; without --gpu nothing but the wheel itself is of use.
+  const dependencies = gpu ? [] : ['--no-deps'];
+  const { status, stderr } = await run(
+    python(),
+    [
+      '-m',
+      'pip',
+      'download',
+      '--disable-pip-version-check',
+      '--no-input',
+      '--only-binary=:all:',
+      '--dest',
+      wheels,
+    ].concat(WHEEL_ARGUMENTS, dependencies, wanted),
+    { shown: true },
+  );
+  if (status !== 0) {
+    throw new SetupError(
+      `pip could not fetch ${wanted} (no network, or a proxy that pip does not know?):\n${tail(stderr)}`,
+    );
+  }
+  await produce(site, async (temporary) => {
+    const used = readdirSync(wheels).filter((name) => /^(tensorflow|nvidia)[-_].*\.whl$/.test(name));
+    for (const wheel of used) await unpack(join(wheels, wheel), temporary);
+    if (gpu) exposeCusolver(temporary);
+  });
+  rmSync(wheels, { recursive: true });
+}
+
+async function unpack(wheel: string, folder: string): Promise<void> {
+  const { status, stderr } = await run(python(), ['-c', UNPACK, wheel, folder]);
+  if (status === 0) return;
+  // A wheel that cannot be unpacked would be taken again by the next run.
+  rmSync(wheel, { force: true });
+  throw new SetupError(`${wheel} could not be unpacked; run the command again:\n${tail(stderr)}`);
+}

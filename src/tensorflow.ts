@@ -1,0 +1,15 @@
+/**
+ * Native kernels for backend `tensorflow` in Node: importing this module registers them. The backend has to be running:
+ * by `initBackend('tensorflow')` of `tfjs-lla/node`, which also imports this, or by `import '@tensorflow/tfjs-node'`.
+ *
+ * @packageDocumentation
+ */
+import './index.js';
+import { useOpLibrary } from './native/op_library.js';
+
+/** Why the composed kernels serve in place of the native ones; `undefined` where the native ones do. */
+export const nativeKernelsProblem: string | undefined = useOpLibrary();
+
+if (nativeKernelsProblem !== undefined) {
+  console.warn(`tfjs-lla/tensorflow: composed kernels instead of native ones, since ${nativeKernelsProblem}`);
+}

@@ -1,4 +1,4 @@
-import { cast, Tensor, tensor, type TensorLike } from '@tensorflow/tfjs-core';
+import { cast, customGrad, Tensor, tensor, type TensorLike } from '@tensorflow/tfjs-core';
 
 import { toFloat32 } from '../../kernels/common/to_float32.js';
 import { printed, reject } from '../../kernels/common/validate.js';
@@ -24,8 +24,14 @@ export function toTensor(
     reject(operator, argument, `must have dtype ${accepted.join(', ')}, got ${x.dtype}${hint}`);
   }
   if (x.dtype === dtype) return x;
-  return dtype === 'bool' ? cast(x, dtype) : toFloat32(x);
+  return dtype === 'bool' ? cast(x, dtype) : convert(x);
 }
+
+/**
+ * One step of the tape, which keeps nothing: tfjs never frees what its own operators have kept for their gradients where
+ * the function under `tf.grad` throws.
+ */
+const convert = /* @__PURE__ */ customGrad((x) => ({ value: toFloat32(x as Tensor), gradFunc: (dy: Tensor) => dy }));
 
 /** Refuses what `tf.tensor` would take without a word: ragged arrays, strings, things that are no array at all. */
 function checkNested(operator: string, argument: string, x: unknown): void {

@@ -38,7 +38,7 @@ function solveMissed(call: Call, shader: Shader, prepared: Prepared, buffers: Bu
 /** `out [..., Tq, Dv]` and `probe [..., Tq, D]`. */
 function forward(call: Call): Output[] {
   const { attrs, dims, device } = call;
-  const { D, Tq, Tk } = dims;
+  const { D, Tq } = dims;
   const shape = attentionShape(call, Math.max(dims.D, dims.Dv), 'keptWeights');
   const query = { name: 'query', width: D };
   const layout = rowLayout([query, { ...query, isCentred: true }]);
@@ -46,9 +46,9 @@ function forward(call: Call): Output[] {
   const probe = call.output(call.tensor('query').shape);
   const preparation = { layout, isCentred: true, ridge: attrs.ridge, smallRidge: smallRidgeOf(attrs) };
   forPrepared(call, preparation, (prepared) => {
-    const { heads, Tqp } = prepared;
+    const { heads, Tqp, Tkp } = prepared;
     const rowTiles = Math.ceil(Tq / blockRowsOf(shape.tile));
-    const schedule = scheduleOf(device, shape.tile, shape.Dp, heads, rowTiles, Tk);
+    const schedule = scheduleOf(device, shape.tile, shape.Dp, heads, rowTiles, Tkp);
     const progress = call.scratch(progressBytes(heads, Tqp));
     call.clear(progress);
     const buffers = { ...prepared.buffers, out: out.buffer, probe: probe.buffer, progress };
@@ -68,8 +68,8 @@ function forward(call: Call): Output[] {
 /** The part of the gradient that belongs to queries: the second solve, dq and the rows' terms. */
 function gradientRows(call: Call, { prepared, layout, shape, buffers, params }: GradientPass, dridge?: Output): void {
   const { attrs, device, dims } = call;
-  const { heads, Tqp } = prepared;
-  const schedule = scheduleOf(device, shape.tile, shape.Dp, heads, Tqp / blockRowsOf(shape.tile), dims.Tk);
+  const { heads, Tqp, Tkp } = prepared;
+  const schedule = scheduleOf(device, shape.tile, shape.Dp, heads, Tqp / blockRowsOf(shape.tile), Tkp);
   const progress = call.scratch(progressBytes(heads, Tqp));
   call.clear(progress);
   call.run(

@@ -9,7 +9,7 @@ import { pipelineOf } from './pipelines.js';
 import { packParams, type Shader } from './shader.js';
 import { activeTimer } from './timing.js';
 import { Uniforms } from './uniforms.js';
-import { WorkBuffers } from './work_buffers.js';
+import { storageUsage, WorkBuffers } from './work_buffers.js';
 
 /** What tfjs hands to a kernel. */
 export interface KernelCall {
@@ -26,9 +26,6 @@ export interface Output {
   readonly info: TensorInfo;
   readonly buffer: GPUBuffer;
 }
-
-/** Usage of tfjs's own tensor buffers: the same, so that its pool serves ours. */
-const STORAGE_USAGE = (): number => GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
 
 /**
  * One kernel call on backend `webgpu`: access to its inputs, outputs and scratch, and the passes that it records.
@@ -123,7 +120,7 @@ export class WebGpuCall<Attrs extends AttentionAttrs> {
   scratch(bytes: number): GPUBuffer {
     const size = Math.max(16, Math.ceil(bytes / 16) * 16);
     this.checkSize('scratch', size);
-    const buffer = this.backend.bufferManager.acquireBuffer(size, STORAGE_USAGE());
+    const buffer = this.backend.bufferManager.acquireBuffer(size, storageUsage());
     this.scratchBuffers.push(buffer);
     return buffer;
   }

@@ -33,11 +33,10 @@ export function scheduleOf(
   Dp: number,
   heads: number,
   rowTiles: number,
-  Tk: number,
+  Tkp: number,
 ): Schedule {
   const tiles = rowTiles * heads;
   const most = Math.min(MOST_KEPT, device.limits.maxStorageBufferBindingSize, device.limits.maxBufferSize);
-  const Tkp = Math.ceil(Tk / 64) * 64;
   const fitting = (quads: number): number => Math.min(WORKGROUPS, tiles, Math.floor(most / (16 * quads)));
   const kept = regionQuads(tile, Dp, Tkp, true);
   const isKept = fitting(kept) >= Math.min(FEWEST_WORKGROUPS, tiles);

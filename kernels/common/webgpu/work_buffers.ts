@@ -1,5 +1,8 @@
 import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 
+/** Usage of tfjs's own tensor buffers: the same, so that its pool serves ours. */
+export const storageUsage = (): number => GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
+
 const all = new WeakMap<WebGPUBackend, WorkBuffers>();
 
 /**
@@ -24,8 +27,7 @@ export class WorkBuffers {
     const { bufferManager } = this.backend;
     // Not pooled: a buffer that is too small for one call is of no use to the next.
     if (this.buffer !== undefined) bufferManager.releaseBuffer(this.buffer, false);
-    const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
-    this.buffer = bufferManager.acquireBuffer(Math.ceil(bytes / 256) * 256, usage, false, false);
+    this.buffer = bufferManager.acquireBuffer(Math.ceil(bytes / 256) * 256, storageUsage(), false, false);
     return this.buffer;
   }
 }

@@ -25,7 +25,7 @@ export function linearKeysShader(shape: LinearShape): Shader {
   const cotangents = columnsOf('rows', 'Tqp', dout);
   const isSingle = value.width <= tile.chunk;
   const last = (j: number): string => `rows[(first + ${j}u) * ${query.stride}u + ${query.stride - 1}u].x`;
-  const inChunk = `
+  const inChunk = (): string => `
   for (var t = firstTile; t < rowTiles; t++) {
     ${products(tile, queries, [{ name: 's', row: keyQuad }])}
     ${hideRows(tile, 's')}
@@ -42,11 +42,11 @@ export function linearKeysShader(shape: LinearShape): Shader {
   return chunkKeysShader(shape, {
     key: 'linearKeys',
     params: linearParams,
-    sum: `
+    sum: () => `
   let state = ${stateAt('firstChunk', 'rowChunks', query, dout)};
   ${timesState(tile, 'a', keyQuad, query, stateColumns(dout))}
   ${stateTimes(tile, 'b', valueQuad, query, stateColumns(dout), (_, c) => stateSum(query, dout, c))}
-  ${isCausal ? inChunk : ''}`,
+  ${isCausal ? inChunk() : ''}`,
     dkey: (i, g) => `b${i}_${g} * ${derivativeOf[featureMap](keyQuad(i, `tx + ${tile.threadsX * g}u`))}`,
   });
 }

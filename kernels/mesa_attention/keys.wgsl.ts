@@ -23,7 +23,7 @@ export function mesaKeysShader(shape: MesaShape): Shader {
   const [xs, gs, us] = [probe, dout, solution].map((vectors) => columnsOf('rows', 'Tqp', vectors));
   const isSingle = value.width <= tile.chunk;
   const second = stateColumns(solution, 'second');
-  const inChunk = `
+  const inChunk = (): string => `
   for (var t = firstTile; t < rowTiles; t++) {
     ${products(tile, us, [{ name: 'r', row: keyQuad }])}
     ${products(tile, xs, [{ name: 's', row: keyQuad }])}
@@ -53,13 +53,13 @@ export function mesaKeysShader(shape: MesaShape): Shader {
       second: 'u32',
       nan: 'f32',
     },
-    sum: `
+    sum: () => `
   let state = ${stateAt('firstChunk', 'rowChunks', probe, dout)};
   let second = params.second + ${stateAt('firstChunk', 'rowChunks', probe, solution)};
   ${timesState(tile, 'a', keyQuad, probe, stateColumns(dout))}
   ${timesState(tile, 'b', minusKey, probe, second)}
   ${stateTimes(tile, 'b', valueQuad, probe, stateColumns(dout))}
   ${stateTimes(tile, 'b', minusKey, probe, second)}
-  ${isCausal ? inChunk : ''}`,
+  ${isCausal ? inChunk() : ''}`,
   });
 }

@@ -30,7 +30,7 @@ export interface KeysText {
   readonly key: string;
   readonly params: Readonly<Record<string, ParamType>>;
   /** Adds to the accumulators `a`, of `dvalue`, and `b`, of `dkey`; declares `state` first. */
-  readonly sum: string;
+  readonly sum: () => string;
   /** `dkey` of quad `g` of row `i` from the accumulated sum. */
   readonly dkey?: (i: number, g: number) => string;
 }
@@ -92,7 +92,7 @@ ${mainHead(tile)}
   ${declareKeyChunks(tile, isCausal)}
   ${declareAccumulator(tile, 'a', value.width)}
   ${declareAccumulator(tile, 'b', key.width)}
-  ${sum}
+  ${sum()}
   let badBound = marks[4u * head + 2u];
   ${storeKeys(tile, 'dkey', key.width, dkey)}
   ${storeKeys(tile, 'dvalue', value.width, (i, g) => `a${i}_${g}`)}

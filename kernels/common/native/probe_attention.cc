@@ -1,18 +1,11 @@
 // Forward pass and gradient of softmax, Parallax and local linear attention (operator READMEs; the family, exact gradient).
 #include "common/native/probe_options.h"
 #include "common/native/solve.h"
+#include "common/native/tasks.h"
 
 namespace tfjs_lla {
 namespace TFJS_LLA_ISA {
 namespace {
-
-template <typename Body>
-void ForEach(Executor& executor, int64_t tasks, Body& body) {
-  executor.Run(
-      tasks, [](void* context, int worker, int64_t task) { (*static_cast<Body*>(context))(worker, task); }, &body);
-}
-
-int64_t Aligned(int64_t floats) { return (floats + 15) / 16 * 16; }
 
 // What one worker needs for a tile.
 struct Tile {
@@ -118,19 +111,6 @@ struct Tile {
   }
 };
 
-// Writes rows of scratch to an output: zeros for blind rows, NaN for bad ones.
-void StoreRows(const SoftmaxTile& tile, const float* rows, int64_t stride, float* target, int64_t width) {
-  const float nan = __builtin_nanf("");
-  for (int64_t r = 0; r < tile.rows; r++) {
-    for (int64_t d = 0; d < width; d++) {
-      target[r * width + d] = tile.Ordinary(r) ? rows[r * stride + d] : tile.state[r] == kBad ? nan : 0.0f;
-    }
-  }
-}
-
-// Heads that are in scratch at a time: enough for all cores, and no more memory with more heads.
-int64_t HeadsAtATime(const Dims& dims, Executor& executor) { return Min<int64_t>(dims.heads, 2 * executor.workers()); }
-
 }  // namespace
 
 void ProbeAttention(const Problem& problem, const ProbeOptions& options, const ProbeOutputs& outputs,
@@ -170,8 +150,8 @@ void ProbeAttention(const Problem& problem, const ProbeOptions& options, const P
       Zero(tile.rows, kBlockQ * head.Dv);
       softmax.Accumulate(tile.rows, softmax.weights, head.value, head.Dv);
       const int64_t row = (first + h) * dims.Tq + start;
-      StoreRows(softmax, tile.rows, head.Dv, outputs.out + row * dims.Dv, dims.Dv);
-      if (outputs.probe) StoreRows(softmax, tile.x, head.D, outputs.probe + row * dims.D, dims.D);
+      StoreRows(softmax.state, softmax.rows, tile.rows, head.Dv, outputs.out + row * dims.Dv, dims.Dv);
+      if (outputs.probe) StoreRows(softmax.state, softmax.rows, tile.x, head.D, outputs.probe + row * dims.D, dims.D);
     };
     ForEach(executor, count * tiles, compute);
   }
@@ -279,11 +259,11 @@ void TileGradient(Tile& tile, const ProbeGradients& gradients, int64_t index, Ke
   Zero(tile.dq, kBlockQ * D);
   softmax.Accumulate(tile.dq, softmax.weights, head.key, D);
   for (int64_t i = 0; i < softmax.rows * D; i++) tile.dq[i] = softmax.scale * tile.dq[i] + tile.u[i];
-  StoreRows(softmax, tile.dq, D, gradients.dquery + row * dims.D, dims.D);
+  StoreRows(softmax.state, softmax.rows, tile.dq, D, gradients.dquery + row * dims.D, dims.D);
   if (gradients.dprobe) {
     // The probe is minus the input.
     for (int64_t i = 0; i < softmax.rows * D; i++) tile.n[i] = -tile.n[i];
-    StoreRows(softmax, tile.n, D, gradients.dprobe + row * dims.D, dims.D);
+    StoreRows(softmax.state, softmax.rows, tile.n, D, gradients.dprobe + row * dims.D, dims.D);
   }
 }
 

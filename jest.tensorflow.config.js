@@ -11,7 +11,12 @@ const sweeping = ['extremes', 'fixtures', 'inputs', 'memory', 'nan', 'properties
 export default {
   ...shared,
   testEnvironment: '<rootDir>/test/native_environment.ts',
-  testMatch: ['<rootDir>/test/*_attention.test.ts', ...sweeping.map((name) => `<rootDir>/test/${name}.test.ts`)],
+  testMatch: [
+    '<rootDir>/test/*_attention.test.ts',
+    '<rootDir>/test/tensorflow/*.test.ts',
+    ...sweeping.map((name) => `<rootDir>/test/${name}.test.ts`),
+  ],
+  testPathIgnorePatterns: [],
   // TensorFlow uses all cores by itself.
   maxWorkers: 1,
   globals: { testedBackends: ['tensorflow'] },

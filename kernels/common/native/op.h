@@ -53,6 +53,12 @@ class TensorflowExecutor : public Executor {
 class Inputs {
  public:
   Inputs(tensorflow::OpKernelContext* context, const char* op) : context_(context), op_(op) {
+    // A count of optional inputs that does not fit the inputs is not always refused before.
+    const int given = context->num_inputs(), declared = context->op_kernel().num_inputs();
+    if (given != declared) {
+      status = absl::InvalidArgumentError(absl::StrCat(op, ": takes ", declared, " inputs as called, got ", given));
+      return;
+    }
     query_ = Shape("query");
     const tensorflow::TensorShape key = Shape("key"), value = Shape("value");
     const int rank = query_.dims();

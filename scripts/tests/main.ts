@@ -30,15 +30,14 @@ async function runWebGPU(args: readonly string[]): Promise<Counts> {
   return runJest('jest.webgpu.config.js', args, reason === undefined ? await swiftShaderEnvironment() : process.env);
 }
 
-/** Runs the tests on the native kernels for this processor; `--full` the case table also on those for older ones. */
+/** Runs the tests on the native kernels for this processor; with `--full` npm test's part of the table on those for older ones. */
 function runTensorflow(args: readonly string[]): Counts {
   // Set here: jest's sandbox has an environment of its own, and TensorFlow reads the process'.
   const env = { TF_CPP_MIN_LOG_LEVEL: '2', ...process.env };
-  const run = (more: readonly string[], most?: string): Counts =>
-    runJest('jest.tensorflow.config.js', more, { ...env, ...(most !== undefined && { TFJS_LLA_MAX_ISA: most }) });
-  const counts = [run(args)];
-  if (full) for (const most of ['generic', 'avx2']) counts.push(run(['_attention.test', ...args], most));
-  return sum(counts);
+  const run = (more: readonly string[], changes: NodeJS.ProcessEnv): Counts =>
+    runJest('jest.tensorflow.config.js', more, { ...env, ...changes });
+  const older = (most: string) => run(['_attention.test', ...args], { TFJS_LLA_TEST: '', TFJS_LLA_MAX_ISA: most });
+  return sum([run(args, {}), ...(full ? ['generic', 'avx2'].map(older) : [])]);
 }
 
 function sum(counts: readonly Counts[]): Counts {

@@ -90,24 +90,18 @@ struct Tile {
   void Affine(float* w, const float* v, int64_t r, float offset, bool precise, const double* exact) {
     const Head& head = *softmax.head;
     const int64_t D = head.D, end = softmax.blocks * kBlockK;
-    const float* kbar = softmax.kbar + r * D;
     float* row = w + r * softmax.stride;
-    if (!precise) {
-      const float shift = offset - static_cast<float>(Dot(v + r * D, kbar, D));
-      for (int64_t j = 0; j < end; j++) row[j] += shift;
-      return;
+    if (precise) {
+      double* z = solver.mean;
+      const float* top = head.key + softmax.top[r] * D;
+      for (int64_t d = 0; d < D; d++) z[d] = exact ? exact[r * D + d] : v[r * D + d];
+      for (int64_t j = 0; j < end; j++) {
+        double sum = 0;
+        for (int64_t d = 0; d < D; d++) sum += z[d] * (static_cast<double>(head.key[j * D + d]) - top[d]);
+        row[j] = static_cast<float>(sum);
+      }
     }
-    double* z = solver.mean;
-    double shift = offset;
-    for (int64_t d = 0; d < D; d++) {
-      z[d] = exact ? exact[r * D + d] : v[r * D + d];
-      shift -= z[d] * kbar[d];
-    }
-    for (int64_t j = 0; j < end; j++) {
-      double sum = shift;
-      for (int64_t d = 0; d < D; d++) sum += z[d] * head.key[j * D + d];
-      row[j] = static_cast<float>(sum);
-    }
+    softmax.Center(row, r, offset);
   }
 };
 
@@ -200,17 +194,8 @@ void TileGradient(Tile& tile, const ProbeGradients& gradients, int64_t index, Ke
   for (int64_t r = 0; r < softmax.rows; r++) {
     const float* p = softmax.weights + r * stride;
     float *gamma = tile.gamma + r * stride, *scratch = tile.scratch + r * stride;
-    double sum = 0;
-    for (int64_t first = 0; first < end; first += kBlockK) {
-      Vector<float> part{};
-      for (int64_t j = first; j < first + kBlockK; j += kLanes<float>) part += Load(p + j) * Load(gamma + j);
-      sum += Sum(part);
-    }
-    const float mean = static_cast<float>(sum);
-    for (int64_t j = 0; j < end; j++) {
-      gamma[j] -= mean;
-      scratch[j] = p[j] * gamma[j];
-    }
+    softmax.Center(gamma, r, 0.0f);
+    for (int64_t j = 0; j < end; j++) scratch[j] = p[j] * gamma[j];
   }
   // sum_j p_j (Gamma_j - Gbar) = 0, so the keys need no centring by kbar here.
   Zero(tile.n, kBlockQ * D);

@@ -1,7 +1,7 @@
 import shared from './jest.config.js';
 
 /** Suites beside the case table. */
-const sweeping = ['extremes', 'fixtures', 'inputs', 'memory', 'nan', 'properties', 'weights'];
+const sweeping = ['caches', 'extremes', 'fixtures', 'inputs', 'memory', 'nan', 'properties', 'weights'];
 
 /**
  * The tests that sweep the backends, on `tensorflow`, which has to be set up; run it by `npm run test:tensorflow`.

@@ -63,7 +63,7 @@ function sample(relative: Tensor, { temperature, topK, topP = 1 }: Sampling, dra
   const { values, indices } = topk(scaled, kept, true);
   const probabilities = softmax(values);
   // What is likelier than a token adds up to less than topP; nothing is likelier than the first one.
-  const nucleus = cast(less(cumsum(probabilities, -1, true), topP), 'float32');
+  const nucleus = cast(less(cumsum(probabilities, 1, true), topP), 'float32');
   const last = sub(sum(nucleus, -1), 1);
   const rank = minimum(invert(mul(probabilities, nucleus), draws), last);
   // Row b of `indices` begins at b * kept.
@@ -74,7 +74,7 @@ function sample(relative: Tensor, { temperature, topK, topP = 1 }: Sampling, dra
 /** The first index up to which weights `[B, V]`, whatever their sum, add up to the share `draws [B]` of it. */
 function invert(weights: Tensor, draws: Tensor): Tensor {
   const [B, V] = weights.shape;
-  const upTo = cumsum(weights, -1);
+  const upTo = cumsum(weights, 1);
   const total = slice(upTo, [0, V - 1], [B, 1]);
   // No draw is 0, so a weight of 0 at the start is not taken; none is above 1, so there is always an index.
   const below = less(upTo, mul(total, reshape(draws, [B, 1])));

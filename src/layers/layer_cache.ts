@@ -127,9 +127,9 @@ export class LayerCache {
   }
 
   /** Makes sequence `i` what sequence `indices[i]` was: one index per sequence, repeats allowed. */
-  reorder(indices: readonly number[]): void {
+  reorder(indices: readonly number[] | Int32Array): void {
     this.#inner.reorder(indices);
-    this.#firstPositions = indices.map((index) => this.#firstPositions[index]);
+    this.#firstPositions = Array.from(indices, (index) => this.#firstPositions[index]);
   }
 
   /** A copy that goes its own way. */

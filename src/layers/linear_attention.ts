@@ -2,7 +2,8 @@ import type { serialization, Tensor } from '@tensorflow/tfjs-core';
 
 import type { FeatureMap } from '../../kernels/linear_attention/spec.js';
 import { isBoolean, isOneOf } from '../../kernels/common/validate.js';
-import { type AttentionCache, attentionCache } from '../caches/attention_cache.js';
+import type { AttentionCache } from '../caches/attention_cache.js';
+import { attentionCache } from '../caches/index.js';
 import { linearAttention } from '../ops/linear_attention.js';
 import type { ArgumentChecks, AttentionArgs } from './arguments.js';
 import { type AttendOptions, type CacheRoom, type Heads, MultiHeadAttention } from './multi_head_attention.js';

@@ -2,7 +2,8 @@ import type { serialization, Tensor } from '@tensorflow/tfjs-core';
 
 import { isOneOf, isPositiveInteger, isPositiveNumber } from '../../kernels/common/validate.js';
 import type { Solver } from '../../kernels/local_linear_attention/spec.js';
-import { type AttentionCache, attentionCache } from '../caches/attention_cache.js';
+import type { AttentionCache } from '../caches/attention_cache.js';
+import { attentionCache } from '../caches/index.js';
 import { localLinearAttention } from '../ops/local_linear_attention.js';
 import { type ArgumentChecks, type AttentionArgs, type RidgeArgs, ridgeArguments } from './arguments.js';
 import { type AttendOptions, type CacheRoom, type Heads, MultiHeadAttention } from './multi_head_attention.js';

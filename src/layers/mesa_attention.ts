@@ -1,6 +1,7 @@
 import type { serialization, Tensor } from '@tensorflow/tfjs-core';
 
-import { type AttentionCache, attentionCache } from '../caches/attention_cache.js';
+import type { AttentionCache } from '../caches/attention_cache.js';
+import { attentionCache } from '../caches/index.js';
 import { mesaAttention } from '../ops/mesa_attention.js';
 import { type AttentionArgs, type RidgeArgs, ridgeArguments } from './arguments.js';
 import { type AttendOptions, type CacheRoom, type Heads, MultiHeadAttention } from './multi_head_attention.js';

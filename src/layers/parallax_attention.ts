@@ -1,7 +1,8 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 
 import { reject } from '../../kernels/common/validate.js';
-import { type AttentionCache, attentionCache } from '../caches/attention_cache.js';
+import type { AttentionCache } from '../caches/attention_cache.js';
+import { attentionCache } from '../caches/index.js';
 import { parallaxAttention } from '../ops/parallax_attention.js';
 import type { AttentionArgs } from './arguments.js';
 import type { Features } from './inputs.js';

@@ -1,6 +1,7 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 
-import { type AttentionCache, attentionCache } from '../caches/attention_cache.js';
+import type { AttentionCache } from '../caches/attention_cache.js';
+import { attentionCache } from '../caches/index.js';
 import { softmaxAttention } from '../ops/softmax_attention.js';
 import type { AttentionArgs } from './arguments.js';
 import { type AttendOptions, type CacheRoom, type Heads, MultiHeadAttention } from './multi_head_attention.js';

@@ -1,11 +1,14 @@
 /**
- * The operators and `attentionWeights`. Importing this module registers their kernels for the `cpu` backend; every other
+ * The operators, `attentionWeights`, and `attentionCache` for decoding. Importing this module registers their kernels for the `cpu` backend; every other
  * backend without kernels of its own gets composed ones.
  *
  * @packageDocumentation
  */
 import './backends/cpu.js';
 
+export { attentionCache } from './caches/index.js';
+export { AttentionCache } from './caches/attention_cache.js';
+export type { AttentionCacheOptions, CacheStepOptions } from './caches/operators.js';
 export { attentionWeights, type AttentionWeightsOptions, type OperatorName } from './ops/attention_weights.js';
 export { linearAttention, type LinearAttentionOptions } from './ops/linear_attention.js';
 export { localLinearAttention, type LocalLinearAttentionOptions } from './ops/local_linear_attention.js';

@@ -34,7 +34,7 @@ import {
   overRows,
   rowsOf,
 } from '../common/composed/linear_product.js';
-import { BLOCK_FLOATS, type ComposedProblem } from '../common/composed/problem.js';
+import { BLOCK_FLOATS, ComposedProblem } from '../common/composed/problem.js';
 import { type MesaAttentionAttrs, mesaAttentionSpec as spec } from './spec.js';
 
 /** The ridge of every head, `[heads, D, 1]`; the rows of a head whose ridge is unusable are declared bad. */
@@ -57,7 +57,7 @@ function solve(problem: ComposedProblem, ridge: Tensor3D, b: Tensor3D): Tensor3D
   const rows = Math.max(1, Math.min(CHUNK_Q, Math.floor(BLOCK_FLOATS / (heads * D * D))));
   const smallest: Tensor3D = min(ridge, 1, true);
   return tidy(() => {
-    let H = addDiagonal(fill([heads, D, D], 0), ridge);
+    let H = addDiagonal((problem.optional('keyKeySum') as Tensor3D | undefined) ?? fill([heads, D, D], 0), ridge);
     let absorbed = 0;
     const size = problem.causal ? rows : problem.dims.Tq;
     const parts = chunksOf(problem, size).map((chunk) => {
@@ -107,13 +107,23 @@ function solveChunk(problem: ComposedProblem, chunk: Chunk, H: Tensor3D, b: Tens
   return reshape(x, [heads, rows, D]);
 }
 
-/** `out [..., Tq, Dv]` and `probe [..., Tq, D]`: `o_i = sum_j (x_i.k_j) v_j`. */
+/** `rows [heads, Tq, n]` plus what they get from the keys of earlier steps, where a cache holds their sums. */
+function addBefore(problem: ComposedProblem, rows: Tensor3D, a: Tensor3D, transposed: boolean): Tensor3D {
+  const before = problem.optional('keyValueSum') as Tensor3D | undefined;
+  return before ? add(rows, matMul(a, before, false, transposed)) : rows;
+}
+
+/**
+ * `out [..., Tq, Dv]` and `probe [..., Tq, D]`: `o_i = sum_j (x_i.k_j) v_j`. With the inputs of a step's kernel besides,
+ * rows also see the keys of earlier steps.
+ */
 export const mesaAttentionComposed: ComposedKernel = (call) =>
   runForward(spec, call, false, (problem) => {
     const ridge = headRidge(problem, call.attrs as MesaAttentionAttrs);
     const marks = new LinearMarks(problem);
     const x = solve(problem, ridge, marks.keepOrdinary(problem.query));
-    return [marks.markRows(overKeys(problem, x, problem.key, problem.value)), marks.markRows(x)];
+    const out = addBefore(problem, overKeys(problem, x, problem.key, problem.value), x, false);
+    return [marks.markRows(out), marks.markRows(x)];
   });
 
 export const mesaAttentionGradComposed: ComposedKernel = (call) =>
@@ -125,7 +135,7 @@ export const mesaAttentionGradComposed: ComposedKernel = (call) =>
     const { key, value } = problem;
     const g = marks.keepOrdinary(dout);
     const x = marks.keepOrdinary(probe);
-    const u = solve(problem, ridge, overKeys(problem, g, value, key));
+    const u = solve(problem, ridge, addBefore(problem, overKeys(problem, g, value, key), g, true));
     const dk = sub<Tensor3D>(
       overRows(problem, g, value, x),
       add(overRows(problem, u, key, x), overRows(problem, x, key, u)),
@@ -136,6 +146,18 @@ export const mesaAttentionGradComposed: ComposedKernel = (call) =>
       value: marks.markKeys(overRows(problem, x, key, g)),
       ridge: ridgeGradient(problem, add(neg(sum(mul(u, x), 1, true)), marks.headMark())),
     };
+  });
+
+/** The sums of a step's kernel after its keys: `keyKeySum`, `keyValueSum` and `count`, as new tensors. */
+export const mesaAttentionStateComposed: ComposedKernel = (call) =>
+  tidy(() => {
+    const problem = new ComposedProblem(spec, call, false);
+    const { key, value } = problem;
+    return [
+      add(problem.tensor('keyKeySum'), matMul(key, key, true, false)),
+      add(problem.tensor('keyValueSum'), matMul(key, value, true, false)),
+      problem.countAfter(problem.tensor('count')),
+    ];
   });
 
 /** Sums `[heads, 1, D]` over the batch, which shares a ridge. */

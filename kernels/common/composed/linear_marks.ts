@@ -1,14 +1,20 @@
 import {
+  add,
   concat,
   greater,
+  isFinite,
   logicalAnd,
   logicalNot,
   max,
   maximum,
   ones,
+  onesLike,
+  reshape,
   slice,
+  type Tensor,
   type Tensor3D,
   transpose,
+  where,
   zeros,
 } from '@tensorflow/tfjs-core';
 
@@ -18,7 +24,7 @@ import { type ComposedProblem, keepWhere, markBad, markKeys } from './problem.js
 
 /**
  * Which rows see a key and which see a value that is not finite, counted in linear time by the same sums over keys that
- * the operators use.
+ * the operators use. With an input `count [heads]` the rows also see the keys of earlier steps, which it counts.
  */
 export class LinearMarks {
   /** Bool `[heads, Tq, 1]`: rows that see a key and neither have nor see a value that is not finite. */
@@ -29,7 +35,15 @@ export class LinearMarks {
     const { heads, Tq, Tk } = problem.dims;
     const perKey: Tensor3D = transpose(concat([problem.visible, problem.badKey], 1), [0, 2, 1]);
     const counts = overKeys(problem, ones([heads, Tq, 1]), ones([heads, Tk, 1]), perKey);
-    const [sees, seesBad] = [0, 1].map((column) => slice(counts, [0, 0, column], [heads, Tq, 1]));
+    let [sees, seesBad]: Tensor[] = [0, 1].map((column) => slice(counts, [0, 0, column], [heads, Tq, 1]));
+    const before = problem.optional('count');
+    if (before) {
+      // Keys of earlier steps, which every row sees: not a number where one of them was not finite.
+      const count = reshape(before, [heads, 1, 1]);
+      const isUsable = isFinite(count);
+      sees = add(sees, where(isUsable, count, onesLike(count)));
+      seesBad = add(seesBad, toFloat32(logicalNot(isUsable)));
+    }
     const seesAny = greater(sees, 0);
     const bad = greater(maximum(problem.badRow, seesBad), 0);
     this.bad = logicalAnd(bad, seesAny);

@@ -1,4 +1,5 @@
 import {
+  add,
   all,
   cast,
   div,
@@ -137,6 +138,13 @@ export class ComposedProblem {
     const { heads, Tq } = this.dims;
     const tensor = this.tensor(name);
     return this.usableRows(reshape(tensor, [heads, Tq, tensor.size / (heads * Tq)]));
+  }
+
+  /** Visible keys of a head after these, `[heads]`, given those `before`; not a number from a bad key on. */
+  countAfter(before: Tensor): Tensor {
+    const { heads } = this.dims;
+    const isBad = greater(sum(this.badKey, [1, 2]), 0);
+    return where(isBad, fill([heads], NaN), add(before, sum(this.visible, [1, 2])));
   }
 
   /** Notes as bad the rows where the bool `[heads, Tq, 1]` does not hold. */

@@ -49,7 +49,7 @@ describe.each(backends)('on %s', (backend) => {
     test.each([0, 1, 63, 64, 65])('%d tokens at once, then steps of 1, 3 and 8', async (prefill) => {
       const layer = built(kind);
       const x = normals(1, 2, prefill + 12, DIM);
-      const cache = layer.createCache(2);
+      const cache = layer.createCache(2, { capacity: 16 });
       const sizes = [...(prefill > 0 ? [prefill] : []), 1, 3, 8];
       await expectClose(inSteps(layer, cache, x, sizes), full(layer, x));
       expect(cache.length).toBe(prefill + 12);
@@ -63,9 +63,9 @@ describe.each(backends)('on %s', (backend) => {
       const x = normals(1, 2, 9, DIM);
       const mask = tf.tensor2d([0, 0, 0, 1, 1, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 1, 1], [2, 9], 'bool');
       const expected = full(layer, x, mask);
-      const cache = layer.createCache(2);
+      const cache = layer.createCache(2, { capacity: 16 });
       await expectClose(inSteps(layer, cache, x, [5, 1, 3], mask), expected);
-      const other = layer.createCache(2);
+      const other = layer.createCache(2, { capacity: 16 });
       const masked = x.clone();
       masked.kerasMask = mask.clone();
       const out = layer.step(masked, other);
@@ -78,7 +78,7 @@ describe.each(backends)('on %s', (backend) => {
     test('reorder and clone go on by themselves', async () => {
       const layer = built(kind);
       const [x, rest] = [normals(1, 2, 5, DIM), normals(2, 2, 4, DIM)];
-      const cache = layer.createCache(2);
+      const cache = layer.createCache(2, { capacity: 16 });
       layer.step(x, cache);
       const copy = cache.clone();
       copy.reorder([1, 1]);
@@ -111,7 +111,7 @@ describe.each(backends)('on %s', (backend) => {
     test('truncate: positions go on from where it was cut', async () => {
       const layer = built(kind);
       const [x, rest] = [normals(1, 2, 7, DIM), normals(2, 2, 3, DIM)];
-      const cache = layer.createCache(2);
+      const cache = layer.createCache(2, { capacity: 16 });
       layer.step(x, cache);
       cache.truncate(4);
       expect(cache.length).toBe(4);
@@ -143,7 +143,7 @@ describe.each(backends)('on %s', (backend) => {
       const x = normals(1, 1, 7, DIM);
       layer.apply(x);
       randomizeWeights(layer, 5);
-      const cache = layer.createCache(1);
+      const cache = layer.createCache(1, { capacity: 4 });
       const out = tf.concat([layer.step(cut(x, 0, 4), cache), layer.step(cut(x, 4, 7), cache)], 1);
       await expectClose(out, layer.apply(x) as tf.Tensor);
       cache.dispose();
@@ -156,7 +156,7 @@ describe.each(backends)('on %s', (backend) => {
       const x = normals(1, 2, 8, DIM);
       block.apply(x);
       randomizeWeights(block, 5);
-      const cache = block.createCache(2);
+      const cache = block.createCache(2, { capacity: 4 });
       await expectClose(inSteps(block, cache, x, [4, 1, 3]), block.apply(x) as tf.Tensor);
       cache.dispose();
     });
@@ -164,7 +164,7 @@ describe.each(backends)('on %s', (backend) => {
     test('a step has the gradients of its new tokens', async () => {
       const layer = built(kind);
       const [x, rest] = [normals(1, 1, 5, DIM), normals(2, 1, 3, DIM)];
-      const cache = layer.createCache(1);
+      const cache = layer.createCache(1, { capacity: 4 });
       layer.step(x, cache);
       const dout = normals(9, 1, 3, DIM);
       const stepped = tf.grad((tokens) => tf.sum(tf.mul(layer.step(tokens, cache.clone()), dout)))(rest);
@@ -203,7 +203,7 @@ describe.each(kinds)('%s refuses', (kind) => {
   /** The step is refused, and the cache is as it was. */
   function refuses(x: unknown, message: RegExp, options?: unknown, given?: unknown): void {
     const layer = built(kind, { name: 'mine' });
-    const cache = layer.createCache(2);
+    const cache = layer.createCache(2, { capacity: 16 });
     layer.step(normals(1, 2, 3, DIM), cache);
     const step = layer.step.bind(layer) as (...args: unknown[]) => tf.Tensor;
     const attempt = () => step(x, given ?? cache, options);
@@ -252,7 +252,7 @@ describe.each(kinds)('%s refuses', (kind) => {
 
   test('a disposed cache', () => {
     const layer = built(kind, { name: 'mine' });
-    const cache = layer.createCache(2);
+    const cache = layer.createCache(2, { capacity: 16 });
     layer.step(normals(1, 2, 3, DIM), cache);
     cache.dispose();
     expect(() => layer.step(normals(1, 2, 3, DIM), cache)).toThrow(/disposed/);

@@ -5,19 +5,29 @@ import { localLinearAttentionCpu, localLinearAttentionGradCpu } from '../../kern
 import { mesaAttentionCpu, mesaAttentionGradCpu } from '../../kernels/mesa_attention/cpu.js';
 import { parallaxAttentionCpu, parallaxAttentionGradCpu } from '../../kernels/parallax_attention/cpu.js';
 import { softmaxAttentionCpu, softmaxAttentionGradCpu } from '../../kernels/softmax_attention/cpu.js';
+import { linearAttentionStepCpu } from '../../kernels/linear_attention/step_cpu.js';
+import { localLinearAttentionStepCpu } from '../../kernels/local_linear_attention/step_cpu.js';
+import { mesaAttentionStepCpu } from '../../kernels/mesa_attention/step_cpu.js';
+import { parallaxAttentionStepCpu } from '../../kernels/parallax_attention/step_cpu.js';
+import { softmaxAttentionStepCpu } from '../../kernels/softmax_attention/step_cpu.js';
 import { replaceKernels } from './replace_kernels.js';
 
 const kernels: Readonly<Record<string, KernelFunc>> = {
   LocalLinearAttention: localLinearAttentionCpu,
   LocalLinearAttentionGrad: localLinearAttentionGradCpu,
+  LocalLinearAttentionStep: localLinearAttentionStepCpu,
   SoftmaxAttention: softmaxAttentionCpu,
   SoftmaxAttentionGrad: softmaxAttentionGradCpu,
+  SoftmaxAttentionStep: softmaxAttentionStepCpu,
   LinearAttention: linearAttentionCpu,
   LinearAttentionGrad: linearAttentionGradCpu,
+  LinearAttentionStep: linearAttentionStepCpu,
   ParallaxAttention: parallaxAttentionCpu,
   ParallaxAttentionGrad: parallaxAttentionGradCpu,
+  ParallaxAttentionStep: parallaxAttentionStepCpu,
   MesaAttention: mesaAttentionCpu,
   MesaAttentionGrad: mesaAttentionGradCpu,
+  MesaAttentionStep: mesaAttentionStepCpu,
 };
 
 replaceKernels('cpu', kernels);

@@ -6,7 +6,7 @@ import { BLOCK_K, BLOCK_Q, forKeyBlocks, type SoftmaxTile } from './softmax_tile
 import type { Workspace } from './workspace.js';
 
 /** Below this head dimension the direct solver is cheaper than any useful number of iterations (measured). */
-const DIRECT_BELOW_D = 24;
+export const DIRECT_BELOW_D = 24;
 
 /** What the solvers have done: rows iterated, their iterations in sum and at most, rows solved directly. */
 export interface SolverCounts {
@@ -70,7 +70,7 @@ export class TileSolver {
       this.conjugateGradient(b, solution, maxIterations);
       return;
     } else {
-      this.conjugateGradient(b, solution, Math.min(maxIterations, this.breakEven()));
+      this.conjugateGradient(b, solution, Math.min(maxIterations, breakEven(D, this.tile.keys)));
       this.requireDirectForSmallRidges();
     }
     for (let r = 0; r < this.tile.rows; r++) {
@@ -86,15 +86,6 @@ export class TileSolver {
     for (let r = 0; r < this.tile.rows; r++) {
       if (this.ridge[r] < SMALL_RIDGE * this.tile.head.variance) this.missed[r] = 1;
     }
-  }
-
-  /**
-   * Iterations that cost as much as the direct solution: a row that takes more is better off with the latter, and has
-   * then cost at most twice the cheaper of both.
-   */
-  private breakEven(): number {
-    const { D } = this.tile.dims;
-    return Math.ceil(D / 4 + (D * D) / (12 * Math.max(1, this.tile.keys)));
   }
 
   /** Iterates all rows at once; sets `missed` for the rows that did not reach their tolerance. */
@@ -248,6 +239,14 @@ export class TileSolver {
       }
     });
   }
+}
+
+/**
+ * Iterations that cost as much as the direct solution: a row that takes more is better off with the latter, and has
+ * then cost at most twice the cheaper of both.
+ */
+export function breakEven(D: number, keys: number): number {
+  return Math.ceil(D / 4 + (D * D) / (12 * Math.max(1, keys)));
 }
 
 export function dot(a: Float64Array, aOffset: number, b: Float64Array, bOffset: number, count: number): number {

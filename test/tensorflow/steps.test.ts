@@ -17,9 +17,9 @@ interface Variant extends Extras {
   readonly spoilt?: boolean;
 }
 
-const TOKENS = 24;
-/** Numbers of tokens; the first cache is cloned after three of these steps. */
-const STEPS = [5, 1, 7, 1, 3, 2, 5];
+const TOKENS = 42;
+/** Numbers of tokens, of many at once too; the first cache is cloned after three of these steps. */
+const STEPS = [5, 1, 7, 1, 3, 18, 2, 5];
 
 const variants: Readonly<Record<string, Variant>> = {
   plain: {},

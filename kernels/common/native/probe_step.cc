@@ -119,9 +119,43 @@ void Append(const CacheStep& step, int64_t head) {
   }
 }
 
-}  // namespace
+// New tokens from which on the kernel for whole calls is the faster one, in spite of a copy of the cache.
+constexpr int64_t kManyTokens = 8;
 
-void ProbeStep(const CacheStep& step, const ProbeOptions& options, float* out, Executor& executor) {
+// A step as one causal call over a copy of the cached tokens and the new ones, where every row sees all before it.
+void AttendToCopy(const CacheStep& step, const ProbeOptions& options, float* out, Executor& executor) {
+  const Problem& given = step.problem;
+  Problem whole = given;
+  const int64_t t = given.dims.Tk, D = given.dims.D, Dv = given.dims.Dv, Tk = step.length + t;
+  float* keys = AllocateArray<float>(executor, given.dims.heads * Tk * D);
+  float* values = AllocateArray<float>(executor, given.dims.heads * Tk * Dv);
+  float* biases = AllocateArray<float>(executor, given.dims.heads * Tk);
+  auto copy = [&](int, int64_t head) {
+    float *key = keys + head * Tk * D, *value = values + head * Tk * Dv, *bias = biases + head * Tk;
+    for (int64_t j = 0; j < step.length; j++) {
+      const int64_t row = head * step.capacity + (step.total - step.length + j) % step.capacity;
+      memcpy(key + j * D, step.cached_key + row * D, D * sizeof(float));
+      memcpy(value + j * Dv, step.cached_value + row * Dv, Dv * sizeof(float));
+      bias[j] = step.cached_bias ? step.cached_bias[row] : 0.0f;
+    }
+    memcpy(key + step.length * D, given.key + head * t * D, t * D * sizeof(float));
+    memcpy(value + step.length * Dv, given.value + head * t * Dv, t * Dv * sizeof(float));
+    for (int64_t j = 0; j < t; j++) bias[step.length + j] = NewBias(given, head, j);
+    for (int64_t j = 0; j < Tk; j++) {
+      if (bias[j] <= kHidingBias) bias[j] = -__builtin_inff();
+    }
+  };
+  ForEach(executor, given.dims.heads, copy);
+  whole.dims.Tk = Tk;
+  whole.causal = true;
+  whole.key = keys;
+  whole.value = values;
+  whole.key_mask = nullptr;
+  whole.key_bias = biases;
+  ProbeAttention(whole, options, {out, nullptr}, executor);
+}
+
+void AttendByRow(const CacheStep& step, const ProbeOptions& options, float* out, Executor& executor) {
   const Dims& dims = step.problem.dims;
   const int64_t row_doubles = StepRow::Doubles(step), doubles = row_doubles + RowSolver::Doubles(dims) + dims.D;
   double* memory = AllocateArray<double>(executor, executor.workers() * doubles);
@@ -155,6 +189,15 @@ void ProbeStep(const CacheStep& step, const ProbeOptions& options, float* out, E
     }
   };
   ForEach(executor, dims.heads * dims.Tq, attend);
+}
+
+}  // namespace
+
+void ProbeStep(const CacheStep& step, const ProbeOptions& options, float* out, Executor& executor) {
+  const Dims& dims = step.problem.dims;
+  const bool sees_all = step.window == 0 || step.length + dims.Tk <= step.window;
+  if (sees_all && dims.Tk >= kManyTokens) AttendToCopy(step, options, out, executor);
+  else AttendByRow(step, options, out, executor);
   // Only now: rows of a window read what this overwrites.
   auto append = [&](int, int64_t head) { Append(step, head); };
   ForEach(executor, dims.heads, append);

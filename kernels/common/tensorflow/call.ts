@@ -62,7 +62,7 @@ type KernelCall = Parameters<KernelFunc>[0];
 
 /** A kernel that calls the operation of an operator which is named after the kernel, with `TfjsLla` in front. */
 function launcher<Attrs extends AttentionAttrs>(
-  spec: OperatorSpec<AttentionAttrs>,
+  spec: OperatorSpec,
   layout: OpLayout<Attrs>,
   suffix: string,
   outputsOf: (call: KernelCall) => number,

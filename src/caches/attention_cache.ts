@@ -100,6 +100,9 @@ export class AttentionCache {
           place,
           state: next.tensors,
         });
+        // Room that was made for this step, where the step has made its own.
+        const used = [...Object.values(state), ...Object.values(before?.tensors ?? {})];
+        dispose(Object.values(next.tensors).filter((x) => !used.includes(x)));
         this.replace({ ...next, tensors: state });
         this.total += t;
         this.count = Math.min(this.count + t, this.settings.window || Infinity);

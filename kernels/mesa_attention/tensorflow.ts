@@ -1,11 +1,15 @@
-import { tensorflowKernels } from '../common/tensorflow/call.js';
+import { sumCache, tensorflowKernels } from '../common/tensorflow/call.js';
 import { mesaAttentionSpec } from './spec.js';
 
-export const mesaAttentionTensorflow = tensorflowKernels(mesaAttentionSpec, {
-  required: ['query', 'key', 'value'],
-  optional: [
-    ['keyMask', 'num_masks'],
-    ['ridge', 'num_ridges'],
-  ],
-  attrs: ({ causal, ridge }) => ({ causal, ridge_value: ridge }),
-});
+export const mesaAttentionTensorflow = tensorflowKernels(
+  mesaAttentionSpec,
+  {
+    required: ['query', 'key', 'value'],
+    optional: [
+      ['keyMask', 'num_masks'],
+      ['ridge', 'num_ridges'],
+    ],
+    attrs: ({ causal, ridge }) => ({ causal, ridge_value: ridge }),
+  },
+  sumCache('keyKeySum'),
+);

@@ -1,4 +1,4 @@
-import { tensorflowKernels } from '../common/tensorflow/call.js';
+import { keyValueCache, tensorflowKernels } from '../common/tensorflow/call.js';
 import { type SoftmaxAttentionAttrs, softmaxAttentionSpec } from './spec.js';
 
 /** Attributes of every operation whose weights are a softmax of scores. */
@@ -6,11 +6,15 @@ export function softmaxOpAttrs({ causal, scale }: SoftmaxAttentionAttrs): { caus
   return { causal, scale };
 }
 
-export const softmaxAttentionTensorflow = tensorflowKernels(softmaxAttentionSpec, {
-  required: ['query', 'key', 'value'],
-  optional: [
-    ['keyMask', 'num_masks'],
-    ['keyBias', 'num_biases'],
-  ],
-  attrs: softmaxOpAttrs,
-});
+export const softmaxAttentionTensorflow = tensorflowKernels(
+  softmaxAttentionSpec,
+  {
+    required: ['query', 'key', 'value'],
+    optional: [
+      ['keyMask', 'num_masks'],
+      ['keyBias', 'num_biases'],
+    ],
+    attrs: softmaxOpAttrs,
+  },
+  keyValueCache,
+);

@@ -5,13 +5,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include <algorithm>
 #include <atomic>
 #include <memory>
 #include <random>
 #include <thread>
 #include <vector>
 
-#include "common/native/probe_options.h"
+#include "common/native/step_options.h"
 #include "linear_attention/native/linear_options.h"
 #include "mesa_attention/native/mesa_options.h"
 
@@ -155,6 +156,43 @@ void RunMesa(Call& call, bool ridge_tensor) {
   calls += 2;
 }
 
+// Steps over a cache that wraps (`window`) or grows, the call's keys in parts.
+void RunSteps(const Call& call, int64_t window) {
+  const Dims& d = call.dims;
+  if (d.Tq != d.Tk) return;
+  const int64_t capacity = window > 0 ? window : d.Tk;
+  Floats keys(d.heads * capacity * d.D), values(d.heads * capacity * d.Dv), biases(d.heads * capacity);
+  Floats features(d.heads * d.D), gram(d.heads * d.D * d.D), products(d.heads * d.D * d.Dv), counts(d.heads);
+  Floats other_products = products, other_counts = counts;
+  for (int64_t from = 0, t; from < d.Tk; from += t) {
+    t = std::min<int64_t>(d.Tk - from, 1 + generator() % 9);
+    Dims part = d;
+    part.Tq = part.Tk = t;
+    // The parts' numbers need not be those of the call.
+    Call step(part, true, call.problem.key_mask, call.problem.key_bias, !call.finite);
+    for (const ProbeKind kind : {ProbeKind::kNone, ProbeKind::kGiven, ProbeKind::kSolved}) {
+      Floats out = Unwritten(d.heads * t * d.Dv);
+      HeapExecutor executor;
+      const ProbeOptions options{kind, 0.3f, step.probe.data(), step.ridge.data(), 1.0f, 1e-6, 2 * d.D, Solver::kAuto};
+      const int64_t length = window > 0 ? std::min(from, window) : from;
+      TFJS_LLA_ISA::ProbeStep({step.problem, capacity, length, from, window, keys.data(), values.data(), biases.data()},
+                              options, out.data(), executor);
+      Check("step", out, call.finite);
+      calls++;
+    }
+    step.problem.key_bias = nullptr;
+    Floats out = Unwritten(d.heads * t * d.Dv);
+    HeapExecutor executor;
+    const LinearOptions linear{FeatureMap::kEluPlusOne, true, 1.0f};
+    TFJS_LLA_ISA::LinearStep({step.problem, features.data(), products.data(), counts.data()}, linear, out.data(), executor);
+    Check("step of linear attention", out, call.finite);
+    const MesaOptions mesa{step.mesa_ridge.data(), 1.0f};
+    TFJS_LLA_ISA::MesaStep({step.problem, gram.data(), other_products.data(), other_counts.data()}, mesa, out.data(), executor);
+    Check("step of mesa attention", out, call.finite);
+    calls += 2;
+  }
+}
+
 }  // namespace
 
 int main() {
@@ -171,6 +209,7 @@ int main() {
       for (const Solver solver : {Solver::kAuto, Solver::kConjugateGradient, Solver::kDirect}) {
         RunProbe(call, ProbeKind::kSolved, solver, flags & 2);
       }
+      for (const int64_t window : {0, 1, 5}) RunSteps(call, window);
       // Linear and mesa attention have no bias.
       call.problem.key_bias = nullptr;
       for (const FeatureMap map : {FeatureMap::kEluPlusOne, FeatureMap::kRelu, FeatureMap::kIdentity}) {

@@ -15,7 +15,7 @@ const kernels = {
 
 /** Registers the native kernels of backend `tensorflow`. The op library has to be loaded by then. */
 export function registerTensorflowKernels(): void {
-  for (const [name, { forward, gradient }] of Object.entries(kernels)) {
-    replaceKernels('tensorflow', { [name]: forward, [`${name}Grad`]: gradient });
+  for (const [name, { forward, gradient, step }] of Object.entries(kernels)) {
+    replaceKernels('tensorflow', { [name]: forward, [`${name}Grad`]: gradient, [`${name}Step`]: step });
   }
 }

@@ -7,9 +7,10 @@ import * as tf from '@tensorflow/tfjs-core';
 import { executeOp, type OpAttr, type OpCall } from '../../kernels/common/tensorflow/call.js';
 import { isTensorflow } from '../../src/native/op_library.js';
 import { useBackend } from '../backends.js';
+import { cacheFor, callOf, stepWith } from '../cache_calls.js';
 import { operators } from '../cases.js';
 import { Random } from '../random.js';
-import { apply, toTensor, type NamedTensors } from '../run_call.js';
+import { apply, tensorsOf, toTensor, type NamedTensors } from '../run_call.js';
 import type { Operator } from '../values.js';
 
 /** Calls of each kind. */
@@ -68,7 +69,7 @@ function messageOf(run: () => void): string | undefined {
 
 beforeAll(() => useBackend('tensorflow'));
 
-/** The calls of our operations that an operator makes, forward and gradient. */
+/** The calls of our operations that an operator makes: forward, gradient and a step of its cache. */
 function recordCalls(operator: Operator): RecordedCall[] {
   const calls: RecordedCall[] = [];
   const backend = tensorflow();
@@ -82,6 +83,12 @@ function recordCalls(operator: Operator): RecordedCall[] {
     const { query, ...others } = rightTensors(operator);
     if (query)
       tf.grad((x: tf.Tensor) => apply({ operator, options: { causal: true } }, { ...others, query: x }))(query);
+  });
+  tf.tidy(() => {
+    const call = callOf(operator, 4, 5, { keyMask: true, keyBias: true, ridge: true });
+    const cache = cacheFor(call, { capacity: 8 });
+    stepWith(cache, tensorsOf(call));
+    cache.dispose();
   });
   spy.mockRestore();
   return calls;
@@ -136,7 +143,7 @@ function spoiltInputs(inputs: readonly Kind[]): readonly Kind[] {
 
 test.each(operators)('%s: calls straight to its operations', (operator) => {
   const calls = recordCalls(operator);
-  expect(calls.map(({ name }) => name)).toHaveLength(2);
+  expect(calls.map(({ name }) => name)).toHaveLength(3);
   const before = tf.memory();
   const wrong: string[] = [];
   let refused = 0;

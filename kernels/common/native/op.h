@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "common/native/probe_options.h"
 #include "common/native/problem.h"
 #include "common/native/shapes.h"
 #include "tensorflow/core/framework/op.h"
@@ -127,6 +128,11 @@ class Inputs {
     return Take(context_->input_list(name, &list)) && list.size() > 0 ? list[0].shape() : tensorflow::TensorShape();
   }
 
+  // Whether something holds of an input of this shape; if not, that is the error.
+  bool Expect(bool holds, const char* name, const char* what, const tensorflow::TensorShape& shape) {
+    return Check(holds, name, what, shape);
+  }
+
   Problem problem{};
   tensorflow::TensorShape result;  // [..., Tq, Dv]
   absl::Status status;
@@ -188,6 +194,21 @@ void RunOn(tensorflow::OpKernelContext* context, const char* op, const absl::Sta
   } catch (const std::bad_alloc&) {
     context->CtxFailure(absl::ResourceExhaustedError(absl::StrCat(op, ": out of memory")));
   }
+}
+
+// The attributes of local linear attention's ridge and solver.
+inline absl::Status ReadSolver(tensorflow::OpKernelConstruction* context, ProbeOptions* options) {
+  float tolerance;
+  std::string solver;
+  TF_RETURN_IF_ERROR(context->GetAttr("ridge_value", &options->ridge_value));
+  TF_RETURN_IF_ERROR(context->GetAttr("tolerance", &tolerance));
+  TF_RETURN_IF_ERROR(context->GetAttr("max_iterations", &options->max_iterations));
+  TF_RETURN_IF_ERROR(context->GetAttr("solver", &solver));
+  options->tolerance = tolerance;
+  options->solver = solver == "direct"              ? Solver::kDirect
+                    : solver == "conjugateGradient" ? Solver::kConjugateGradient
+                                                    : Solver::kAuto;
+  return absl::OkStatus();
 }
 
 }  // namespace tfjs_lla

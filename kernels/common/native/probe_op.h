@@ -10,24 +10,11 @@ template <ProbeKind kKind>
 class ProbeOp : public tensorflow::OpKernel {
  public:
   ProbeOp(tensorflow::OpKernelConstruction* context, const char* op) : OpKernel(context), op_(op) {
+    options_ = {};
     options_.kind = kKind;
     OP_REQUIRES_OK(context, context->GetAttr("causal", &causal_));
     OP_REQUIRES_OK(context, context->GetAttr("scale", &options_.scale));
-    options_.ridge_value = 1;
-    options_.tolerance = 1e-6;
-    options_.max_iterations = 1;
-    options_.solver = Solver::kAuto;
-    if (kKind != ProbeKind::kSolved) return;
-    float tolerance;
-    std::string solver;
-    OP_REQUIRES_OK(context, context->GetAttr("ridge_value", &options_.ridge_value));
-    OP_REQUIRES_OK(context, context->GetAttr("tolerance", &tolerance));
-    OP_REQUIRES_OK(context, context->GetAttr("max_iterations", &options_.max_iterations));
-    OP_REQUIRES_OK(context, context->GetAttr("solver", &solver));
-    options_.tolerance = tolerance;
-    options_.solver = solver == "direct"              ? Solver::kDirect
-                      : solver == "conjugateGradient" ? Solver::kConjugateGradient
-                                                      : Solver::kAuto;
+    if (kKind == ProbeKind::kSolved) OP_REQUIRES_OK(context, ReadSolver(context, &options_));
   }
 
  protected:

@@ -58,39 +58,81 @@ export function executeOp(operator: string, backend: TensorflowBackend, call: Op
   }
 }
 
-/** The pair of kernels of an operator whose operations are named after its kernels, with `TfjsLla` in front. */
+type KernelCall = Parameters<KernelFunc>[0];
+
+/** A kernel that calls the operation of an operator which is named after the kernel, with `TfjsLla` in front. */
+function launcher<Attrs extends AttentionAttrs>(
+  spec: OperatorSpec,
+  layout: OpLayout<Attrs>,
+  suffix: string,
+  outputsOf: (call: KernelCall) => number,
+) {
+  return (call: KernelCall): TensorInfo[] => {
+    const backend = call.backend as TensorflowBackend;
+    const input = (name: string): TensorInfo => {
+      const tensor = call.inputs[name];
+      if (tensor === undefined) throw new Error(`${spec.operator}: the kernel was called without its input ${name}`);
+      return tensor;
+    };
+    const inputs = layout.required.map(input);
+    const given = layout.optional.filter(([name]) => call.inputs[name] !== undefined);
+    const counts = layout.optional.map((entry) => [entry[1], given.includes(entry) ? 1 : 0] as const);
+    const integers = new Set([...counts.map(([name]) => name), ...(layout.integers ?? [])]);
+    const attrs = [...Object.entries(layout.attrs(call.attrs as Attrs)), ...counts].map(([name, value]) => ({
+      name,
+      type: attrType(backend, value, integers.has(name)),
+      value,
+    }));
+    const all = [...inputs, ...given.map(([name]) => input(name))];
+    const name = `TfjsLla${spec.kernelName}${suffix}`;
+    return executeOp(spec.operator, backend, { name, attrs, inputs: all, outputs: outputsOf(call) });
+  };
+}
+
+/** The kernels of an operator, the step of its cache included. */
+export interface TensorflowKernels {
+  readonly forward: KernelFunc;
+  readonly gradient: KernelFunc;
+  /** Attends to the cache's tensors and writes the new tokens into them. */
+  readonly step: KernelFunc;
+}
+
+/** The kernels of an operator; `cache` says how its step differs: the cache's tensors and further attributes. */
 export function tensorflowKernels<Attrs extends AttentionAttrs>(
   spec: OperatorSpec<Attrs>,
   layout: OpLayout<Attrs>,
-): { forward: KernelFunc; gradient: KernelFunc } {
-  const launch = (suffix: string, extra: readonly string[], outputsOf: (call: Parameters<KernelFunc>[0]) => number) => {
-    return (call: Parameters<KernelFunc>[0]): TensorInfo[] => {
-      const backend = call.backend as TensorflowBackend;
-      const input = (name: string): TensorInfo => {
-        const tensor = call.inputs[name];
-        if (tensor === undefined) throw new Error(`${spec.operator}: the kernel was called without its input ${name}`);
-        return tensor;
-      };
-      const inputs = [...layout.required, ...extra].map(input);
-      const given = layout.optional.filter(([name]) => call.inputs[name] !== undefined);
-      const counts = layout.optional.map((entry) => [entry[1], given.includes(entry) ? 1 : 0] as const);
-      const integers = new Set([...counts.map(([name]) => name), ...(layout.integers ?? [])]);
-      const attrs = [...Object.entries(layout.attrs(call.attrs as Attrs)), ...counts].map(([name, value]) => ({
-        name,
-        type: attrType(backend, value, integers.has(name)),
-        value,
-      }));
-      const all = [...inputs, ...given.map(([name]) => input(name))];
-      const name = `TfjsLla${spec.kernelName}${suffix}`;
-      return executeOp(spec.operator, backend, { name, attrs, inputs: all, outputs: outputsOf(call) });
-    };
+  cache: OpLayout<CachePlace>,
+): TensorflowKernels {
+  const backward = { ...layout, required: [...layout.required, ...spec.residuals, 'dout'] };
+  const step: OpLayout<Attrs & CachePlace> = {
+    required: [...layout.required, ...cache.required],
+    optional: [...layout.optional, ...cache.optional],
+    attrs: (attrs) => ({ ...layout.attrs(attrs), ...cache.attrs(attrs) }),
+    integers: [...(layout.integers ?? []), ...(cache.integers ?? [])],
   };
   return {
-    forward: launch('', [], () => 1 + spec.residuals.length),
-    gradient: launch('Grad', [...spec.residuals, 'dout'], ({ inputs }) => {
+    forward: launcher(spec, layout, '', () => 1 + spec.residuals.length),
+    gradient: launcher(spec, backward, 'Grad', ({ inputs }) => {
       return spec.differentiable.filter((name) => inputs[name] !== undefined).length;
     }),
+    step: launcher(spec, step, 'Step', () => 1),
   };
+}
+
+/** The attributes of a step besides the operator's own. */
+type CachePlace = AttentionAttrs & { length: number; total: number; window: number };
+
+/** The cache of the operators whose weights are a softmax of scores. */
+export const keyValueCache: OpLayout<CachePlace> = {
+  required: ['cachedKey', 'cachedValue'],
+  optional: [['cachedBias', 'num_cached_biases']],
+  attrs: ({ length, total, window }) => ({ length, total, window }),
+  integers: ['length', 'total', 'window'],
+};
+
+/** A cache of sums, of which the first is named. */
+export function sumCache(first: string): OpLayout<CachePlace> {
+  return { required: [first, 'keyValueSum', 'count'], optional: [], attrs: () => ({}) };
 }
 
 function attrType({ binding }: TensorflowBackend, value: number | boolean | string, isInteger: boolean): number {

@@ -1,4 +1,4 @@
-#include "common/native/op.h"
+#include "common/native/step_op.h"
 #include "linear_attention/native/linear_options.h"
 
 namespace {
@@ -35,6 +35,22 @@ REGISTER_OP("TfjsLlaLinearAttentionGrad")
     .Output("dkey: float")
     .Output("dvalue: float")
     .SetShapeFn(GradientShapes);
+
+REGISTER_OP("TfjsLlaLinearAttentionStep")
+    .Input("query: float")
+    .Input("key: float")
+    .Input("value: float")
+    .Input("key_sum: float")
+    .Input("key_value_sum: float")
+    .Input("count: float")
+    .Input("key_mask: num_masks * bool")
+    .Attr("num_masks: int >= 0")
+    .Attr("scale: float")
+    .Attr("feature_map: {'elu+1', 'relu', 'identity'}")
+    .Attr("normalize: bool")
+    .Attr("causal: bool")
+    .Output("out: float")
+    .SetShapeFn(ResultShape);
 
 class LinearOp : public tensorflow::OpKernel {
  public:
@@ -91,7 +107,29 @@ class Gradient : public LinearOp {
   }
 };
 
+class Step : public LinearOp {
+ public:
+  using LinearOp::LinearOp;
+
+  void Compute(tensorflow::OpKernelContext* context) override {
+    StepInputs inputs(context, kOperator);
+    const Dims& dims = inputs.problem.dims;
+    StateStep step{};
+    step.left_sum = inputs.Cache("key_sum", {dims.heads, dims.D});
+    step.key_value_sum = inputs.Cache("key_value_sum", {dims.heads, dims.D, dims.Dv});
+    step.count = inputs.Cache("count", {dims.heads});
+    if (!inputs.status.ok()) return context->CtxFailure(inputs.status);
+    step.problem = inputs.problem;
+    Outputs results(context);
+    float* out = results.Add(inputs.result);
+    RunOn(context, kOperator, results.status, [&](Executor& executor) {
+      TFJS_LLA_DISPATCH(LinearStep)(step, options_, out, executor);
+    });
+  }
+};
+
 REGISTER_KERNEL_BUILDER(Name("TfjsLlaLinearAttention").Device(tensorflow::DEVICE_CPU), Forward);
 REGISTER_KERNEL_BUILDER(Name("TfjsLlaLinearAttentionGrad").Device(tensorflow::DEVICE_CPU), Gradient);
+REGISTER_KERNEL_BUILDER(Name("TfjsLlaLinearAttentionStep").Device(tensorflow::DEVICE_CPU), Step);
 
 }  // namespace

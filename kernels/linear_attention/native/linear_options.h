@@ -3,6 +3,7 @@
 
 #include "common/native/isa.h"
 #include "common/native/problem.h"
+#include "common/native/state_options.h"
 
 namespace tfjs_lla {
 
@@ -24,5 +25,6 @@ struct LinearGradients {
 // `out` is [heads, Tq, Dv].
 TFJS_LLA_DECLARE(LinearAttention, const Problem&, const LinearOptions&, float* out, Executor&)
 TFJS_LLA_DECLARE(LinearAttentionGradient, const Problem&, const LinearOptions&, const LinearGradients&, Executor&)
+TFJS_LLA_DECLARE(LinearStep, const StateStep&, const LinearOptions&, float* out, Executor&)
 
 }  // namespace tfjs_lla

@@ -1,6 +1,6 @@
 // Forward pass and gradient of mesa attention, chunk by chunk (operator README, gradient).
 #include "common/native/tasks.h"
-#include "mesa_attention/native/definite.h"
+#include "common/native/definite.h"
 #include "mesa_attention/native/mesa_options.h"
 
 namespace tfjs_lla {

@@ -1,4 +1,4 @@
-#include "common/native/op.h"
+#include "common/native/step_op.h"
 #include "mesa_attention/native/mesa_options.h"
 
 namespace {
@@ -38,6 +38,22 @@ REGISTER_OP("TfjsLlaMesaAttentionGrad")
     .Output("dvalue: float")
     .Output("dridge: num_ridges * float")
     .SetShapeFn(GradientShapes);
+
+REGISTER_OP("TfjsLlaMesaAttentionStep")
+    .Input("query: float")
+    .Input("key: float")
+    .Input("value: float")
+    .Input("key_key_sum: float")
+    .Input("key_value_sum: float")
+    .Input("count: float")
+    .Input("key_mask: num_masks * bool")
+    .Input("ridge: num_ridges * float")
+    .Attr("num_masks: int >= 0")
+    .Attr("num_ridges: int >= 0")
+    .Attr("ridge_value: float")
+    .Attr("causal: bool")
+    .Output("out: float")
+    .SetShapeFn(ResultShape);
 
 class MesaOp : public tensorflow::OpKernel {
  public:
@@ -99,7 +115,30 @@ class Gradient : public MesaOp {
   }
 };
 
+class Step : public MesaOp {
+ public:
+  using MesaOp::MesaOp;
+
+  void Compute(tensorflow::OpKernelContext* context) override {
+    StepInputs inputs(context, kOperator);
+    const Dims& dims = inputs.problem.dims;
+    const MesaOptions options = Gather(inputs);
+    StateStep step{};
+    step.left_sum = inputs.Cache("key_key_sum", {dims.heads, dims.D, dims.D});
+    step.key_value_sum = inputs.Cache("key_value_sum", {dims.heads, dims.D, dims.Dv});
+    step.count = inputs.Cache("count", {dims.heads});
+    if (!inputs.status.ok()) return context->CtxFailure(inputs.status);
+    step.problem = inputs.problem;
+    Outputs results(context);
+    float* out = results.Add(inputs.result);
+    RunOn(context, kOperator, results.status, [&](Executor& executor) {
+      TFJS_LLA_DISPATCH(MesaStep)(step, options, out, executor);
+    });
+  }
+};
+
 REGISTER_KERNEL_BUILDER(Name("TfjsLlaMesaAttention").Device(tensorflow::DEVICE_CPU), Forward);
 REGISTER_KERNEL_BUILDER(Name("TfjsLlaMesaAttentionGrad").Device(tensorflow::DEVICE_CPU), Gradient);
+REGISTER_KERNEL_BUILDER(Name("TfjsLlaMesaAttentionStep").Device(tensorflow::DEVICE_CPU), Step);
 
 }  // namespace

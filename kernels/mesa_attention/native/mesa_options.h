@@ -3,6 +3,7 @@
 
 #include "common/native/isa.h"
 #include "common/native/problem.h"
+#include "common/native/state_options.h"
 
 namespace tfjs_lla {
 
@@ -27,5 +28,6 @@ struct MesaGradients {
 
 TFJS_LLA_DECLARE(MesaAttention, const Problem&, const MesaOptions&, const MesaOutputs&, Executor&)
 TFJS_LLA_DECLARE(MesaAttentionGradient, const Problem&, const MesaOptions&, const MesaGradients&, Executor&)
+TFJS_LLA_DECLARE(MesaStep, const StateStep&, const MesaOptions&, float* out, Executor&)
 
 }  // namespace tfjs_lla

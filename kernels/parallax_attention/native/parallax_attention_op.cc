@@ -1,10 +1,12 @@
 #include "common/native/probe_op.h"
+#include "common/native/step_op.h"
 
 namespace {
 
 using tfjs_lla::ProbeForwardOp;
 using tfjs_lla::ProbeGradientOp;
 using tfjs_lla::ProbeKind;
+using tfjs_lla::ProbeStepOp;
 
 REGISTER_OP("TfjsLlaParallaxAttention")
     .Input("query: float")
@@ -39,6 +41,27 @@ REGISTER_OP("TfjsLlaParallaxAttentionGrad")
     .Output("dkey_bias: num_biases * float")
     .SetShapeFn(tfjs_lla::GradientShapes);
 
+REGISTER_OP("TfjsLlaParallaxAttentionStep")
+    .Input("query: float")
+    .Input("key: float")
+    .Input("value: float")
+    .Input("probe: float")
+    .Input("cached_key: float")
+    .Input("cached_value: float")
+    .Input("key_mask: num_masks * bool")
+    .Input("key_bias: num_biases * float")
+    .Input("cached_bias: num_cached_biases * float")
+    .Attr("num_masks: int >= 0")
+    .Attr("num_biases: int >= 0")
+    .Attr("num_cached_biases: int >= 0")
+    .Attr("causal: bool")
+    .Attr("scale: float")
+    .Attr("length: int >= 0")
+    .Attr("total: int >= 0")
+    .Attr("window: int >= 0")
+    .Output("out: float")
+    .SetShapeFn(tfjs_lla::ResultShape);
+
 class Forward : public ProbeForwardOp<ProbeKind::kGiven> {
  public:
   explicit Forward(tensorflow::OpKernelConstruction* context) : ProbeForwardOp(context, "parallaxAttention") {}
@@ -49,7 +72,13 @@ class Gradient : public ProbeGradientOp<ProbeKind::kGiven> {
   explicit Gradient(tensorflow::OpKernelConstruction* context) : ProbeGradientOp(context, "parallaxAttention") {}
 };
 
+class Step : public ProbeStepOp<ProbeKind::kGiven> {
+ public:
+  explicit Step(tensorflow::OpKernelConstruction* context) : ProbeStepOp(context, "parallaxAttention") {}
+};
+
 REGISTER_KERNEL_BUILDER(Name("TfjsLlaParallaxAttention").Device(tensorflow::DEVICE_CPU), Forward);
 REGISTER_KERNEL_BUILDER(Name("TfjsLlaParallaxAttentionGrad").Device(tensorflow::DEVICE_CPU), Gradient);
+REGISTER_KERNEL_BUILDER(Name("TfjsLlaParallaxAttentionStep").Device(tensorflow::DEVICE_CPU), Step);
 
 }  // namespace

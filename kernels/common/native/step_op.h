@@ -1,0 +1,83 @@
+// TensorFlow's side of the steps. A step writes into the cache's tensors: they belong to the cache alone, which gives no
+// other tensor their memory (src/caches/copied.ts), and TensorFlow hands an input on as it is.
+#pragma once
+
+#include "common/native/op.h"
+#include "common/native/state_options.h"
+#include "common/native/step_options.h"
+
+namespace tfjs_lla {
+
+// The inputs of a step besides those of every operation.
+class StepInputs : public Inputs {
+ public:
+  StepInputs(tensorflow::OpKernelContext* context, const char* op) : Inputs(context, op) {
+    const Dims& dims = problem.dims;
+    problem.causal = true;
+    if (status.ok()) Expect(dims.Tq == dims.Tk, "key", "must have as many tokens as query", Shape("key"));
+  }
+
+  // A tensor of the cache, to be written: `shape` is what it has to have.
+  float* Cache(const char* name, const tensorflow::TensorShape& shape) {
+    if (!status.ok()) return nullptr;
+    const tensorflow::TensorShape given = Shape(name);
+    if (!Expect(given == shape, name, "is not of the cache's shape", given)) return nullptr;
+    return const_cast<float*>(Required(name, shape.num_elements()));
+  }
+};
+
+template <ProbeKind kKind>
+class ProbeStepOp : public tensorflow::OpKernel {
+ public:
+  ProbeStepOp(tensorflow::OpKernelConstruction* context, const char* op) : OpKernel(context), op_(op) {
+    options_ = {};
+    options_.kind = kKind;
+    OP_REQUIRES_OK(context, context->GetAttr("scale", &options_.scale));
+    OP_REQUIRES_OK(context, context->GetAttr("length", &length_));
+    OP_REQUIRES_OK(context, context->GetAttr("total", &total_));
+    OP_REQUIRES_OK(context, context->GetAttr("window", &window_));
+    if (kKind == ProbeKind::kSolved) OP_REQUIRES_OK(context, ReadSolver(context, &options_));
+  }
+
+  void Compute(tensorflow::OpKernelContext* context) override {
+    StepInputs inputs(context, op_);
+    CacheStep step{};
+    ProbeOptions options = options_;
+    if (inputs.status.ok()) Gather(inputs, step, options);
+    if (!inputs.status.ok()) return context->CtxFailure(inputs.status);
+    step.problem = inputs.problem;
+    Outputs results(context);
+    float* out = results.Add(inputs.result);
+    RunOn(context, op_, results.status, [&](Executor& executor) {
+      TFJS_LLA_DISPATCH(ProbeStep)(step, options, out, executor);
+    });
+  }
+
+ private:
+  void Gather(StepInputs& inputs, CacheStep& step, ProbeOptions& options) const {
+    const Dims& dims = inputs.problem.dims;
+    inputs.problem.key_bias = inputs.Optional("key_bias", dims.heads * dims.Tk);
+    if (kKind == ProbeKind::kGiven) options.probe = inputs.Required("probe", dims.heads * dims.Tq * dims.D);
+    if (kKind == ProbeKind::kSolved) options.ridge = inputs.Optional("ridge", dims.heads * dims.Tq);
+    const tensorflow::TensorShape cached = inputs.Shape("cached_key");
+    if (!inputs.Expect(cached.dims() == 3, "cached_key", "must have rank 3", cached)) return;
+    step.capacity = cached.dim_size(1);
+    step.length = length_;
+    step.total = total_;
+    step.window = window_;
+    step.cached_key = inputs.Cache("cached_key", {dims.heads, step.capacity, dims.D});
+    step.cached_value = inputs.Cache("cached_value", {dims.heads, step.capacity, dims.Dv});
+    step.cached_bias = const_cast<float*>(inputs.Optional("cached_bias", dims.heads * step.capacity));
+    // What is read and written has to lie in the cache.
+    const bool fits = length_ >= 0 && total_ >= length_ && length_ <= step.capacity && window_ >= 0 &&
+                      total_ <= (int64_t{1} << 53) &&
+                      (window_ > 0 ? window_ <= step.capacity : length_ + dims.Tk <= step.capacity);
+    inputs.Expect(fits, "cached_key", "has no room for length, total and window", cached);
+  }
+
+  const char* op_;
+  ProbeOptions options_;
+  int64_t length_, total_, window_;
+};
+
+}  // namespace tfjs_lla

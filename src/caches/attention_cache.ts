@@ -100,7 +100,7 @@ export class AttentionCache {
           place,
           state: next.tensors,
         });
-        this.replace({ ...next, tensors: state });
+        this.replace({ ...next, tensors: state }, next.tensors);
         this.total += t;
         this.count = Math.min(this.count + t, this.settings.window || Infinity);
         return out;
@@ -260,10 +260,11 @@ export class AttentionCache {
     return { tensors: { ...tensors, ...completed }, shape, capacity, backend: currentBackend() };
   }
 
-  /** Puts tensors in place of those that the cache holds, and frees the latter. */
-  private replace(next: Held): void {
+  /** Puts tensors in place of those that the cache holds, and frees the latter and those that were made in between. */
+  private replace(next: Held, between: StateTensors = {}): void {
     const stay = Object.values(next.tensors);
-    dispose(Object.values(this.held?.tensors ?? {}).filter((x) => !stay.includes(x)));
+    const old = new Set([...Object.values(this.held?.tensors ?? {}), ...Object.values(between)]);
+    dispose([...old].filter((x) => !stay.includes(x)));
     this.held = next;
   }
 }

@@ -6,7 +6,7 @@
 export default {
   testEnvironment: '<rootDir>/test/environment.js',
   testMatch: ['<rootDir>/test/**/*.test.ts'],
-  testPathIgnorePatterns: ['/test/webgpu/'],
+  testPathIgnorePatterns: ['/test/webgpu/', '/test/tensorflow/'],
   globals: { testedBackends: ['cpu', 'wasm'] },
   transform: {
     '\\.ts$': [

@@ -71,7 +71,10 @@ const SETUPS: Readonly<Record<BackendName, BackendSetup>> = {
     packages: [],
     load: loadTensorflow,
     addKernels: () => import('./tensorflow.js'),
-    adapter: async () => tensorflowAdapter((await import('./tensorflow.js')).nativeKernelsProblem),
+    adapter: async () => {
+      const { nativeInstructionSet, nativeKernelsProblem } = await import('./tensorflow.js');
+      return tensorflowAdapter({ instructionSet: nativeInstructionSet, problem: nativeKernelsProblem });
+    },
   },
   webgpu: {
     packages: ['webgpu', `@tensorflow/tfjs-backend-webgpu@${version_core}`],

@@ -7,8 +7,13 @@
 import './index.js';
 import { useOpLibrary } from './native/op_library.js';
 
+const { instructionSet, problem } = useOpLibrary();
+
+/** The processor's instructions that the native kernels use; `undefined` where the composed ones serve. */
+export const nativeInstructionSet: string | undefined = instructionSet;
+
 /** Why the composed kernels serve in place of the native ones; `undefined` where the native ones do. */
-export const nativeKernelsProblem: string | undefined = useOpLibrary();
+export const nativeKernelsProblem: string | undefined = problem;
 
 if (nativeKernelsProblem !== undefined) {
   console.warn(`tfjs-lla/tensorflow: composed kernels instead of native ones, since ${nativeKernelsProblem}`);

@@ -256,6 +256,7 @@ test("the README's examples run", () => {
     status: 0,
     stdout: '[ 2, 4, 128, 32 ]\n[ 2, 4, 128, 32 ] [ 2, 4, 128 ]\n',
   });
+  expect(runs['generate.mjs']).toMatchObject({ status: 0, stdout: 'true true\n[ 20, 20 ]\n' });
   const { status, stdout } = runs['layers.mjs'];
   expect(stdout).toMatch(/^accuracy (0\.9\d|1\.00)\n\[ 256, 12, 5 \]\n$/);
   expect(status).toBe(0);
@@ -388,6 +389,6 @@ describe('in browsers', () => {
   });
 });
 
-describe('the guide', () => {
-  guideSuite('docs/guide/add-an-lla-layer.md', () => consumer);
+describe.each(['add-an-lla-layer', 'generate-text'])('the guide, %s', (page) => {
+  guideSuite(`docs/guide/${page}.md`, () => consumer);
 });

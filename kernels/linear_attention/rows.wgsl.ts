@@ -72,7 +72,7 @@ function sumOverKeys(shape: LinearShape): string {
   const row = (i: number, c: string): string => rowQuad(shape, query, i, c);
   const fromState = (i: number): string =>
     normalize ? `n${i} += dot(w${i}, ${stateSum(key, value, `t * ${tile.threadsX}u + tx`)});` : '';
-  const inChunk = `
+  const inChunk = (): string => `
   for (var t = firstTile; t < keyTiles; t++) {
     ${products(tile, columnsOf('preparedKey', 'Tkp', key), [{ name: 's', row }])}
     ${hideKeys(tile, 's')}
@@ -84,7 +84,7 @@ function sumOverKeys(shape: LinearShape): string {
   ${declareAccumulator(tile, 'a', value.width)}
   ${normalize ? perRow(tile, (i) => `var n${i} = 0.0;`, ' ') : ''}
   ${timesState(tile, 'a', row, key, stateColumns(value), fromState)}
-  ${isCausal ? inChunk : ''}
+  ${isCausal ? inChunk() : ''}
   ${normalize ? reduceRows(tile, ['n'], 'sum') : ''}`;
 }
 
@@ -159,7 +159,7 @@ export function linearRowsGradShader(shape: LinearShape): Shader {
   const dquery = rowStore('dquery', D);
   const scaled = (i: number, c: string): string => rowQuad(shape, dout, i, c);
   const last = (i: number): string => rowQuad(shape, { ...dout, offset: query.stride - 1 }, i, '0u');
-  const factors = `
+  const factors = (): string => `
   ${perRow(tile, (i) => `var c${i} = 0.0;`, ' ')}
   ${perRow(tile, (i) =>
     unroll(
@@ -176,7 +176,7 @@ export function linearRowsGradShader(shape: LinearShape): Shader {
   storageBarrier();
   workgroupBarrier();`;
   const sum = (i: number, c: string): string => `c${i} * ${stateSum(key, value, c)}`;
-  const inChunk = `
+  const inChunk = (): string => `
   for (var t = firstTile; t < keyTiles; t++) {
     ${products(tile, columnsOf('preparedValue', 'Tkp', value), [{ name: 's', row: scaled }])}
     ${perRow(tile, (i) => unroll(4, (j) => `s${i}_${j} += c${i};`, ' '))}
@@ -208,10 +208,10 @@ ${mainHead(tile)}
   ${places(shape)}
   ${normalize ? sumOverKeys(shape) : ''}
   ${declareFactors(shape)}
-  ${factors}
+  ${factors()}
   ${declareAccumulator(tile, 'b', key.width)}
   ${stateTimes(tile, 'b', scaled, key, stateColumns(value), sum)}
-  ${isCausal ? inChunk : ''}
+  ${isCausal ? inChunk() : ''}
   ${storeRows(tile, 'dquery', key.width, (i, g) => `b${i}_${g} * ${derivativeOf[featureMap](feature(i, g))}`)}
 }`,
   };

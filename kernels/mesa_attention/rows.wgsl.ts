@@ -45,7 +45,7 @@ export function mesaTargetShader(shape: MesaShape): Shader {
   const quad = ({ stride, offset }: Vectors, i: number, c: string): string =>
     `rows[row${i} * ${stride}u + ${offset}u + ${c}]`;
   const row = (i: number, c: string): string => quad(dout, i, c);
-  const inChunk = `
+  const inChunk = (): string => `
   for (var t = firstTile; t < keyTiles; t++) {
     ${products(tile, columnsOf('preparedValue', 'Tkp', value), [{ name: 's', row }])}
     ${hideKeys(tile, 's')}
@@ -76,7 +76,7 @@ ${mainHead(tile)}
   let state = ${stateAt('firstChunk', 'keyChunks', key, value)};
   ${declareAccumulator(tile, 'b', key.width)}
   ${stateTimes(tile, 'b', row, key, stateColumns(value))}
-  ${isCausal ? inChunk : ''}
+  ${isCausal ? inChunk() : ''}
   ${perRow(tile, (i) =>
     unroll(groupsOf(tile, key.width), (g) => `${quad(solution, i, `tx + ${tile.threadsX * g}u`)} = b${i}_${g};`),
   )}

@@ -131,8 +131,8 @@ export function solveShader(shape: SolverShape): Shader {
     `select(vec4f(), rows[row${i} * ${right.stride}u + ${right.offset}u + ${column(g)}], isRow${i})`;
   const steps = {
     // Without own keys the system is the inverse's.
-    removal: isCausal ? removeKeys(tile, key, parts) : '',
-    residual: `
+    removal: (): string => (isCausal ? removeKeys(tile, key, parts) : ''),
+    residual: (): string => `
       ${perGroup(tile, width, (i, g) => `a${i}_${g} = ${b(i, g)} - ridges[ridgeAt + ${column(g)}] * ${own(solution)(i, g)};`)}
       ${times(tile, 'a', solution, stateColumns(key), '-')}
       ${isCausal ? chunkProducts(tile, key, solution, true) : ''}`,
@@ -169,7 +169,7 @@ ${mainHead(tile)}
       ${perGroup(tile, width, (i, g) => `${own(rest)(i, g)} = a${i}_${g};`)}
       ${BARRIERS}
       ${perGroup(tile, width, (i, g) => `x${i}_${g} = vec4f();`)}
-      ${steps.removal}
+      ${steps.removal()}
       ${times(tile, 'x', rest, inverse, '')}
       ${perRow(tile, (i) => `var change${i} = 0.0; var size${i} = 0.0;`, ' ')}
       ${perGroup(
@@ -196,7 +196,7 @@ ${mainHead(tile)}
       let isOpen = workgroupUniformLoad(&flag).x;
       if (tid == 0u) { flag.x = 0u; }
       if (isOpen == 0u) { break; }
-      ${steps.residual}
+      ${steps.residual()}
     }
     ${perGroup(tile, width, (i, g) => `if (isRow${i}) { rows[row${i} * ${right.stride}u + ${right.offset}u + ${column(g)}] = ${own(solution)(i, g)}; }`)}
     ${BARRIERS}

@@ -1,3 +1,4 @@
+import { chunkRows } from '../../kernels/common/webgpu/chunk_states.js';
 import type { Sizes } from './data.js';
 import type { OperatorName } from './operators.js';
 
@@ -60,10 +61,13 @@ const quadraticProducts = {
   localLinearAttention: { forward: (T: number) => 4 + 2 * T, gradient: (T: number) => 16 + 2 * T },
 } as const;
 
-/** Multiply-adds a row, in `dim * dim`, of summing keys up and reading the sums, whatever the chunks. */
+/**
+ * Multiply-adds a row of attention of linear cost: in `dim * dim`, of summing keys up and reading the sums, whatever the
+ * chunks; and with a causal bound also in `dim`, of each pair that is visible within a chunk.
+ */
 const linearProducts = {
-  linearAttention: { forward: 2, gradient: 8 },
-  mesaAttention: { forward: 2, gradient: 10 },
+  linearAttention: { forward: [2, 2], gradient: [8, 8] },
+  mesaAttention: { forward: [2, 2], gradient: [10, 8] },
 } as const;
 
 /**
@@ -82,7 +86,9 @@ export function usefulOperations(one: BenchCase, tileIterations: number | null):
   const { operator, direction, causal, heads, queries, keys, dim } = one;
   if (operator === 'linearAttention' || operator === 'mesaAttention') {
     const solve = operator === 'mesaAttention' ? mesaSolve(dim, causal) : 0;
-    return 2 * (linearProducts[operator][direction] + solve) * heads * keys * dim * dim;
+    const [sums, pairs] = linearProducts[operator][direction];
+    const inChunk = causal ? (pairs * chunkRows(dim, dim, causal)) / 2 : 0;
+    return 2 * ((sums + solve) * dim + inChunk) * heads * keys * dim;
   }
   if (operator === 'localLinearAttention' && tileIterations === null) return null;
   const products = quadraticProducts[operator][direction](tileIterations ?? 0);

@@ -19,7 +19,7 @@ const LONGEST_LIVE = 512;
 
 /** Cases without an entry, those that differ in their ridge only together. */
 function missingCases(kept: object): BenchCase[][] {
-  const settings = { heads: 1, length: 1, dim: 1, ridge: 1, tolerance: 1, growth: 0 };
+  const settings = { backend: 'webgpu', heads: 1, length: 1, dim: 1, ridge: 1, tolerance: 1, growth: 0 };
   const gradients = Object.values(suites)
     .flatMap((suite) => suite(settings))
     .filter(({ direction, keys }) => direction === 'gradient' && keys > LONGEST_LIVE)

@@ -11,7 +11,6 @@ import { suites, type SuiteSettings } from './suites.js';
 import { measureMatMul } from './yardstick.js';
 
 interface Options extends SuiteSettings {
-  readonly backend: string;
   readonly suite?: string;
   readonly only?: RegExp;
   readonly matmul?: number;
@@ -43,7 +42,9 @@ function regularExpression(text: string): RegExp {
 
 const program = new Command('npm run bench --')
   .description('Times the operators, their errors beside the times; docs/benchmarks/README.md explains the table.')
-  .addOption(new Option('--backend <name>', 'tfjs backend').choices(['cpu', 'wasm', 'webgpu']).default('cpu'))
+  .addOption(
+    new Option('--backend <name>', 'tfjs backend').choices(['cpu', 'wasm', 'webgpu', 'tensorflow']).default('cpu'),
+  )
   .addOption(
     new Option('--suite <name>', "what to measure; default: 'issue' on webgpu, else 'compare'").choices(
       Object.keys(suites),

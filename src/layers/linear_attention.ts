@@ -2,9 +2,11 @@ import type { serialization, Tensor } from '@tensorflow/tfjs-core';
 
 import type { FeatureMap } from '../../kernels/linear_attention/spec.js';
 import { isBoolean, isOneOf } from '../../kernels/common/validate.js';
+import type { AttentionCache } from '../caches/attention_cache.js';
+import { attentionCache } from '../caches/index.js';
 import { linearAttention } from '../ops/linear_attention.js';
 import type { ArgumentChecks, AttentionArgs } from './arguments.js';
-import { type AttendOptions, type Heads, MultiHeadAttention } from './multi_head_attention.js';
+import { type AttendOptions, type CacheRoom, type Heads, MultiHeadAttention } from './multi_head_attention.js';
 
 export interface LinearAttentionArgs extends AttentionArgs {
   /** Applied to queries and keys. Default `'elu+1'`. */
@@ -29,6 +31,11 @@ export class LinearAttention extends MultiHeadAttention<LinearAttentionArgs> {
   protected override attend({ query, key, value }: Heads, options: AttendOptions): Tensor {
     const { featureMap, normalize } = this.args;
     return linearAttention(query, key, value, { ...options, featureMap, normalize });
+  }
+
+  protected override operatorCache(room: CacheRoom): AttentionCache {
+    const { featureMap, normalize } = this.args;
+    return attentionCache('linear', { ...room, featureMap, normalize });
   }
 
   override getConfig(): serialization.ConfigDict {

@@ -2,9 +2,11 @@ import type { serialization, Tensor } from '@tensorflow/tfjs-core';
 
 import { isOneOf, isPositiveInteger, isPositiveNumber } from '../../kernels/common/validate.js';
 import type { Solver } from '../../kernels/local_linear_attention/spec.js';
+import type { AttentionCache } from '../caches/attention_cache.js';
+import { attentionCache } from '../caches/index.js';
 import { localLinearAttention } from '../ops/local_linear_attention.js';
 import { type ArgumentChecks, type AttentionArgs, type RidgeArgs, ridgeArguments } from './arguments.js';
-import { type AttendOptions, type Heads, MultiHeadAttention } from './multi_head_attention.js';
+import { type AttendOptions, type CacheRoom, type Heads, MultiHeadAttention } from './multi_head_attention.js';
 import { Ridge } from './ridge.js';
 
 export interface LocalLinearAttentionArgs extends AttentionArgs, RidgeArgs {
@@ -42,6 +44,15 @@ export class LocalLinearAttention extends MultiHeadAttention<LocalLinearAttentio
     const { tolerance, maxIterations, solver } = this.args;
     const ridge = this.ridge.read();
     return localLinearAttention(query, key, value, { ...options, ridge, tolerance, maxIterations, solver });
+  }
+
+  protected override operatorCache(room: CacheRoom): AttentionCache {
+    const { tolerance, maxIterations, solver } = this.args;
+    return attentionCache('localLinear', { ...room, tolerance, maxIterations, solver });
+  }
+
+  protected override stepInputs(): { ridge: number | Tensor } {
+    return { ridge: this.ridge.read() };
   }
 
   override getConfig(): serialization.ConfigDict {

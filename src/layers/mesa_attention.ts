@@ -1,8 +1,10 @@
 import type { serialization, Tensor } from '@tensorflow/tfjs-core';
 
+import type { AttentionCache } from '../caches/attention_cache.js';
+import { attentionCache } from '../caches/index.js';
 import { mesaAttention } from '../ops/mesa_attention.js';
 import { type AttentionArgs, type RidgeArgs, ridgeArguments } from './arguments.js';
-import { type AttendOptions, type Heads, MultiHeadAttention } from './multi_head_attention.js';
+import { type AttendOptions, type CacheRoom, type Heads, MultiHeadAttention } from './multi_head_attention.js';
 import { Ridge } from './ridge.js';
 
 export interface MesaAttentionArgs extends AttentionArgs, RidgeArgs {}
@@ -24,6 +26,14 @@ export class MesaAttention extends MultiHeadAttention<MesaAttentionArgs> {
 
   protected override attend({ query, key, value }: Heads, options: AttendOptions): Tensor {
     return mesaAttention(query, key, value, { ...options, ridge: this.ridge.read() });
+  }
+
+  protected override operatorCache(room: CacheRoom): AttentionCache {
+    return attentionCache('mesa', room);
+  }
+
+  protected override stepInputs(): { ridge: number | Tensor } {
+    return { ridge: this.ridge.read() };
   }
 
   override getConfig(): serialization.ConfigDict {

@@ -3,6 +3,7 @@ import { initializers, type Shape } from '@tensorflow/tfjs-layers';
 
 import type { Precision } from '../../kernels/common/spec.js';
 import { reject } from '../../kernels/common/validate.js';
+import type { AttentionCache } from '../caches/attention_cache.js';
 import { type ArgumentChecks, type AttentionArgs, attentionArguments, checkArguments } from './arguments.js';
 import { dropUnseen, padHidden } from './causal.js';
 import {
@@ -14,6 +15,14 @@ import {
   shapedInputs,
   toFloat,
 } from './inputs.js';
+import {
+  cacheSettings,
+  checkSteppable,
+  LayerCache,
+  type LayerCacheOptions,
+  type LayerStepOptions,
+  type SteppedLayer,
+} from './layer_cache.js';
 import { combineMasks } from './masks.js';
 import { Projection } from './projection.js';
 import { Rotary } from './rotary.js';
@@ -40,6 +49,9 @@ export interface AttendOptions {
   readonly keyMask?: Tensor;
 }
 
+/** What a cache of a layer's operator is told besides the operator's own options. */
+export type CacheRoom = Omit<LayerCacheOptions, 'firstPosition'> & { readonly precision: Precision };
+
 /** The projections that every attention layer has. */
 interface Projections {
   readonly query: Projection;
@@ -55,7 +67,7 @@ interface Projections {
  * cross-attention, each of several with a mask `[B, Tv]` of the values as a further, last input. The result is
  * `[B, Tq, ...outputShape]`.
  */
-export abstract class MultiHeadAttention<Args extends AttentionArgs> extends SequenceLayer {
+export abstract class MultiHeadAttention<Args extends AttentionArgs> extends SequenceLayer implements SteppedLayer {
   protected readonly args: Args;
   protected readonly weightSettings: WeightSettings;
   protected readonly rotary: Rotary | undefined;
@@ -72,6 +84,12 @@ export abstract class MultiHeadAttention<Args extends AttentionArgs> extends Seq
 
   /** Runs the layer's operator. */
   protected abstract attend(heads: Heads, options: AttendOptions): Tensor;
+
+  /** A cache of the layer's operator. */
+  protected abstract operatorCache(room: CacheRoom): AttentionCache;
+
+  /** What a step of the operator takes besides query, key and value; `tokens [B, t, dim]` are the new ones. */
+  protected stepInputs?(tokens: Tensor, first: number | readonly number[]): { probe?: Tensor; ridge?: number | Tensor };
 
   /** Adds the weights that the operator needs besides. */
   protected buildOperator?(features: Features): void;
@@ -127,6 +145,59 @@ export abstract class MultiHeadAttention<Args extends AttentionArgs> extends Seq
     });
   }
 
+  /**
+   * An empty cache for `step`, of `batchSize` sequences that go on together.
+   *
+   * ```js
+   * const cache = layer.createCache(1);
+   * const prompt = layer.step(x, cache); // [1, T, dim], as layer.apply(x)
+   * const next = layer.step(token, cache); // [1, 1, dim], as the last row of layer.apply on all T + 1
+   * cache.dispose();
+   * ```
+   *
+   * @param batchSize Number of sequences.
+   * @param options `capacity`, `grow` (true), `window` (none; linear and mesa attention refuse it), `firstPosition` (0).
+   * @throws Error where the layer is not built or not causal (`useCausalMask`), or an argument is unusable.
+   */
+  createCache(batchSize: number, options: LayerCacheOptions = {}): LayerCache {
+    const { useCausalMask, precision = 'high' } = this.args;
+    checkSteppable(this.label, this.built, useCausalMask);
+    const [settings, room] = cacheSettings(this, this.label, batchSize, options);
+    return new LayerCache(settings, this.operatorCache({ ...room, precision }));
+  }
+
+  /**
+   * Self-attention of new tokens on those in the cache and on themselves, causal; appends them to the cache. All steps
+   * together give what `apply` gives for the whole sequence. Nothing is dropped, as in inference.
+   *
+   * @param x `[B, t, dim]`, the tokens after those in the cache.
+   * @param cache One that `createCache` of this layer made.
+   * @param options `mask [B, t]` hides new tokens, from later steps, too. Default: the mask that an earlier layer left on `x`.
+   * @returns `[B, t, ...outputShape]`, differentiable in `x`; what stands in the cache is constant.
+   * @throws Error that names what does not fit; the cache is then as it was.
+   */
+  step(x: Tensor, cache: LayerCache, options: LayerStepOptions = {}): Tensor {
+    checkSteppable(this.label, this.built, this.args.useCausalMask);
+    LayerCache.check(this, this.label, x, cache, options);
+    const out = tidy(() => {
+      this.named(x);
+      const keyMask = combineMasks(this.label, this.masks(x, this.stepMask(options.mask)).value);
+      const tokens = toFloat(this.label, 'x', x);
+      return this.projectOutput(this.stepTokens(tokens, cache, keyMask));
+    });
+    this.handOn(x, this.stepMask(options.mask).mask, out);
+    return out;
+  }
+
+  private stepTokens(tokens: Tensor, cache: LayerCache, keyMask: Tensor | undefined): Tensor {
+    const { inner, next } = cache;
+    if (inner instanceof LayerCache) reject(this.label, 'cache', "must be this layer's own");
+    const heads = [this.projectQuery(tokens, next), this.projectKey(tokens, next), this.projectValue(tokens)] as const;
+    const attended = inner.step(...heads, { ...this.stepInputs?.(tokens, next), ...(keyMask && { keyMask }) });
+    cache.advance(tokens.shape[1] ?? 0);
+    return attended;
+  }
+
   private attendTokens(given: NamedInputs<Tensor>, valueMask: Tensor | undefined, training: boolean): Tensor {
     const { useCausalMask: causal = false, precision = 'high' } = this.args;
     const [inputs, mask] = causal ? dropUnseen(given, valueMask) : [given, valueMask];
@@ -143,12 +214,12 @@ export abstract class MultiHeadAttention<Args extends AttentionArgs> extends Seq
   }
 
   /** Tokens `[B, T, features]`, the first of them at position `first`, to heads `[B, H, T, Dk]`. */
-  protected projectQuery(tokens: Tensor, first = 0): Tensor {
+  protected projectQuery(tokens: Tensor, first: number | readonly number[] = 0): Tensor {
     return this.rotate(this.ready().query.toHeads(tokens), first);
   }
 
   /** Tokens `[B, T, features]`, the first of them at position `first`, to heads `[B, H, T, Dk]`. */
-  protected projectKey(tokens: Tensor, first = 0): Tensor {
+  protected projectKey(tokens: Tensor, first: number | readonly number[] = 0): Tensor {
     return this.rotate(this.ready().key.toHeads(tokens), first);
   }
 
@@ -162,7 +233,7 @@ export abstract class MultiHeadAttention<Args extends AttentionArgs> extends Seq
     return this.ready().output.fromHeads(heads);
   }
 
-  protected rotate(heads: Tensor, first = 0): Tensor {
+  protected rotate(heads: Tensor, first: number | readonly number[] = 0): Tensor {
     return this.rotary?.apply(heads, first) ?? heads;
   }
 

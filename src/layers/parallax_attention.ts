@@ -1,10 +1,12 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 
 import { reject } from '../../kernels/common/validate.js';
+import type { AttentionCache } from '../caches/attention_cache.js';
+import { attentionCache } from '../caches/index.js';
 import { parallaxAttention } from '../ops/parallax_attention.js';
 import type { AttentionArgs } from './arguments.js';
 import type { Features } from './inputs.js';
-import { type AttendOptions, type Heads, MultiHeadAttention } from './multi_head_attention.js';
+import { type AttendOptions, type CacheRoom, type Heads, MultiHeadAttention } from './multi_head_attention.js';
 import type { Projection } from './projection.js';
 
 /** Arguments of `layers.parallaxAttention`. */
@@ -29,8 +31,16 @@ export class ParallaxAttention extends MultiHeadAttention<ParallaxAttentionArgs>
     return parallaxAttention(query, key, value, this.projectProbe(tokens), options);
   }
 
+  protected override operatorCache(room: CacheRoom): AttentionCache {
+    return attentionCache('parallax', room);
+  }
+
+  protected override stepInputs(tokens: Tensor, first: number | readonly number[]): { probe: Tensor } {
+    return { probe: this.projectProbe(tokens, first) };
+  }
+
   /** The paper's `r`. It is multiplied with keys, so it is rotated like what the keys are compared with. */
-  protected projectProbe(tokens: Tensor, first = 0): Tensor {
+  protected projectProbe(tokens: Tensor, first: number | readonly number[] = 0): Tensor {
     const { probe } = this;
     if (probe === undefined) reject(this.label, 'inputs', 'reached a layer that has not been built');
     return this.rotate(probe.toHeads(tokens), first);

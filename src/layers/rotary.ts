@@ -1,4 +1,4 @@
-import { add, concat, mul, neg, slice, type Tensor, tensor2d } from '@tensorflow/tfjs-core';
+import { add, concat, mul, neg, slice, type Tensor, tensor } from '@tensorflow/tfjs-core';
 
 import { isPositiveNumber, type OptionCheck, printed, reject } from '../../kernels/common/validate.js';
 
@@ -58,23 +58,24 @@ export class Rotary {
   }
 
   /**
-   * `x [B, H, T, D]`, whose first token has position `first`, rotated.
+   * `x [B, H, T, D]`, whose first token has position `first`, one for all sequences or one for each, rotated.
    *
    * Channel `i` of the first half of those that are rotated is paired with channel `i` of the second half
    * (`rotate_half`, as in GPT-NeoX and Llama; RoFormer, arXiv 2104.09864, pairs neighbours).
    */
-  apply(x: Tensor, first = 0): Tensor {
+  apply(x: Tensor, first: number | readonly number[] = 0): Tensor {
     const [B, H, T, D] = x.shape;
     const half = this.rotated / 2;
     const part = (from: number, size: number) => slice(x, [0, 0, 0, from], [B, H, T, size]);
+    const starts = typeof first === 'number' ? [first] : first;
     // Angles in float64: a float32 angle would lose a digit with every factor of ten in the position.
     const table = (wave: (angle: number) => number) =>
-      tensor2d(
-        Float32Array.from({ length: T * half }, (_, at) => {
-          const position = first + Math.floor(at / half);
+      tensor(
+        Float32Array.from({ length: starts.length * T * half }, (_, at) => {
+          const position = starts[Math.floor(at / (T * half))] + (Math.floor(at / half) % T);
           return wave(position * this.base ** (-(at % half) / half));
         }),
-        [T, half],
+        [starts.length, 1, T, half],
       );
     const [cos, sin] = [table(Math.cos), table(Math.sin)];
     const [one, two] = [part(0, half), part(half, half)];

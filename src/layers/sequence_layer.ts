@@ -51,13 +51,20 @@ export abstract class SequenceLayer extends tfLayers.Layer {
     }
     const output = super.apply(inputs, kwargs);
     // tfjs asks `computeMask`, which it does not tell the mask that the call was given.
-    if (isTensor(output)) {
-      const tensors = inputs as Tensor | Tensor[];
-      const { query } = findMasks(this.maskContext(tensors), this.named(tensors), kwargs.mask);
-      // Its own, since a tensor takes its mask along when it is disposed.
-      if (query !== undefined) output.kerasMask = plainMask(query);
-    }
+    if (isTensor(output)) this.handOn(inputs as Tensor | Tensor[], kwargs.mask, output);
     return output;
+  }
+
+  /** Leaves the query's mask on an output. */
+  protected handOn(inputs: Tensor | Tensor[], mask: unknown, output: Tensor): void {
+    const { query } = findMasks(this.maskContext(inputs), this.named(inputs), mask);
+    // Its own, since a tensor takes its mask along when it is disposed.
+    if (query !== undefined) output.kerasMask = plainMask(query);
+  }
+
+  /** The mask of a step as options of a call. */
+  protected stepMask(mask: Tensor | undefined): CallOptions {
+    return mask ? { mask: [mask] } : {};
   }
 
   /** The masks of a call with these inputs; warns once of one that is ignored. */

@@ -1,8 +1,10 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 
+import type { AttentionCache } from '../caches/attention_cache.js';
+import { attentionCache } from '../caches/index.js';
 import { softmaxAttention } from '../ops/softmax_attention.js';
 import type { AttentionArgs } from './arguments.js';
-import { type AttendOptions, type Heads, MultiHeadAttention } from './multi_head_attention.js';
+import { type AttendOptions, type CacheRoom, type Heads, MultiHeadAttention } from './multi_head_attention.js';
 
 /** Arguments of `layers.softmaxAttention`. */
 export type SoftmaxAttentionArgs = AttentionArgs;
@@ -17,5 +19,9 @@ export class SoftmaxAttention extends MultiHeadAttention<SoftmaxAttentionArgs> {
 
   protected override attend({ query, key, value }: Heads, options: AttendOptions): Tensor {
     return softmaxAttention(query, key, value, options);
+  }
+
+  protected override operatorCache(room: CacheRoom): AttentionCache {
+    return attentionCache('softmax', room);
   }
 }

@@ -12,6 +12,14 @@ import {
   shapedInputs,
   toFloat,
 } from './inputs.js';
+import {
+  cacheSettings,
+  checkSteppable,
+  LayerCache,
+  type LayerCacheOptions,
+  type LayerStepOptions,
+  type SteppedLayer,
+} from './layer_cache.js';
 import { LinearAttention, type LinearAttentionArgs, linearArguments } from './linear_attention.js';
 import { LocalLinearAttention, type LocalLinearAttentionArgs, localLinearArguments } from './local_linear_attention.js';
 import { combineMasks } from './masks.js';
@@ -48,8 +56,10 @@ export type TransformerBlockArgs = {
 
 type AnyKindArgs = KindArgs[keyof KindArgs];
 
+type AttentionLayer = tfLayers.Layer & SteppedLayer;
+
 /** How the attention layer of a kind is made, and what it takes besides what all take. */
-const KINDS: Readonly<Record<string, { make: (args: AnyKindArgs) => tfLayers.Layer; checks: ArgumentChecks }>> = {
+const KINDS: Readonly<Record<string, { make: (args: AnyKindArgs) => AttentionLayer; checks: ArgumentChecks }>> = {
   localLinear: { make: (args) => new LocalLinearAttention(args), checks: localLinearArguments },
   softmax: { make: (args) => new SoftmaxAttention(args), checks: {} },
   linear: { make: (args) => new LinearAttention(args), checks: linearArguments },
@@ -92,12 +102,12 @@ function checkBlock(args: TransformerBlockArgs | undefined): TransformerBlockArg
 }
 
 /** A pre-norm residual block; `layers.transformerBlock` makes one. */
-export class TransformerBlock extends SequenceLayer {
+export class TransformerBlock extends SequenceLayer implements SteppedLayer {
   static readonly className: string = 'TransformerBlockLayer';
 
   private readonly args: TransformerBlockArgs;
   private readonly weightSettings: WeightSettings;
-  private readonly attention: tfLayers.Layer;
+  private readonly attention: AttentionLayer;
   private readonly norms: readonly [tfLayers.Layer, tfLayers.Layer];
   /** Those two of the mlp; the number of their units is known when the block is built. */
   private mlp: readonly tfLayers.Layer[] = [];
@@ -185,15 +195,63 @@ export class TransformerBlock extends SequenceLayer {
       const named = this.named(inputs);
       const mask = combineMasks(this.label, this.masks(inputs, kwargs).value);
       const training = kwargs.training === true;
-      const run = (layer: tfLayers.Layer, x: Tensor, options: CallOptions = {}) => layer.call(x, options) as Tensor;
-      const [attentionNorm, mlpNorm] = this.norms;
-      const x = toFloat(this.label, 'x', named.query);
       const options = { training, ...(mask && { mask: [mask] }) };
-      const attended = add(x, run(this.attention, run(attentionNorm, x), options));
-      const mixed = this.mlp.reduce((tokens, layer) => run(layer, tokens), run(mlpNorm, attended));
-      const { dropout = 0, seed } = this.args;
-      return add(attended, training ? this.drop(mixed, dropout, seed) : mixed);
+      const x = toFloat(this.label, 'x', named.query);
+      return this.residuals(x, (normed) => this.attention.call(normed, options) as Tensor, training);
     });
+  }
+
+  private residuals(x: Tensor, attend: (normed: Tensor) => Tensor, training: boolean): Tensor {
+    const run = (tokens: Tensor, layer: tfLayers.Layer) => layer.call(tokens, {}) as Tensor;
+    const [attentionNorm, mlpNorm] = this.norms;
+    const attended = add(x, attend(run(x, attentionNorm)));
+    const mixed = [mlpNorm, ...this.mlp].reduce(run, attended);
+    const { dropout = 0, seed } = this.args;
+    return add(attended, training ? this.drop(mixed, dropout, seed) : mixed);
+  }
+
+  /**
+   * An empty cache for `step`, of `batchSize` sequences that go on together: that of the block's attention layer.
+   *
+   * @param batchSize Number of sequences.
+   * @param options `capacity`, `grow` (true), `window` (none; linear and mesa attention refuse it), `firstPosition` (0).
+   * @throws Error where the block is not built or not causal (`useCausalMask`), or an argument is unusable.
+   */
+  createCache(batchSize: number, options: LayerCacheOptions = {}): LayerCache {
+    checkSteppable(this.label, this.built, this.args.useCausalMask);
+    const [settings] = cacheSettings(this, this.label, batchSize, options);
+    return new LayerCache(settings, this.attention.createCache(batchSize, options));
+  }
+
+  /**
+   * The block's output for new tokens, whose attention sees those in the cache, too; appends them to the cache.
+   *
+   * ```js
+   * const cache = block.createCache(1);
+   * const out = block.step(x, cache); // as block.apply(x); x: [1, T, dim]
+   * const next = block.step(token, cache); // [1, 1, dim]
+   * ```
+   *
+   * @param x `[B, t, dim]`, the tokens after those in the cache.
+   * @param cache One that `createCache` of this block made.
+   * @param options `mask [B, t]` hides new tokens, from later steps, too. Default: the mask that an earlier layer left on `x`.
+   * @returns `[B, t, dim]`, differentiable in `x`; what stands in the cache is constant.
+   * @throws Error that names what does not fit; the cache is then as it was.
+   */
+  step(x: Tensor, cache: LayerCache, options: LayerStepOptions = {}): Tensor {
+    checkSteppable(this.label, this.built, this.args.useCausalMask);
+    LayerCache.check(this, this.label, x, cache, options);
+    const out = tidy(() => {
+      this.named(x);
+      const { inner } = cache;
+      if (!(inner instanceof LayerCache)) reject(this.label, 'cache', "must be this block's own");
+      const mask = combineMasks(this.label, this.masks(x, this.stepMask(options.mask)).value);
+      const tokens = toFloat(this.label, 'x', x);
+      return this.residuals(tokens, (normed) => this.attention.step(normed, inner, mask && { mask }), false);
+    });
+    cache.advance(x.shape[1] ?? 0);
+    this.handOn(x, this.stepMask(options.mask).mask, out);
+    return out;
   }
 
   override computeOutputShape(inputShape: Shape | Shape[]): Shape {

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 export const SETUP_COMMAND = 'npx tfjs-lla setup tensorflow';
 
 /** Raised with every change of the operators' interface, so that no kernel meets an op library of another version. */
-const OP_INTERFACE = 1;
+const OP_INTERFACE = 2;
 
 /** The version of tfjs-node whose sources are built; it fits this version of tfjs-core. */
 export const TFJS_NODE_VERSION = '4.22.0';

@@ -57,13 +57,13 @@ function register({ app, addon, gpu }: Installation, withLayers: boolean): void 
 
 type FileRouter = Parameters<typeof core.io.registerLoadRouter>[0];
 
-/** Node 23 removed two functions of `util` that tfjs-node 4.22 calls. */
+/** Node 22 warns of two functions of `util` that tfjs-node 4.22 calls, and Node 23 has removed them. */
 function mendUtil(): void {
   const removed = {
     isArray: (x: unknown) => Array.isArray(x),
     isNullOrUndefined: (x: unknown) => x === null || x === undefined,
   };
   for (const [name, value] of Object.entries(removed)) {
-    if (!(name in util)) Object.defineProperty(util, name, { value, configurable: true, enumerable: true });
+    Object.defineProperty(util, name, { value, configurable: true, enumerable: true, writable: true });
   }
 }

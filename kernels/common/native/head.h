@@ -22,13 +22,13 @@ struct Head {
   const Problem* problem;
   int64_t D, Dv;           // padded
   int64_t keys;            // Tk, padded to whole blocks
-  float* key;              // [keys, D], minus `centre`; zeros where hidden or not finite
+  float* key;              // [keys, D], minus `centre` where centred; zeros where hidden or not finite
   float* key_columns;      // [keys / kBlockK, D, kBlockK]: the same, by columns
   float* value;            // [keys, Dv]
   float* value_columns;    // [keys / kBlockK, Dv, kBlockK], null where no gradient is asked for
   float* bias;             // [keys], kHidden where a key is hidden
   float* centre;           // [D]
-  // Of the loaded head.
+  // Of the loaded head; the variance where it is centred.
   int64_t first_bad;
   int64_t first_visible;
   double variance;
@@ -62,7 +62,15 @@ struct Head {
     return finite && first_bad >= bound ? kOrdinary : kBad;
   }
 
+  // A head of the operators that do not change when all keys are shifted.
   void LoadHead(int64_t head) {
+    LoadNumbers(head);
+    Centre();
+    Finish();
+  }
+
+  // Keys and values; `key` may be changed until `Finish`.
+  void LoadNumbers(int64_t head) {
     const Dims& dims = problem->dims;
     const int64_t mask_row = head / (dims.heads / dims.batch) * dims.Tk;
     first_bad = first_visible = dims.Tk;
@@ -83,7 +91,9 @@ struct Head {
       Zero(value + j * Dv, Dv);
       first_bad = Min(first_bad, j);
     }
-    Centre();
+  }
+
+  void Finish() {
     Transpose(key, D, key_columns);
     if (value_columns) Transpose(value, Dv, value_columns);
   }
@@ -119,6 +129,17 @@ struct Head {
     }
   }
 };
+
+// Writes rows of scratch to an output: zeros for blind rows, NaN for bad ones.
+inline void StoreRows(const RowState* state, int64_t count, const float* rows, int64_t stride, float* target,
+                      int64_t width) {
+  const float nan = __builtin_nanf("");
+  for (int64_t r = 0; r < count; r++) {
+    for (int64_t d = 0; d < width; d++) {
+      target[r * width + d] = state[r] == kOrdinary ? rows[r * stride + d] : state[r] == kBad ? nan : 0.0f;
+    }
+  }
+}
 
 }  // namespace TFJS_LLA_ISA
 }  // namespace tfjs_lla

@@ -1,4 +1,5 @@
-// What Node wants of the library: loading it registers the operations, and there is nothing to export.
+// What Node wants of the library: loading it registers the operations. It exports the name of the instruction set that
+// the kernels use.
 #include <node_api.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,7 +25,12 @@ int ProcessorLevel() {
 
 }  // namespace tfjs_lla
 
-extern "C" __attribute__((visibility("default"))) napi_value napi_register_module_v1(napi_env, napi_value exports) {
+extern "C" __attribute__((visibility("default"))) napi_value napi_register_module_v1(napi_env env, napi_value exports) {
+  const char* const names[] = {"SSE2", "AVX2", "AVX-512"};
+  napi_value name;
+  if (napi_create_string_utf8(env, names[tfjs_lla::ProcessorLevel()], NAPI_AUTO_LENGTH, &name) == napi_ok) {
+    napi_set_named_property(env, exports, "instructionSet", name);
+  }
   return exports;
 }
 extern "C" __attribute__((visibility("default"))) int32_t node_api_module_get_api_version_v1() { return 8; }

@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "common/native/problem.h"
+#include "common/native/shapes.h"
 #include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/op_kernel.h"
-#include "tensorflow/core/framework/shape_inference.h"
 
 namespace tfjs_lla {
 
@@ -53,6 +53,12 @@ class TensorflowExecutor : public Executor {
 class Inputs {
  public:
   Inputs(tensorflow::OpKernelContext* context, const char* op) : context_(context), op_(op) {
+    // A count of optional inputs that does not fit the inputs is not always refused before.
+    const int given = context->num_inputs(), declared = context->op_kernel().num_inputs();
+    if (given != declared) {
+      status = absl::InvalidArgumentError(absl::StrCat(op, ": takes ", declared, " inputs as called, got ", given));
+      return;
+    }
     query_ = Shape("query");
     const tensorflow::TensorShape key = Shape("key"), value = Shape("value");
     const int rank = query_.dims();
@@ -82,10 +88,9 @@ class Inputs {
     problem.value = Data("value");
     result = query_;
     result.set_dim(rank - 1, dims.Dv);
-    problem.key_mask = nullptr;
     tensorflow::OpInputList masks;
     if (!Take(context->input_list("key_mask", &masks))) return;
-    if (masks.size() > 0) {
+    if (masks.size() > 0 && Single("key_mask", masks.size())) {
       const bool fits = masks[0].shape() == tensorflow::TensorShape({dims.batch, dims.Tk});
       if (Check(fits, "key_mask", "must have shape [B, Tk]", masks[0].shape())) {
         problem.key_mask = masks[0].flat<bool>().data();
@@ -105,6 +110,7 @@ class Inputs {
   const float* Optional(const char* name, int64_t count) {
     tensorflow::OpInputList list;
     if (!status.ok() || !Take(context_->input_list(name, &list)) || list.size() == 0) return nullptr;
+    if (!Single(name, list.size())) return nullptr;
     const bool fits = list[0].NumElements() == count;
     if (!Check(fits, name, "has the wrong number of elements", list[0].shape())) return nullptr;
     return list[0].flat<float>().data();
@@ -115,7 +121,13 @@ class Inputs {
     return Take(context_->input(name, &tensor)) ? tensor->shape() : tensorflow::TensorShape();
   }
 
-  Problem problem;
+  // The shape of an optional input that is there.
+  tensorflow::TensorShape OptionalShape(const char* name) {
+    tensorflow::OpInputList list;
+    return Take(context_->input_list(name, &list)) && list.size() > 0 ? list[0].shape() : tensorflow::TensorShape();
+  }
+
+  Problem problem{};
   tensorflow::TensorShape result;  // [..., Tq, Dv]
   absl::Status status;
 
@@ -130,6 +142,13 @@ class Inputs {
     return status.ok();
   }
 
+  // An optional input is a list of one tensor or none.
+  bool Single(const char* name, int count) {
+    if (count <= 1 || !status.ok()) return status.ok();
+    status = absl::InvalidArgumentError(absl::StrCat(op_, ": ", name, " must be one tensor, got ", count));
+    return false;
+  }
+
   bool Check(bool holds, const char* name, const char* what, const tensorflow::TensorShape& shape) {
     if (holds || !status.ok()) return status.ok();
     status = absl::InvalidArgumentError(absl::StrCat(op_, ": ", name, " ", what, ", got shape ", shape.DebugString()));
@@ -140,5 +159,35 @@ class Inputs {
   const char* op_;
   tensorflow::TensorShape query_;
 };
+
+// The outputs of a call, in the order in which they are added; the first that cannot be had becomes `status`.
+class Outputs {
+ public:
+  explicit Outputs(tensorflow::OpKernelContext* context) : context_(context) {}
+
+  float* Add(const tensorflow::TensorShape& shape) {
+    tensorflow::Tensor* tensor = nullptr;
+    status.Update(context_->allocate_output(next_++, shape, &tensor));
+    return status.ok() ? tensor->flat<float>().data() : nullptr;
+  }
+
+  absl::Status status;
+
+ private:
+  tensorflow::OpKernelContext* context_;
+  int next_ = 0;
+};
+
+// Runs `compute(executor)` unless something is wrong by now.
+template <typename Compute>
+void RunOn(tensorflow::OpKernelContext* context, const char* op, const absl::Status& status, Compute compute) {
+  if (!status.ok()) return context->CtxFailure(status);
+  try {
+    TensorflowExecutor executor(context);
+    compute(executor);
+  } catch (const std::bad_alloc&) {
+    context->CtxFailure(absl::ResourceExhaustedError(absl::StrCat(op, ": out of memory")));
+  }
+}
 
 }  // namespace tfjs_lla

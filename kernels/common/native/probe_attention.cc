@@ -1,18 +1,11 @@
 // Forward pass and gradient of softmax, Parallax and local linear attention (operator READMEs; the family, exact gradient).
 #include "common/native/probe_options.h"
 #include "common/native/solve.h"
+#include "common/native/tasks.h"
 
 namespace tfjs_lla {
 namespace TFJS_LLA_ISA {
 namespace {
-
-template <typename Body>
-void ForEach(Executor& executor, int64_t tasks, Body& body) {
-  executor.Run(
-      tasks, [](void* context, int worker, int64_t task) { (*static_cast<Body*>(context))(worker, task); }, &body);
-}
-
-int64_t Aligned(int64_t floats) { return (floats + 15) / 16 * 16; }
 
 // What one worker needs for a tile.
 struct Tile {
@@ -97,39 +90,20 @@ struct Tile {
   void Affine(float* w, const float* v, int64_t r, float offset, bool precise, const double* exact) {
     const Head& head = *softmax.head;
     const int64_t D = head.D, end = softmax.blocks * kBlockK;
-    const float* kbar = softmax.kbar + r * D;
     float* row = w + r * softmax.stride;
-    if (!precise) {
-      const float shift = offset - static_cast<float>(Dot(v + r * D, kbar, D));
-      for (int64_t j = 0; j < end; j++) row[j] += shift;
-      return;
+    if (precise) {
+      double* z = solver.mean;
+      const float* top = head.key + softmax.top[r] * D;
+      for (int64_t d = 0; d < D; d++) z[d] = exact ? exact[r * D + d] : v[r * D + d];
+      for (int64_t j = 0; j < end; j++) {
+        double sum = 0;
+        for (int64_t d = 0; d < D; d++) sum += z[d] * (static_cast<double>(head.key[j * D + d]) - top[d]);
+        row[j] = static_cast<float>(sum);
+      }
     }
-    double* z = solver.mean;
-    double shift = offset;
-    for (int64_t d = 0; d < D; d++) {
-      z[d] = exact ? exact[r * D + d] : v[r * D + d];
-      shift -= z[d] * kbar[d];
-    }
-    for (int64_t j = 0; j < end; j++) {
-      double sum = shift;
-      for (int64_t d = 0; d < D; d++) sum += z[d] * head.key[j * D + d];
-      row[j] = static_cast<float>(sum);
-    }
+    softmax.Center(row, r, offset);
   }
 };
-
-// Writes rows of scratch to an output: zeros for blind rows, NaN for bad ones.
-void StoreRows(const SoftmaxTile& tile, const float* rows, int64_t stride, float* target, int64_t width) {
-  const float nan = __builtin_nanf("");
-  for (int64_t r = 0; r < tile.rows; r++) {
-    for (int64_t d = 0; d < width; d++) {
-      target[r * width + d] = tile.Ordinary(r) ? rows[r * stride + d] : tile.state[r] == kBad ? nan : 0.0f;
-    }
-  }
-}
-
-// Heads that are in scratch at a time: enough for all cores, and no more memory with more heads.
-int64_t HeadsAtATime(const Dims& dims, Executor& executor) { return Min<int64_t>(dims.heads, 2 * executor.workers()); }
 
 }  // namespace
 
@@ -170,8 +144,8 @@ void ProbeAttention(const Problem& problem, const ProbeOptions& options, const P
       Zero(tile.rows, kBlockQ * head.Dv);
       softmax.Accumulate(tile.rows, softmax.weights, head.value, head.Dv);
       const int64_t row = (first + h) * dims.Tq + start;
-      StoreRows(softmax, tile.rows, head.Dv, outputs.out + row * dims.Dv, dims.Dv);
-      if (outputs.probe) StoreRows(softmax, tile.x, head.D, outputs.probe + row * dims.D, dims.D);
+      StoreRows(softmax.state, softmax.rows, tile.rows, head.Dv, outputs.out + row * dims.Dv, dims.Dv);
+      if (outputs.probe) StoreRows(softmax.state, softmax.rows, tile.x, head.D, outputs.probe + row * dims.D, dims.D);
     };
     ForEach(executor, count * tiles, compute);
   }
@@ -220,17 +194,8 @@ void TileGradient(Tile& tile, const ProbeGradients& gradients, int64_t index, Ke
   for (int64_t r = 0; r < softmax.rows; r++) {
     const float* p = softmax.weights + r * stride;
     float *gamma = tile.gamma + r * stride, *scratch = tile.scratch + r * stride;
-    double sum = 0;
-    for (int64_t first = 0; first < end; first += kBlockK) {
-      Vector<float> part{};
-      for (int64_t j = first; j < first + kBlockK; j += kLanes<float>) part += Load(p + j) * Load(gamma + j);
-      sum += Sum(part);
-    }
-    const float mean = static_cast<float>(sum);
-    for (int64_t j = 0; j < end; j++) {
-      gamma[j] -= mean;
-      scratch[j] = p[j] * gamma[j];
-    }
+    softmax.Center(gamma, r, 0.0f);
+    for (int64_t j = 0; j < end; j++) scratch[j] = p[j] * gamma[j];
   }
   // sum_j p_j (Gamma_j - Gbar) = 0, so the keys need no centring by kbar here.
   Zero(tile.n, kBlockQ * D);
@@ -279,11 +244,11 @@ void TileGradient(Tile& tile, const ProbeGradients& gradients, int64_t index, Ke
   Zero(tile.dq, kBlockQ * D);
   softmax.Accumulate(tile.dq, softmax.weights, head.key, D);
   for (int64_t i = 0; i < softmax.rows * D; i++) tile.dq[i] = softmax.scale * tile.dq[i] + tile.u[i];
-  StoreRows(softmax, tile.dq, D, gradients.dquery + row * dims.D, dims.D);
+  StoreRows(softmax.state, softmax.rows, tile.dq, D, gradients.dquery + row * dims.D, dims.D);
   if (gradients.dprobe) {
     // The probe is minus the input.
     for (int64_t i = 0; i < softmax.rows * D; i++) tile.n[i] = -tile.n[i];
-    StoreRows(softmax, tile.n, D, gradients.dprobe + row * dims.D, dims.D);
+    StoreRows(softmax.state, softmax.rows, tile.n, D, gradients.dprobe + row * dims.D, dims.D);
   }
 }
 

@@ -61,16 +61,12 @@ class ProbeForwardOp : public ProbeOp<kKind> {
     Inputs inputs(context, this->op_);
     ProbeOptions options;
     if (!this->Gather(context, inputs, options, false)) return context->CtxFailure(inputs.status);
-    tensorflow::Tensor *out = nullptr, *probe = nullptr;
-    OP_REQUIRES_OK(context, context->allocate_output(0, inputs.result, &out));
-    if (kKind == ProbeKind::kSolved) OP_REQUIRES_OK(context, context->allocate_output(1, inputs.Shape("query"), &probe));
-    const ProbeOutputs outputs{out->flat<float>().data(), probe ? probe->flat<float>().data() : nullptr};
-    try {
-      TensorflowExecutor executor(context);
+    Outputs results(context);
+    ProbeOutputs outputs{results.Add(inputs.result), nullptr};
+    if (kKind == ProbeKind::kSolved) outputs.probe = results.Add(inputs.Shape("query"));
+    RunOn(context, this->op_, results.status, [&](Executor& executor) {
       TFJS_LLA_DISPATCH(ProbeAttention)(inputs.problem, options, outputs, executor);
-    } catch (const std::bad_alloc&) {
-      context->CtxFailure(absl::ResourceExhaustedError(absl::StrCat(this->op_, ": out of memory")));
-    }
+    });
   }
 };
 
@@ -87,48 +83,17 @@ class ProbeGradientOp : public ProbeOp<kKind> {
     ProbeGradients gradients{};
     gradients.dout = inputs.Required("dout", dims.heads * dims.Tq * dims.Dv);
     if (!inputs.status.ok()) return context->CtxFailure(inputs.status);
-    int next = 0;
-    absl::Status status;
-    auto output = [&](const tensorflow::TensorShape& shape) -> float* {
-      tensorflow::Tensor* tensor = nullptr;
-      status.Update(context->allocate_output(next++, shape, &tensor));
-      return tensor ? tensor->flat<float>().data() : nullptr;
-    };
-    // The shape of an optional input that is there.
-    auto shape_of = [&](const char* name) {
-      tensorflow::OpInputList list;
-      status.Update(context->input_list(name, &list));
-      return list[0].shape();
-    };
-    gradients.dquery = output(inputs.Shape("query"));
-    gradients.dkey = output(inputs.Shape("key"));
-    gradients.dvalue = output(inputs.Shape("value"));
-    if (kKind == ProbeKind::kGiven) gradients.dprobe = output(inputs.Shape("probe"));
-    if (options.ridge) gradients.dridge = output(shape_of("ridge"));
-    if (inputs.problem.key_bias) gradients.dbias = output(shape_of("key_bias"));
-    if (!status.ok()) return context->CtxFailure(status);
-    try {
-      TensorflowExecutor executor(context);
+    Outputs results(context);
+    gradients.dquery = results.Add(inputs.Shape("query"));
+    gradients.dkey = results.Add(inputs.Shape("key"));
+    gradients.dvalue = results.Add(inputs.Shape("value"));
+    if (kKind == ProbeKind::kGiven) gradients.dprobe = results.Add(inputs.Shape("probe"));
+    if (options.ridge) gradients.dridge = results.Add(inputs.OptionalShape("ridge"));
+    if (inputs.problem.key_bias) gradients.dbias = results.Add(inputs.OptionalShape("key_bias"));
+    RunOn(context, this->op_, results.status, [&](Executor& executor) {
       TFJS_LLA_DISPATCH(ProbeAttentionGradient)(inputs.problem, options, gradients, executor);
-    } catch (const std::bad_alloc&) {
-      context->CtxFailure(absl::ResourceExhaustedError(absl::StrCat(this->op_, ": out of memory")));
-    }
+    });
   }
 };
-
-// [..., Tq, Dv] from the shapes of query and value.
-inline absl::Status ResultShape(tensorflow::shape_inference::InferenceContext* c) {
-  tensorflow::shape_inference::ShapeHandle result;
-  TF_RETURN_IF_ERROR(c->ReplaceDim(c->input(0), -1, c->Dim(c->input(2), -1), &result));
-  c->set_output(0, result);
-  if (c->num_outputs() > 1) c->set_output(1, c->input(0));
-  return absl::OkStatus();
-}
-
-// Gradients have the shapes of the first inputs; of the optional ones it is not said.
-inline absl::Status GradientShapes(tensorflow::shape_inference::InferenceContext* c) {
-  for (int i = 0; i < c->num_outputs(); i++) c->set_output(i, i < 3 ? c->input(i) : c->UnknownShape());
-  return absl::OkStatus();
-}
 
 }  // namespace tfjs_lla

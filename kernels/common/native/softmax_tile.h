@@ -18,6 +18,7 @@ struct SoftmaxTile {
   float* weights;   // [kBlockQ, stride]: p_ij, 0 where row i does not see key j
   float* kbar;      // [kBlockQ, D]: sum_j p_ij k_j, relative to the head's centre
   RowState state[kBlockQ];
+  int64_t top[kBlockQ];  // a key with the largest weight; 0 where a row sees none
   int64_t start, rows;
   int64_t blocks;   // of keys, up to the causal bound of the last row
 
@@ -91,6 +92,26 @@ struct SoftmaxTile {
     MultiplyAdd(target, width, Strided<float>{w, 1, stride}, x, width, blocks * kBlockK, width, rows);
   }
 
+  // Subtracts from row r of `w` its mean under the weights, and adds `offset`. The number at the top key is taken off first:
+  // under large scores that key has almost all of the weight, and its difference from the mean is small.
+  void Center(float* w, int64_t r, float offset) const {
+    const float* p = weights + r * stride;
+    const int64_t end = blocks * kBlockK;
+    const float at_top = w[top[r]];
+    double sum = 0;
+    for (int64_t first = 0; first < end; first += kBlockK) {
+      Vector<float> part{};
+      for (int64_t j = first; j < first + kBlockK; j += kLanes<float>) {
+        const Vector<float> difference = Load(w + j) - at_top;
+        Store(w + j, difference);
+        part += Load(p + j) * difference;
+      }
+      sum += Sum(part);
+    }
+    const float shift = static_cast<float>(offset - sum);
+    for (int64_t j = 0; j < end; j += kLanes<float>) Store(w + j, Load(w + j) + shift);
+  }
+
  private:
   // Turns the scaled products of row r into softmax weights.
   void Normalize(int64_t r) {
@@ -108,10 +129,12 @@ struct SoftmaxTile {
     for (int64_t j = bound; j < seen; j++) w[j] = kHidden;
     for (int64_t j = 0; j < seen; j += kLanes<float>) largest = Larger(Load(w + j), largest);
     const float max = Largest(largest);
+    top[r] = 0;
     if (max <= 0.5f * kHidden) {
       Zero(w, end);
       return;
     }
+    while (w[top[r]] != max) top[r]++;
     double sum = 0;
     for (int64_t first = 0; first < seen; first += kBlockK) {
       Vector<float> part{};

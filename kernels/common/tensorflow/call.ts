@@ -39,6 +39,25 @@ export interface OpLayout<Attrs> {
   readonly integers?: readonly string[];
 }
 
+/** A call of one of this package's operations. */
+export interface OpCall {
+  readonly name: string;
+  readonly attrs: readonly OpAttr[];
+  readonly inputs: readonly TensorInfo[];
+  readonly outputs: number;
+}
+
+/** Runs an operation; its errors, also those of TensorFlow and the addon before it runs, name the operator. */
+export function executeOp(operator: string, backend: TensorflowBackend, call: OpCall): Tensor[] {
+  try {
+    return backend.executeMultipleOutputs(call.name, call.attrs, call.inputs, call.outputs);
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    if (message.includes(operator)) throw error;
+    throw new Error(`${operator}: ${call.name}: ${message}`, { cause: error });
+  }
+}
+
 /** The pair of kernels of an operator whose operations are named after its kernels, with `TfjsLla` in front. */
 export function tensorflowKernels<Attrs extends AttentionAttrs>(
   spec: OperatorSpec<Attrs>,
@@ -62,7 +81,8 @@ export function tensorflowKernels<Attrs extends AttentionAttrs>(
         value,
       }));
       const all = [...inputs, ...given.map(([name]) => input(name))];
-      return backend.executeMultipleOutputs(`TfjsLla${spec.kernelName}${suffix}`, attrs, all, outputsOf(call));
+      const name = `TfjsLla${spec.kernelName}${suffix}`;
+      return executeOp(spec.operator, backend, { name, attrs, inputs: all, outputs: outputsOf(call) });
     };
   };
   return {

@@ -131,7 +131,3 @@ export function hideRows(tile: Tile, name: string): string {
       ${perRow(tile, (i) => unroll(4, (j) => mask(i, j), ' '))}
     }`;
 }
-
-/** What the gradient of key `j` is written as: NaN where a bad row sees it, zeros where it is hidden (docs/decisions/0002). */
-export const keyGradient = (value: string): string =>
-  `select(vec4f(), select(${value}, vec4f(params.nan), j < badBound), isVisible)`;

@@ -87,7 +87,8 @@ export function gradientRowsShader(
     if (tx == 0u) { terms[row${i}] = select(vec4f(${NO_WEIGHT}, 1.0, 0.0, 0.0),
       vec4f(m${i} + log2(max(l${i}, 1e-37)), ${tau}, ${eta}, ${constant}), info${i}.y == ORDINARY); }`;
 
-  const firstPass = loop(`
+  const firstPass = (): string =>
+    loop(`
     ${products(tile, key, [{ name: 's', row: slot(0) }])}
     ${finishScores(tile, 's', hasKeyTerms)}
     ${products(tile, value, [{ name: 'y', row: slot(1) }])}
@@ -250,7 +251,7 @@ ${mainHead(tile)}
   ${perRow(tile, (i) => `var gbar${i} = 0.0;`, ' ')}
   ${declareAccumulator(tile, 'a', key.width)}
   ${declareAccumulator(tile, 'n', key.width)}
-  ${firstPass}
+  ${firstPass()}
   ${reduceRows(tile, ['l', 'gbar'], 'sum')}
   ${perRow(tile, (i) => `let inverse${i} = 1.0 / max(l${i}, 1e-37); gbar${i} *= inverse${i};`)}
   ${ends[probe]()}

@@ -15,7 +15,7 @@ const f32 = (access: BufferType['access']): BufferType => ({ access, element: 'f
 const vec4 = (access: BufferType['access']): BufferType => ({ access, element: 'vec4f' });
 
 /** Infinities and NaN are told by their bits: a shader's compiler may take it that no number is one. */
-const IS_FINITE = 'fn isFinite(x: f32) -> bool { return (bitcast<u32>(x) & 0x7f800000u) != 0x7f800000u; }';
+export const IS_FINITE = 'fn isFinite(x: f32) -> bool { return (bitcast<u32>(x) & 0x7f800000u) != 0x7f800000u; }';
 
 /** What hides a key: one of both inputs at most (`foldMaskShader`). */
 export interface KeyInputs {

@@ -81,7 +81,7 @@ export function probeAttentionShader(shape: AttentionShape, layout: InfoRowLayou
   const slot = (offset: number) => (i: number, c: string) => rowQuad(layout, `row${i}`, offset, c);
   const sets = [{ name: 's', row: slot(0) }, ...(hasProbe ? [{ name: 't', row: slot(Dp / 4) }] : [])];
   const accumulators = [{ name: 'a', width }, ...(hasProbe ? [{ name: 'b', width }] : [])];
-  const probePart = `
+  const probePart = (): string => `
     ${perRow(tile, (i) => `p${i} *= vec4f(t${i}_0, t${i}_1, t${i}_2, t${i}_3); tbar${i} += p${i}.x + p${i}.y + p${i}.z + p${i}.w;`)}
     workgroupBarrier();
     ${storeWeights(tile, (i) => `p${i}`)}
@@ -120,7 +120,7 @@ ${mainHead(tile)}
     ${onlineSoftmax(tile, accumulators, hasProbe ? ['tbar'] : [])}
     ${storeWeights(tile, (i) => `p${i}`)}
     ${accumulate(tile, 'a', value, false)}
-    ${hasProbe ? probePart : ''}
+    ${hasProbe ? probePart() : ''}
   }
   ${reduceRows(tile, hasProbe ? ['l', 'tbar'] : ['l'], 'sum')}
   ${perRow(

@@ -24,7 +24,7 @@ export interface BuildContext {
 const COMMON = ['-std=c++17', '-fPIC', '-fvisibility=hidden', '-DNDEBUG', '-w'];
 
 /** The processors that the kernels are compiled for; which one serves is decided when they run (native/isa.h). */
-const PROCESSORS: Readonly<Record<string, readonly string[]>> = {
+export const PROCESSORS: Readonly<Record<string, readonly string[]>> = {
   generic: [],
   avx2: ['-mavx2', '-mfma'],
   avx512: ['-mavx512f', '-mavx512vl', '-mavx512dq', '-mavx512bw', '-mfma', '-mprefer-vector-width=512'],

@@ -18,8 +18,13 @@ export interface TensorflowFolder {
   readonly gpu: boolean;
 }
 
-/** Takes a wheel of any Python version: only its libraries and headers are used. */
-const WHEEL_ARGUMENTS = ['--python-version', '3.11', '--implementation', 'cp', '--platform', 'manylinux_2_27_x86_64'];
+/** Takes wheels of any Python version: only their libraries and headers are used. pip takes each tag by itself. */
+const WHEEL_ARGUMENTS = ['--python-version', '3.11', '--implementation', 'cp'].concat(
+  ['manylinux_2_27', 'manylinux_2_17', 'manylinux2014', 'manylinux2010', 'manylinux1'].flatMap((tag) => [
+    '--platform',
+    `${tag}_x86_64`,
+  ]),
+);
 
 /** Unpacks what is needed of a wheel, with the Python that has fetched it. */
 const UNPACK = `
@@ -29,6 +34,18 @@ with zipfile.ZipFile(wheel) as archive:
     for name in archive.namelist():
         if re.match(r'tensorflow/(include/|libtensorflow_(cc|framework)\\.so\\.2$)|nvidia/', name):
             archive.extract(name, folder)
+`;
+
+/** The packages of CUDA's libraries that a wheel of TensorFlow asks for, with their versions. */
+const CUDA_REQUIREMENTS = `
+import email, re, sys, zipfile
+with zipfile.ZipFile(sys.argv[1]) as archive:
+    name = next(name for name in archive.namelist() if name.endswith('.dist-info/METADATA'))
+    metadata = email.message_from_bytes(archive.read(name))
+for requirement in metadata.get_all('Requires-Dist', []):
+    wanted, _, condition = requirement.partition(';')
+    if 'and-cuda' in condition and wanted.startswith('nvidia'):
+        print(re.sub(r'[\\s()]', '', wanted))
 `;
 
 const ASK_PYTHON = `
@@ -123,34 +140,38 @@ async function fetchTensorflow(home: string, site: string, gpu: boolean): Promis
   checkSpace(home, gpu ? 9 : 2);
   // The wheels stay until all is unpacked: a set-up that was interrupted goes on with them.
   const wheels = join(home, `wheels-${TENSORFLOW_VERSION}-${gpu ? 'gpu' : 'cpu'}`);
-  const wanted = gpu ? `tensorflow[and-cuda]==${TENSORFLOW_VERSION}` : `tensorflow-cpu==${TENSORFLOW_VERSION}`;
-  // The CUDA libraries are dependencies of the wheel; without --gpu nothing but the wheel itself is of use.
-  const dependencies = gpu ? [] : ['--no-deps'];
-  const { status, stderr } = await run(
-    python(),
-    [
-      '-m',
-      'pip',
-      'download',
-      '--disable-pip-version-check',
-      '--no-input',
-      '--only-binary=:all:',
-      '--dest',
-      wheels,
-    ].concat(WHEEL_ARGUMENTS, dependencies, wanted),
-    { shown: true },
-  );
-  if (status !== 0) {
-    throw new SetupError(
-      `pip could not fetch ${wanted} (no network, or a proxy that pip does not know?):\n${tail(stderr)}`,
-    );
-  }
+  await download(wheels, [`${gpu ? 'tensorflow' : 'tensorflow-cpu'}==${TENSORFLOW_VERSION}`]);
+  if (gpu) await download(wheels, await cudaRequirements(wheels));
   await produce(site, async (temporary) => {
     const used = readdirSync(wheels).filter((name) => /^(tensorflow|nvidia)[-_].*\.whl$/.test(name));
     for (const wheel of used) await unpack(join(wheels, wheel), temporary);
     if (gpu) exposeCusolver(temporary);
   });
   rmSync(wheels, { recursive: true });
+}
+
+/** Fetches wheels, and nothing that they depend on: only libraries and headers are of use. */
+async function download(wheels: string, wanted: readonly string[]): Promise<void> {
+  const args = ['-m', 'pip', 'download', '--disable-pip-version-check', '--no-input', '--no-deps'];
+  const { status, stderr } = await run(
+    python(),
+    [...args, '--only-binary=:all:', '--dest', wheels, ...WHEEL_ARGUMENTS, ...wanted],
+    { shown: true },
+  );
+  if (status === 0) return;
+  throw new SetupError(
+    `pip could not fetch ${wanted.join(', ')} (no network, or a proxy that pip does not know?):\n${tail(stderr)}`,
+  );
+}
+
+async function cudaRequirements(wheels: string): Promise<string[]> {
+  const wheel = readdirSync(wheels).find((name) => /^tensorflow-.*\.whl$/.test(name)) ?? '';
+  const { status, stdout, stderr } = await run(python(), ['-c', CUDA_REQUIREMENTS, join(wheels, wheel)]);
+  const wanted = stdout.trim().split('\n').filter(Boolean);
+  if (status !== 0 || wanted.length === 0) {
+    throw new SetupError(`the wheel of TensorFlow does not say which CUDA libraries it needs:\n${tail(stderr)}`);
+  }
+  return wanted;
 }
 
 async function unpack(wheel: string, folder: string): Promise<void> {

@@ -1,8 +1,7 @@
 /**
- * `npm run bench:bundle -- FILE`: the benchmark as one CommonJS file for a machine with nothing but Node and Dawn's addon.
- * There: `DAWN_NODE=/path/to/dawn.node node FILE --backend webgpu`.
+ * `tsx scripts/bundle.ts ENTRY FILE`: one of the programs here as one CommonJS file, for a machine with nothing but Node and
+ * Dawn's addon. There: `DAWN_NODE=/path/to/dawn.node node FILE --backend webgpu`.
  */
-import { fileURLToPath } from 'node:url';
 import { build, type Plugin } from 'esbuild';
 
 /** The addon of the npm package `webgpu`, from a path instead of a package. */
@@ -19,10 +18,10 @@ const dawnFromEnvironment: Plugin = {
   },
 };
 
-const [outfile] = process.argv.slice(2) as (string | undefined)[];
-if (outfile === undefined) throw new Error('give the file to write: npm run bench:bundle -- FILE');
+const [entry, outfile] = process.argv.slice(2) as (string | undefined)[];
+if (entry === undefined || outfile === undefined) throw new Error('give the program and the file to write');
 await build({
-  entryPoints: [fileURLToPath(new URL('main.ts', import.meta.url))],
+  entryPoints: [entry],
   outfile,
   bundle: true,
   platform: 'node',

@@ -1,0 +1,117 @@
+import type { TensorInfo } from '@tensorflow/tfjs-core';
+import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
+
+import type { AttentionAttrs, OperatorSpec } from '../spec.js';
+import { type KernelCall, type Output, WebGpuCall } from './call.js';
+import { APPENDED_ROWS, appendShader, type StepKeys } from './step.wgsl.js';
+
+/** Where a step stands: what the cache holds, and the tokens that ever went through it. */
+export type StepAttrs = AttentionAttrs & {
+  /** Tokens that the cache holds before the step. */
+  length: number;
+  /** Position of the first new token. */
+  total: number;
+  /** Tokens that a row sees at most; 0: all. */
+  window: number;
+};
+
+/** Rows of a step that are handled together: the uniforms of every shader (step.wgsl.ts). */
+export interface StepPart {
+  readonly t: number;
+  readonly firstRow: number;
+  readonly rows: number;
+  readonly keys: number;
+  readonly start: number;
+  readonly capacity: number;
+}
+
+/** The most key ranges of a row: their merge is done by one workgroup. */
+const MOST_RANGES = 128;
+
+/** Names of a cache's tensors: a step writes to those that it is given. */
+const CACHE_TENSORS = [
+  'cachedKey',
+  'cachedValue',
+  'cachedBias',
+  'keySum',
+  'keyKeySum',
+  'keyValueSum',
+  'count',
+] as const;
+
+/** Runs a step's kernel. What tfjs has read of the cache's tensors before, and kept, is out of date from then on. */
+export function runStep<Attrs extends AttentionAttrs>(
+  spec: OperatorSpec<Attrs>,
+  kernelCall: KernelCall,
+  body: (call: WebGpuCall<Attrs & StepAttrs>) => readonly Output[],
+): TensorInfo[] {
+  const step = { ...spec, kernelName: `${spec.kernelName}Step` } as OperatorSpec<Attrs & StepAttrs>;
+  const outputs = WebGpuCall.run(step, kernelCall, body);
+  const { tensorMap } = kernelCall.backend as WebGPUBackend;
+  for (const name of CACHE_TENSORS) {
+    // An input that a call lacks may be there by name.
+    const tensor = kernelCall.inputs[name] as TensorInfo | undefined;
+    if (tensor) Object.assign(tensorMap.get(tensor.dataId), { values: null });
+  }
+  return outputs;
+}
+
+/** The parts of a step over cached keys, in order, of at most `mostRows` rows. */
+export function stepParts<Attrs extends StepAttrs>(call: WebGpuCall<Attrs>, mostRows: number): StepPart[] {
+  const { length, total, window } = call.attrs;
+  const { Tq: t } = call.dims;
+  const capacity = call.tensor('cachedKey').shape[1];
+  // The rows of a wider step would overwrite keys that its first ones see.
+  const isWhole = t === 1 || length + t <= capacity;
+  const most = isWhole ? Math.max(1, Math.min(t, mostRows)) : 1;
+  return Array.from({ length: Math.ceil(t / most) }, (_, part) => {
+    const firstRow = part * most;
+    const rows = Math.min(most, t - firstRow);
+    const firstKey = Math.max(total - length, window > 0 ? total + firstRow - window + 1 : 0);
+    return {
+      t,
+      firstRow,
+      rows,
+      keys: total + firstRow + rows - firstKey,
+      start: firstKey % capacity,
+      capacity,
+    };
+  });
+}
+
+/** Appends a part's rows to the cache; `centre`: a buffer for the centres of the heads' keys. */
+export function appendRows<Attrs extends StepAttrs>(call: WebGpuCall<Attrs>, part: StepPart, centre?: GPUBuffer): void {
+  const { dims } = call;
+  const inputs: StepKeys = {
+    hasMask: call.has('keyMask'),
+    hasBias: call.has('keyBias'),
+    hasCachedBias: call.has('cachedBias'),
+  };
+  const names = ['key', 'value', 'cachedKey', 'cachedValue', 'keyMask', 'keyBias', 'cachedBias'];
+  const buffers = Object.fromEntries(names.filter((name) => call.has(name)).map((name) => [name, call.input(name)]));
+  call.run(
+    appendShader(inputs, dims.D, dims.Dv, centre !== undefined),
+    { ...buffers, ...(centre && { centre }) },
+    { ...part, to: (call.attrs.total + part.firstRow) % part.capacity, headsPerBatch: dims.heads / dims.batch },
+    [Math.ceil(part.rows / APPENDED_ROWS), dims.heads],
+  );
+}
+
+/** Numbers of a head's centre. */
+export const centreFloats = (D: number): number => 4 * Math.ceil(D / 4);
+
+/**
+ * Ranges of a part's keys: enough for `workgroups` of them when every range has `perRange` workgroups, none smaller than
+ * `least` keys, each a multiple of `multiple` keys.
+ */
+export function keyRanges(
+  keys: number,
+  perRange: number,
+  workgroups: number,
+  multiple: number,
+  least = multiple,
+): { ranges: number; perRange: number } {
+  const wanted = Math.min(MOST_RANGES, Math.ceil(workgroups / perRange), Math.ceil(keys / least));
+  const size = Math.ceil(keys / Math.max(1, wanted) / multiple) * multiple;
+  return { ranges: Math.ceil(keys / size), perRange: size };
+}

@@ -1,0 +1,97 @@
+#include "common/native/op.h"
+#include "linear_attention/native/linear_options.h"
+
+namespace {
+
+using namespace tfjs_lla;
+
+constexpr char kOperator[] = "linearAttention";
+
+REGISTER_OP("TfjsLlaLinearAttention")
+    .Input("query: float")
+    .Input("key: float")
+    .Input("value: float")
+    .Input("key_mask: num_masks * bool")
+    .Attr("num_masks: int >= 0")
+    .Attr("causal: bool")
+    .Attr("scale: float")
+    .Attr("feature_map: {'elu+1', 'relu', 'identity'}")
+    .Attr("normalize: bool")
+    .Output("out: float")
+    .SetShapeFn(ResultShape);
+
+REGISTER_OP("TfjsLlaLinearAttentionGrad")
+    .Input("query: float")
+    .Input("key: float")
+    .Input("value: float")
+    .Input("dout: float")
+    .Input("key_mask: num_masks * bool")
+    .Attr("num_masks: int >= 0")
+    .Attr("causal: bool")
+    .Attr("scale: float")
+    .Attr("feature_map: {'elu+1', 'relu', 'identity'}")
+    .Attr("normalize: bool")
+    .Output("dquery: float")
+    .Output("dkey: float")
+    .Output("dvalue: float")
+    .SetShapeFn(GradientShapes);
+
+class LinearOp : public tensorflow::OpKernel {
+ public:
+  explicit LinearOp(tensorflow::OpKernelConstruction* context) : OpKernel(context) {
+    std::string feature_map;
+    OP_REQUIRES_OK(context, context->GetAttr("causal", &causal_));
+    OP_REQUIRES_OK(context, context->GetAttr("scale", &options_.scale));
+    OP_REQUIRES_OK(context, context->GetAttr("normalize", &options_.normalize));
+    OP_REQUIRES_OK(context, context->GetAttr("feature_map", &feature_map));
+    options_.feature_map = feature_map == "relu"       ? FeatureMap::kRelu
+                           : feature_map == "identity" ? FeatureMap::kIdentity
+                                                       : FeatureMap::kEluPlusOne;
+  }
+
+ protected:
+  bool causal_;
+  LinearOptions options_;
+};
+
+class Forward : public LinearOp {
+ public:
+  using LinearOp::LinearOp;
+
+  void Compute(tensorflow::OpKernelContext* context) override {
+    Inputs inputs(context, kOperator);
+    if (!inputs.status.ok()) return context->CtxFailure(inputs.status);
+    inputs.problem.causal = causal_;
+    Outputs results(context);
+    float* out = results.Add(inputs.result);
+    RunOn(context, kOperator, results.status, [&](Executor& executor) {
+      TFJS_LLA_DISPATCH(LinearAttention)(inputs.problem, options_, out, executor);
+    });
+  }
+};
+
+class Gradient : public LinearOp {
+ public:
+  using LinearOp::LinearOp;
+
+  void Compute(tensorflow::OpKernelContext* context) override {
+    Inputs inputs(context, kOperator);
+    const Dims& dims = inputs.problem.dims;
+    LinearGradients gradients{};
+    if (inputs.status.ok()) gradients.dout = inputs.Required("dout", dims.heads * dims.Tq * dims.Dv);
+    if (!inputs.status.ok()) return context->CtxFailure(inputs.status);
+    inputs.problem.causal = causal_;
+    Outputs results(context);
+    gradients.dquery = results.Add(inputs.Shape("query"));
+    gradients.dkey = results.Add(inputs.Shape("key"));
+    gradients.dvalue = results.Add(inputs.Shape("value"));
+    RunOn(context, kOperator, results.status, [&](Executor& executor) {
+      TFJS_LLA_DISPATCH(LinearAttentionGradient)(inputs.problem, options_, gradients, executor);
+    });
+  }
+};
+
+REGISTER_KERNEL_BUILDER(Name("TfjsLlaLinearAttention").Device(tensorflow::DEVICE_CPU), Forward);
+REGISTER_KERNEL_BUILDER(Name("TfjsLlaLinearAttentionGrad").Device(tensorflow::DEVICE_CPU), Gradient);
+
+}  // namespace

@@ -1,0 +1,28 @@
+// What a call of linear attention computes, and what it gives.
+#pragma once
+
+#include "common/native/isa.h"
+#include "common/native/problem.h"
+
+namespace tfjs_lla {
+
+enum class FeatureMap { kEluPlusOne, kRelu, kIdentity };
+
+struct LinearOptions {
+  FeatureMap feature_map;
+  bool normalize;
+  float scale;  // only where not normalised: it cancels otherwise
+};
+
+struct LinearGradients {
+  const float* dout;  // [heads, Tq, Dv]
+  float* dquery;
+  float* dkey;
+  float* dvalue;
+};
+
+// `out` is [heads, Tq, Dv].
+TFJS_LLA_DECLARE(LinearAttention, const Problem&, const LinearOptions&, float* out, Executor&)
+TFJS_LLA_DECLARE(LinearAttentionGradient, const Problem&, const LinearOptions&, const LinearGradients&, Executor&)
+
+}  // namespace tfjs_lla

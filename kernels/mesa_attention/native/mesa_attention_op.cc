@@ -1,0 +1,105 @@
+#include "common/native/op.h"
+#include "mesa_attention/native/mesa_options.h"
+
+namespace {
+
+using namespace tfjs_lla;
+
+constexpr char kOperator[] = "mesaAttention";
+
+REGISTER_OP("TfjsLlaMesaAttention")
+    .Input("query: float")
+    .Input("key: float")
+    .Input("value: float")
+    .Input("key_mask: num_masks * bool")
+    .Input("ridge: num_ridges * float")
+    .Attr("num_masks: int >= 0")
+    .Attr("num_ridges: int >= 0")
+    .Attr("ridge_value: float")
+    .Attr("causal: bool")
+    .Output("out: float")
+    .Output("probe: float")
+    .SetShapeFn(ResultShape);
+
+REGISTER_OP("TfjsLlaMesaAttentionGrad")
+    .Input("query: float")
+    .Input("key: float")
+    .Input("value: float")
+    .Input("probe: float")
+    .Input("dout: float")
+    .Input("key_mask: num_masks * bool")
+    .Input("ridge: num_ridges * float")
+    .Attr("num_masks: int >= 0")
+    .Attr("num_ridges: int >= 0")
+    .Attr("ridge_value: float")
+    .Attr("causal: bool")
+    .Output("dquery: float")
+    .Output("dkey: float")
+    .Output("dvalue: float")
+    .Output("dridge: num_ridges * float")
+    .SetShapeFn(GradientShapes);
+
+class MesaOp : public tensorflow::OpKernel {
+ public:
+  explicit MesaOp(tensorflow::OpKernelConstruction* context) : OpKernel(context) {
+    OP_REQUIRES_OK(context, context->GetAttr("causal", &causal_));
+    OP_REQUIRES_OK(context, context->GetAttr("ridge_value", &ridge_value_));
+  }
+
+ protected:
+  // What both operations have besides query, key, value and mask.
+  MesaOptions Gather(Inputs& inputs) const {
+    const Dims& dims = inputs.problem.dims;
+    inputs.problem.causal = causal_;
+    const float* ridge = inputs.status.ok() ? inputs.Optional("ridge", dims.heads / dims.batch * dims.D) : nullptr;
+    return {ridge, ridge_value_};
+  }
+
+  bool causal_;
+  float ridge_value_;
+};
+
+class Forward : public MesaOp {
+ public:
+  using MesaOp::MesaOp;
+
+  void Compute(tensorflow::OpKernelContext* context) override {
+    Inputs inputs(context, kOperator);
+    const MesaOptions options = Gather(inputs);
+    if (!inputs.status.ok()) return context->CtxFailure(inputs.status);
+    Outputs results(context);
+    float* out = results.Add(inputs.result);
+    float* probe = results.Add(inputs.Shape("query"));
+    RunOn(context, kOperator, results.status, [&](Executor& executor) {
+      TFJS_LLA_DISPATCH(MesaAttention)(inputs.problem, options, MesaOutputs{out, probe}, executor);
+    });
+  }
+};
+
+class Gradient : public MesaOp {
+ public:
+  using MesaOp::MesaOp;
+
+  void Compute(tensorflow::OpKernelContext* context) override {
+    Inputs inputs(context, kOperator);
+    const MesaOptions options = Gather(inputs);
+    const Dims& dims = inputs.problem.dims;
+    MesaGradients gradients{};
+    if (inputs.status.ok()) gradients.probe = inputs.Required("probe", dims.heads * dims.Tq * dims.D);
+    if (inputs.status.ok()) gradients.dout = inputs.Required("dout", dims.heads * dims.Tq * dims.Dv);
+    if (!inputs.status.ok()) return context->CtxFailure(inputs.status);
+    Outputs results(context);
+    gradients.dquery = results.Add(inputs.Shape("query"));
+    gradients.dkey = results.Add(inputs.Shape("key"));
+    gradients.dvalue = results.Add(inputs.Shape("value"));
+    if (options.ridge) gradients.dridge = results.Add(inputs.OptionalShape("ridge"));
+    RunOn(context, kOperator, results.status, [&](Executor& executor) {
+      TFJS_LLA_DISPATCH(MesaAttentionGradient)(inputs.problem, options, gradients, executor);
+    });
+  }
+};
+
+REGISTER_KERNEL_BUILDER(Name("TfjsLlaMesaAttention").Device(tensorflow::DEVICE_CPU), Forward);
+REGISTER_KERNEL_BUILDER(Name("TfjsLlaMesaAttentionGrad").Device(tensorflow::DEVICE_CPU), Gradient);
+
+}  // namespace

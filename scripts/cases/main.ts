@@ -1,0 +1,125 @@
+/**
+ * `npm run cases -- --backend webgpu`: the case table of the tests, gradients included, without a test framework: for a
+ * device that the tests do not reach. `npm run cases:bundle -- FILE` makes one file of it.
+ */
+import { writeFileSync } from 'node:fs';
+import { Command, InvalidArgumentError, Option } from 'commander';
+
+import { type BackendName, initBackend } from '../../src/node.js';
+import { casesOf, type Extent, operators } from '../../test/cases.js';
+import { checkCase } from '../../test/check_case.js';
+import type { Operator } from '../../test/values.js';
+
+interface Options {
+  readonly backend: BackendName;
+  readonly extent: Extent;
+  readonly operator: readonly Operator[];
+  readonly only?: RegExp;
+  readonly part: Part;
+  readonly limit: number;
+  readonly json?: string;
+}
+
+/** Which cases of the table to take: the `index`-th of every `count`. */
+interface Part {
+  readonly index: number;
+  readonly count: number;
+}
+
+interface Miss {
+  readonly operator: Operator;
+  readonly name: string;
+  readonly wrong: readonly string[];
+}
+
+function regularExpression(text: string): RegExp {
+  try {
+    return new RegExp(text);
+  } catch (error) {
+    throw new InvalidArgumentError(error instanceof Error ? error.message : String(error));
+  }
+}
+
+function positiveNumber(text: string): number {
+  const value = Number(text);
+  if (!Number.isFinite(value) || value <= 0) throw new InvalidArgumentError('It must be a positive number.');
+  return value;
+}
+
+function partOf(text: string): Part {
+  const [index, count] = text.split('/').map(Number);
+  if (!Number.isInteger(index) || !Number.isInteger(count) || index < 1 || index > count) {
+    throw new InvalidArgumentError('It must be like 2/5: the second of five parts.');
+  }
+  return { index: index - 1, count };
+}
+
+const program = new Command('npm run cases --')
+  .description('Runs the case table of the tests, gradients included, against the float64 references.')
+  .addOption(
+    new Option('--backend <name>', 'tfjs backend').choices(['cpu', 'wasm', 'webgpu', 'tensorflow']).default('cpu'),
+  )
+  .addOption(new Option('--extent <name>', 'how much of it').choices(['optionPairs', 'pairs', 'all']).default('pairs'))
+  .addOption(new Option('--operator <names...>', 'which operators').choices(operators).default(operators, 'all'))
+  .option('--only <regex>', 'only cases whose name it matches', regularExpression)
+  .option('--part <k/n>', 'every n-th case, beginning with the k-th', partOf, { index: 0, count: 1 })
+  .option('--limit <seconds>', 'begin no case after this', positiveNumber, 3600)
+  .option('--json <file>', 'write what was run and what is wrong to a file');
+
+/** What is wrong with a case; an error is that too. */
+async function check(build: () => Parameters<typeof checkCase>[0], backend: string): Promise<string[]> {
+  try {
+    return await checkCase(build(), backend);
+  } catch (error) {
+    return [error instanceof Error ? error.message : String(error)];
+  }
+}
+
+async function main(): Promise<number> {
+  const options = program.parse().opts<Options>();
+  const { backend, extent, part, only } = options;
+  const { adapter } = await initBackend(backend);
+  console.log(`backend ${backend} (${adapter}), extent ${extent}`);
+  const start = Date.now();
+  const missed: Miss[] = [];
+  const counts: Record<string, { passed: number; failed: number; left: number; seconds: number }> = {};
+  for (const operator of options.operator) {
+    const begin = Date.now();
+    const cases = casesOf(operator, extent).filter(([name], i) => {
+      return i % part.count === part.index && (only?.test(name) ?? true);
+    });
+    const count = { passed: 0, failed: 0, left: 0, seconds: 0 };
+    counts[operator] = count;
+    for (const [name, build] of cases) {
+      if (Date.now() - start > 1000 * options.limit) {
+        count.left++;
+        continue;
+      }
+      const wrong = await check(build, backend);
+      count[wrong.length > 0 ? 'failed' : 'passed']++;
+      if (wrong.length === 0) continue;
+      missed.push({ operator, name, wrong });
+      console.log(`${operator}: ${name}\n  ${wrong.join('\n  ')}`);
+    }
+    count.seconds = (Date.now() - begin) / 1000;
+    const { passed, failed, left, seconds } = count;
+    console.log(
+      `${operator}: ${passed} passed, ${failed} failed, ${left} not begun in time, ${seconds.toFixed(1)} seconds`,
+    );
+  }
+  if (options.json !== undefined) {
+    writeFileSync(options.json, `${JSON.stringify({ backend, adapter, extent, part, counts, missed }, null, 2)}\n`);
+  }
+  const total = Object.values(counts);
+  const sum = (of: 'passed' | 'failed' | 'left'): number => total.reduce((all, count) => all + count[of], 0);
+  console.log(`tests: ${sum('passed')} passed, ${sum('failed') + sum('left')} failed`);
+  return sum('failed') + sum('left') > 0 ? 1 : 0;
+}
+
+void main().then(
+  (code) => process.exit(code),
+  (error: unknown) => {
+    console.error(error);
+    process.exit(1);
+  },
+);

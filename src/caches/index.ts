@@ -24,7 +24,7 @@ import { cacheSettings } from './options.js';
  */
 export function attentionCache<Name extends keyof AttentionCacheOptions>(
   operator: Name,
-  options: AttentionCacheOptions[Name] = {} as AttentionCacheOptions[Name],
+  options: AttentionCacheOptions[Name] = {},
 ): AttentionCache {
   isOneOf(...Object.keys(cachedOperators))('attentionCache', 'operator', operator);
   const cached = cachedOperators[operator];

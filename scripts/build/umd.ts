@@ -43,6 +43,7 @@ const layersHost: Plugin = {
         }
         export const layers = host.layers ?? { Layer: Missing };
         export const SymbolicTensor = host.SymbolicTensor ?? Missing;
+        export const LayersModel = host.LayersModel ?? Missing;
         export const { initializers, input } = host;`
       : null,
 };

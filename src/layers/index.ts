@@ -29,9 +29,8 @@ export type {
 };
 export type { AttentionArgs } from './arguments.js';
 export { generate, type GenerateOptions, type TokenInfo } from './generate.js';
-export type { StepCache } from './generation/model_graph.js';
 export type { Prompt } from './generation/prompt.js';
-export type { LayerCache, LayerCacheOptions, LayerStepOptions } from './layer_cache.js';
+export type { LayerCache, LayerCacheOptions, LayerStepOptions, SteppedLayer } from './layer_cache.js';
 export type { RotaryArgs } from './rotary.js';
 export type { CallOptions } from './sequence_layer.js';
 export type { BlockArgs as TransformerBlockOwnArgs, KindArgs as TransformerBlockKinds } from './transformer_block.js';

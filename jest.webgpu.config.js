@@ -3,7 +3,15 @@ import shared from './jest.config.js';
 const isFullRun = process.env.TFJS_LLA_TEST === 'full';
 
 /** Suites beside the case table; those that compile many shaders are left to the full run. */
-const sweeping = ['fixtures', 'inputs', 'memory', 'nan', 'weights', ...(isFullRun ? ['extremes', 'properties'] : [])];
+const sweeping = [
+  'caches',
+  'fixtures',
+  'inputs',
+  'memory',
+  'nan',
+  'weights',
+  ...(isFullRun ? ['extremes', 'properties'] : []),
+];
 
 /**
  * The tests that sweep the backends, on `webgpu` in Node; run it by `npm run test:webgpu`.

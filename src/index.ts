@@ -8,7 +8,7 @@ import './backends/cpu.js';
 
 export { attentionCache } from './caches/index.js';
 export { AttentionCache } from './caches/attention_cache.js';
-export type { AttentionCacheOptions, CacheStepOptions } from './caches/operators.js';
+export type { AttentionCacheOptions, CacheOptions, CacheStepOptions, ConstantOptions } from './caches/operators.js';
 export { attentionWeights, type AttentionWeightsOptions, type OperatorName } from './ops/attention_weights.js';
 export { linearAttention, type LinearAttentionOptions } from './ops/linear_attention.js';
 export { localLinearAttention, type LocalLinearAttentionOptions } from './ops/local_linear_attention.js';

@@ -6,7 +6,7 @@ import { apply, shortName, tensorsOf, type NamedTensors } from './run_call.js';
 import { relativeL2, type Call, type Operator, type TensorName, type Values } from './values.js';
 
 /** The largest relative error (L2) that a step may have against the operator's own call. */
-export const BAR = 1e-4;
+const BAR = 1e-4;
 
 export interface Sizes {
   readonly lead: readonly number[];
@@ -14,7 +14,7 @@ export interface Sizes {
   readonly Dv: number;
 }
 
-export const SMALL: Sizes = { lead: [2, 2], D: 6, Dv: 5 };
+const SMALL: Sizes = { lead: [2, 2], D: 6, Dv: 5 };
 
 /** Parts of a call besides query, key and value. */
 export interface Extras {
@@ -26,8 +26,7 @@ export interface Extras {
 
 export const isScored = (operator: Operator): boolean => operator !== 'linearAttention' && operator !== 'mesaAttention';
 
-export const hasRidge = (operator: Operator): boolean =>
-  operator === 'localLinearAttention' || operator === 'mesaAttention';
+const hasRidge = (operator: Operator): boolean => operator === 'localLinearAttention' || operator === 'mesaAttention';
 
 /** A causal self-attention call over `T` tokens. */
 export function callOf(operator: Operator, T: number, seed: number, extras: Extras = {}, sizes: Sizes = SMALL): Call {

@@ -256,6 +256,7 @@ test("the README's examples run", () => {
     status: 0,
     stdout: '[ 2, 4, 128, 32 ]\n[ 2, 4, 128, 32 ] [ 2, 4, 128 ]\n',
   });
+  expect(runs['decode.mjs']).toMatchObject({ status: 0, stdout: 'true 100\n' });
   expect(runs['generate.mjs']).toMatchObject({ status: 0, stdout: 'true true\n[ 20, 20 ]\n' });
   const { status, stdout } = runs['layers.mjs'];
   expect(stdout).toMatch(/^accuracy (0\.9\d|1\.00)\n\[ 256, 12, 5 \]\n$/);

@@ -35,7 +35,7 @@ export class AttentionCache {
   private total = 0;
   private disposed = false;
 
-  /** Use `attentionCache`. */
+  /** @hidden Use `attentionCache`. */
   constructor(
     private readonly operator: CachedOperator,
     private readonly settings: CacheSettings,

@@ -24,9 +24,9 @@ import { cacheSettings } from './options.js';
  */
 export function attentionCache<Name extends keyof AttentionCacheOptions>(
   operator: Name,
-  options?: AttentionCacheOptions[Name],
+  options: AttentionCacheOptions[Name] = {},
 ): AttentionCache {
   isOneOf(...Object.keys(cachedOperators))('attentionCache', 'operator', operator);
   const cached = cachedOperators[operator];
-  return new AttentionCache(cached, cacheSettings(cached, options ?? {}));
+  return new AttentionCache(cached, cacheSettings(cached, options));
 }

@@ -44,7 +44,7 @@ export interface CacheStepOptions {
 }
 
 /** Options of any cache. */
-interface CacheOptions {
+export interface CacheOptions {
   /**
    * Tokens that room is reserved for. Default 1024; `window` takes its place where it is given, and what linear and mesa
    * attention keep is the same size at any length.
@@ -56,15 +56,16 @@ interface CacheOptions {
   window?: number;
 }
 
-type Constant<Options> = Omit<Options, 'causal' | 'keyMask' | 'keyBias'>;
+/** An operator's options that stay the same from step to step. */
+export type ConstantOptions<Options> = Omit<Options, 'causal' | 'keyMask' | 'keyBias'>;
 
 /** Options of `attentionCache` for each operator: its own that stay constant, and those of the cache. */
 export interface AttentionCacheOptions {
-  localLinear: Constant<LocalLinearAttentionOptions> & CacheOptions;
-  softmax: Constant<SoftmaxAttentionOptions> & CacheOptions;
-  linear: Constant<LinearAttentionOptions> & Omit<CacheOptions, 'window'>;
-  parallax: Constant<ParallaxAttentionOptions> & CacheOptions;
-  mesa: Constant<MesaAttentionOptions> & Omit<CacheOptions, 'window'>;
+  localLinear: ConstantOptions<LocalLinearAttentionOptions> & CacheOptions;
+  softmax: ConstantOptions<SoftmaxAttentionOptions> & CacheOptions;
+  linear: ConstantOptions<LinearAttentionOptions> & Omit<CacheOptions, 'window'>;
+  parallax: ConstantOptions<ParallaxAttentionOptions> & CacheOptions;
+  mesa: ConstantOptions<MesaAttentionOptions> & Omit<CacheOptions, 'window'>;
 }
 
 /** An operator as its caches see it. */

@@ -55,7 +55,7 @@ const isConstant = (operator: OperatorName): boolean => operator === 'linearAtte
 function cacheOf(operator: OperatorName, key: tf.Tensor3D, value: tf.Tensor3D): tf.NamedTensorMap {
   if (!isConstant(operator)) return { cachedKey: tf.clone(key), cachedValue: tf.clone(value) };
   const [heads, length, dim] = key.shape;
-  return tf.tidy(() => {
+  return tf.tidy((): tf.NamedTensorMap => {
     const before = tf.slice(key, 0, [heads, length - 1, dim]);
     const values = tf.slice(value, 0, [heads, length - 1, dim]);
     const count = tf.fill([heads], length - 1);
@@ -68,7 +68,7 @@ function cacheOf(operator: OperatorName, key: tf.Tensor3D, value: tf.Tensor3D): 
     }
     const features = tf.add(tf.elu(before), 1);
     return { keySum: tf.sum(features, 1), keyValueSum: tf.matMul(features, values, true), count };
-  }) as unknown as tf.NamedTensorMap;
+  });
 }
 
 const bytesOf = (tensors: tf.NamedTensorMap): number =>

@@ -50,7 +50,7 @@ export function runStep<Attrs extends AttentionAttrs>(
   const { tensorMap } = kernelCall.backend as WebGPUBackend;
   for (const name of CACHE_TENSORS) {
     // An input that a call lacks may be there by name.
-    const tensor = kernelCall.inputs[name] as TensorInfo | undefined;
+    const tensor = kernelCall.inputs[name];
     if (tensor) Object.assign(tensorMap.get(tensor.dataId), { values: null });
   }
   return outputs;

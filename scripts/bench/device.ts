@@ -5,7 +5,7 @@ import { solverCounts } from '../../kernels/common/cpu/solve.js';
 import { peakScratchBytes } from '../../kernels/common/cpu/workspace.js';
 import { type BackendName, initBackend } from '../../src/node.js';
 import type { BenchCase } from './cases.js';
-import { type Body, timeOnce } from './measure.js';
+import { type Body, timeOnce, type Timing } from './measure.js';
 import { peakGrowth } from './peak_memory.js';
 
 /** Iterations of local linear attention's solver in one call. */
@@ -49,6 +49,10 @@ export interface BenchDevice {
   firstCall(inputs: readonly Tensor[], body: Body): Promise<FirstCall>;
   /** The iterations of the one call that `body` makes. */
   iterations(one: BenchCase, body: Body): Promise<Iterations | null>;
+  /** Peak scratch memory of a kernel call since the last question, in bytes; null where nothing counts it. */
+  peakScratch(): number | null;
+  /** Times a copy of so many bytes from buffers of the device to others; absent where there is nothing to compare with. */
+  copyTime?(bytes: number): Promise<Timing>;
   /** Errors that the device has reported since the last question. */
   takeErrors(): string[];
 }
@@ -79,6 +83,7 @@ async function processorDevice(name: BackendName): Promise<BenchDevice> {
       const counts = { mean: rows > 0 ? iterations / rows : 0, most, tileMean: null, direct };
       return Promise.resolve(isCounted ? counts : null);
     },
+    peakScratch: () => (backend === 'cpu' ? peakScratchBytes() : null),
     takeErrors: () => [],
   };
 }

@@ -2,6 +2,8 @@ import { writeFileSync } from 'node:fs';
 import { Command, InvalidArgumentError, Option } from 'commander';
 
 import { type BenchCase, caseName } from './cases.js';
+import { DECODE_LENGTHS, runDecode } from './decode.js';
+import { DecodeReport } from './decode_report.js';
 import { type BenchDevice, benchDevice } from './device.js';
 import { within } from './measure.js';
 import { COMPOSED_ITERATIONS } from './operators.js';
@@ -18,12 +20,18 @@ interface Options extends SuiteSettings {
   readonly limit: number;
   readonly json?: string;
   readonly markdown?: string;
+  readonly decode?: boolean;
+  readonly lengths?: number[];
 }
 
 function positiveInteger(text: string): number {
   const value = Number(text);
   if (!Number.isSafeInteger(value) || value <= 0) throw new InvalidArgumentError('It must be a positive integer.');
   return value;
+}
+
+function positiveIntegers(text: string): number[] {
+  return text.split(',').map(positiveInteger);
 }
 
 function positiveNumber(text: string): number {
@@ -50,6 +58,8 @@ const program = new Command('npm run bench --')
       Object.keys(suites),
     ),
   )
+  .option('--decode', 'one new token against a cache: every operator by length of the cache, instead of a suite')
+  .option('--lengths <n,...>', 'tokens in the cache, for --decode', positiveIntegers)
   .option('--only <regex>', 'only cases whose name it matches', regularExpression)
   .option('--heads <n>', 'heads, for the suite compare', positiveInteger, 8)
   .option('--length <n>', 'queries and keys, for compare', positiveInteger, 512)
@@ -89,15 +99,34 @@ async function runAll(cases: readonly BenchCase[], device: BenchDevice, report: 
   }
 }
 
+const commandLine = (): string => {
+  const quoted = process.argv.slice(2).map((text) => (/^[\w./=,-]+$/.test(text) ? text : `'${text}'`));
+  return ['npm run bench --', ...quoted].join(' ');
+};
+
+/** `--decode`; heads and dimension are those of the issue on a GPU, and the options' elsewhere. */
+async function decode(options: Options): Promise<number> {
+  const isGpu = options.backend === 'webgpu';
+  const isGiven = program.getOptionValueSource('heads') === 'cli';
+  const heads = isGpu && !isGiven ? 32 : options.heads;
+  const { dim, ridge, tolerance, only, lengths = DECODE_LENGTHS[isGpu ? 'gpu' : 'processor'] } = options;
+  const device = await benchDevice(options.backend);
+  const report = new DecodeReport(device, { command: commandLine(), json: options.json });
+  await runDecode(device, report, { heads, dim, ridge, tolerance, only, lengths, limit: options.limit });
+  report.printTable();
+  if (options.json !== undefined) console.log(`figures written to ${options.json}`);
+  if (options.markdown !== undefined) writeFileSync(options.markdown, `${report.markdown()}\n`);
+  return report.failed > 0 ? 1 : 0;
+}
+
 async function main(): Promise<number> {
   const options = program.parse().opts<Options>();
+  if (options.decode) return decode(options);
   const suite = options.suite ?? (options.backend === 'webgpu' ? 'issue' : 'compare');
   const cases = suites[suite](options).filter((one) => options.only?.test(caseName(one)) ?? true);
   if (cases.length === 0) program.error(`error: no case of the suite ${suite} matches ${String(options.only)}`);
   const device = await benchDevice(options.backend);
-  const quoted = process.argv.slice(2).map((text) => (/^[\w./=-]+$/.test(text) ? text : `'${text}'`));
-  const command = ['npm run bench --', ...quoted].join(' ');
-  const report = new Report(device, { suite, command, json: options.json });
+  const report = new Report(device, { suite, command: commandLine(), json: options.json });
   report.begin(await measureMatMul(device, options.matmul ?? matMulSize(options.backend, suite)));
   console.log(
     `suite ${suite}: ${cases.length} cases; composed local linear attention: ${COMPOSED_ITERATIONS} iterations`,

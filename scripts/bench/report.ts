@@ -15,7 +15,7 @@ interface Failure {
   readonly reason: string;
 }
 
-function fixed(x: number | null | undefined): string {
+export function fixed(x: number | null | undefined): string {
   if (x === null || x === undefined) return '';
   return x > 0 && x < 0.1 ? x.toPrecision(2) : x.toFixed(x < 10 ? 3 : x < 100 ? 2 : 1);
 }

@@ -1,5 +1,6 @@
 import { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 import * as tf from '@tensorflow/tfjs-core';
+import { peakScratchBytes } from '../../kernels/common/webgpu/call.js';
 import { copyProgressTo, latestSchedule } from '../../kernels/common/webgpu/solver.js';
 import { timePasses } from '../../kernels/common/webgpu/timing.js';
 import { findAdapter, findGpu } from '../../src/node/dawn.js';
@@ -7,7 +8,7 @@ import { registerWebGPU } from '../../src/node/webgpu_backend.js';
 import { initBackend, type InitializedBackend } from '../../src/node.js';
 import type { BenchCase } from './cases.js';
 import type { BenchDevice, FirstCall, Iterations, KernelTimes } from './device.js';
-import { type Body, timeOnce, timingOf } from './measure.js';
+import { type Body, timeOnce, type Timing, timingOf } from './measure.js';
 
 /** A device of nothing beyond WebGPU's default limits, but with a clock. */
 async function registerWithDefaultLimits(): Promise<void> {
@@ -172,6 +173,36 @@ export class WebGpuDevice implements BenchDevice {
     const bytes = staging.getMappedRange().slice(0);
     staging.destroy();
     return bytes;
+  }
+
+  peakScratch(): number {
+    return peakScratchBytes();
+  }
+
+  /** Half of the bytes from one buffer, half from another, as keys and values lie: the slope over the number of copies. */
+  async copyTime(bytes: number): Promise<Timing> {
+    const { device } = this;
+    const size = Math.ceil(bytes / 8) * 4;
+    const usage = GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
+    const buffers = Array.from({ length: 4 }, () => device.createBuffer({ size, usage }));
+    const copies = async (count: number): Promise<number> => {
+      const encoder = device.createCommandEncoder();
+      for (let i = 0; i < count; i++) {
+        encoder.copyBufferToBuffer(buffers[0], 0, buffers[1], 0, size);
+        encoder.copyBufferToBuffer(buffers[2], 0, buffers[3], 0, size);
+      }
+      const start = performance.now();
+      device.queue.submit([encoder.finish()]);
+      await device.queue.onSubmittedWorkDone();
+      return performance.now() - start;
+    };
+    const once = await copies(2);
+    const many = Math.max(4, Math.min(400, Math.round(100 / once)));
+    await copies(many);
+    const times: number[] = [];
+    for (let run = 0; run < 5; run++) times.push(((await copies(2 * many)) - (await copies(many))) / many);
+    for (const buffer of buffers) buffer.destroy();
+    return timingOf(times);
   }
 
   takeErrors(): string[] {

@@ -27,6 +27,16 @@ export interface Output {
   readonly buffer: GPUBuffer;
 }
 
+/** Most bytes of scratch that a call has taken since they were last asked for. */
+let mostScratchBytes = 0;
+
+/** Peak scratch memory of a call since the last question, in bytes: what benchmarks report. */
+export function peakScratchBytes(): number {
+  const bytes = mostScratchBytes;
+  mostScratchBytes = 0;
+  return bytes;
+}
+
 /**
  * One kernel call on backend `webgpu`: access to its inputs, outputs and scratch, and the passes that it records.
  *
@@ -45,6 +55,8 @@ export class WebGpuCall<Attrs extends AttentionAttrs> {
   private readonly uniforms: Uniforms;
   private pass: GPUComputePassEncoder | undefined;
   private hasUnprovenShader = false;
+  private scratchBytes = 0;
+  private workBytes = 0;
 
   /**
    * Runs a kernel: `body` records passes and returns the outputs in tfjs's order, without those that are undefined
@@ -122,12 +134,14 @@ export class WebGpuCall<Attrs extends AttentionAttrs> {
     this.checkSize('scratch', size);
     const buffer = this.backend.bufferManager.acquireBuffer(size, storageUsage());
     this.scratchBuffers.push(buffer);
+    this.scratchBytes += size;
     return buffer;
   }
 
   /** The device's one large buffer for kernels' work in progress, at least `bytes` large; shared by all calls in turn. */
   work(bytes: number): GPUBuffer {
     this.checkSize('work', bytes);
+    this.workBytes = Math.max(this.workBytes, bytes);
     return WorkBuffers.of(this.backend).atLeast(bytes);
   }
 
@@ -212,6 +226,7 @@ export class WebGpuCall<Attrs extends AttentionAttrs> {
   }
 
   private releaseScratch(): void {
+    mostScratchBytes = Math.max(mostScratchBytes, this.scratchBytes + this.workBytes);
     this.uniforms.release();
     for (const buffer of this.scratchBuffers) this.backend.bufferManager.releaseBuffer(buffer);
   }

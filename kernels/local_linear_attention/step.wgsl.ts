@@ -143,8 +143,9 @@ fn main(@builtin(local_invocation_index) tid: u32, @builtin(workgroup_id) workgr
   ${perSum((sum) => `var ${sum} = vec4f();`)}
   ${perKeyQuad((q) => `var k${q} = vec4f();`)}
   ${perValueQuad((q) => `var v${q} = vec4f();`)}
+  ${perKeyQuad((q) => `var keySum${q} = vec4f();`)}
+  ${perValueQuad((q) => `var valueSum${q} = vec4f();`)}
   var addend = 0.0;
-  var channelSum = 0.0;
   var m = -1e20;
   var l = 0.0;
   var firstBad = params.keys;
@@ -169,11 +170,14 @@ fn main(@builtin(local_invocation_index) tid: u32, @builtin(workgroup_id) workgr
       let factor = exp2(max(m - top, -200.0));
       m = top;
       l *= factor;
-      channelSum *= factor;
+      ${perKeyQuad((q) => `keySum${q} *= factor;`)}
+      ${perValueQuad((q) => `valueSum${q} *= factor;`)}
       ${perSum((sum) => `${sum} *= factor;`)}
     }
     let w = exp2(min(scores[turnKey / 4u][turnKey % 4u] - m, 30.0));
-    if (lane == 0u) { weights[turnKey] = w; }
+    l += w;
+    ${perKeyQuad((q) => `keySum${q} = fma(vec4f(w), k${q}, keySum${q});`)}
+    ${perValueQuad((q) => `valueSum${q} = fma(vec4f(w), v${q}, valueSum${q});`)}
     ${perKeyQuad(stageColumn)}
     workgroupBarrier();
     // Behind the last turn nothing counts any more.
@@ -186,13 +190,12 @@ fn main(@builtin(local_invocation_index) tid: u32, @builtin(workgroup_id) workgr
           `{ let x = rowChannels[key][ty + ${GRID_Y * a}u]; ${unroll(4, (e) => unroll(threadColumns, (b) => `sum${a}_${e}_${b} = fma(vec4f(x[${e}]), column${b}, sum${a}_${e}_${b});`, ' '))} }`,
       )}
     }
-    for (var key = 0u; key < ${TURN_KEYS}u; key++) {
-      let weight = weights[key];
-      l += weight;
-      if (tid < ${4 * blockRowQuads}u) { channelSum = fma(weight, rowChannels[key][tid / 4u][tid % 4u], channelSum); }
-    }
     workgroupBarrier();
   }
+  // A thread has summed the keys that it has read: those of all threads are added up at the end.
+  ${perKeyQuad((q, c) => stageRow('keySum', q, c, columnQuads))}
+  ${perValueQuad((q, c) => stageRow('valueSum', q, `${columnQuads}u + ${c}`, rowQuads))}
+  if (lane == 0u) { weights[turnKey] = l; }
   if (firstBad < params.keys) { atomicMax(&mark, params.keys - firstBad); }
   workgroupBarrier();
   let base = ((head * params.rows + i) * params.ranges + range) * ${quads}u;
@@ -201,10 +204,16 @@ fn main(@builtin(local_invocation_index) tid: u32, @builtin(workgroup_id) workgr
     let r = firstRowQuad + ty + ${GRID_Y * a}u; let c = firstColumnQuad + tx + ${GRID_X * b}u;
     if (r < ${rowQuads}u && c < ${columnQuads}u) { statistics[base + (4u * r + ${e}u) * ${columnQuads}u + c] = ${sum}; } }`,
   )}
-  if (firstColumnQuad == 0u && tid < ${4 * blockRowQuads}u && firstRowQuad + tid / 4u < ${rowQuads}u) {
-    statistics[base + ${4 * rowQuads * columnQuads}u + firstRowQuad + tid / 4u][tid % 4u] = channelSum;
+  if (firstColumnQuad == 0u && tid < ${blockRowQuads}u && firstRowQuad + tid < ${rowQuads}u) {
+    var sum = vec4f();
+    ${unroll(TURN_KEYS, (key) => `sum += rowChannels[${key}][tid];`, ' ')}
+    statistics[base + ${4 * rowQuads * columnQuads}u + firstRowQuad + tid] = sum;
   }
-  if (block == 0u && tid == 0u) { statistics[base + ${quads - 1}u] = vec4f(m, l, f32(atomicLoad(&mark)), 0.0); }
+  if (block == 0u && tid == 0u) {
+    var sum = 0.0;
+    ${unroll(TURN_KEYS, (key) => `sum += weights[${key}];`, ' ')}
+    statistics[base + ${quads - 1}u] = vec4f(m, sum, f32(atomicLoad(&mark)), 0.0);
+  }
 }`,
   };
 }

@@ -2,12 +2,15 @@ import { declareFactor, type Factor, factorBytes, factorFloats, solveFactor } fr
 import { IS_FINITE } from '../common/webgpu/prepare.wgsl.js';
 import { rowLoad } from '../common/webgpu/row_load.js';
 import { rowStore } from '../common/webgpu/row_store.js';
-import type { Shader } from '../common/webgpu/shader.js';
-import { IS_FINITE_QUAD, stepParams } from '../common/webgpu/step.wgsl.js';
+import { type Shader, unroll } from '../common/webgpu/shader.js';
+import { IS_FINITE_QUAD, MOST_RANGES, stepParams } from '../common/webgpu/step.wgsl.js';
 import { ROW_STATE } from '../common/webgpu/step_softmax.wgsl.js';
 import { type LocalLinearStep, statisticsLayout } from './step.wgsl.js';
 
 const THREADS = 256;
+
+/** Ranges of which a thread reads at a time. */
+const AHEAD = 8;
 
 /** Whether a system of that size fits in `bytes` of workgroup memory beside what else the shader keeps there. */
 export function stepFactor(step: LocalLinearStep, bytes: number): Factor {
@@ -15,7 +18,8 @@ export function stepFactor(step: LocalLinearStep, bytes: number): Factor {
   return { ...factor, isLocal: factorBytes(factor) + otherBytes(step) <= bytes };
 }
 
-const otherBytes = (step: LocalLinearStep): number => 16 * statisticsLayout(step).rowQuads + 4 * THREADS + 32;
+const otherBytes = (step: LocalLinearStep): number =>
+  16 * statisticsLayout(step).rowQuads + 4 * THREADS + 20 * MOST_RANGES + 32;
 
 /** Numbers of `work` that a row takes where its system does not fit. */
 export const factorRegion = ({ D, isLocal }: Factor): number => (isLocal ? 0 : Math.ceil(factorFloats(D) / 4) * 4);
@@ -53,13 +57,17 @@ var<workgroup> means: array<vec4f, ${rowQuads}>;
 var<workgroup> isBadRow: atomic<u32>;
 var<workgroup> outcome: u32;
 var<workgroup> parts: array<f32, ${THREADS}>;
-// Quad \`at\` of the statistics, joined over the ranges.
-fn joined(base: u32, at: u32, m: f32) -> vec4f {
+var<workgroup> infos: array<vec4f, ${MOST_RANGES}>;
+var<workgroup> factors: array<f32, ${MOST_RANGES}>;
+// Mean of quad \`at\` of the statistics over all ranges, of which several are read at a time.
+fn joined(base: u32, at: u32) -> vec4f {
   var sum = vec4f();
-  for (var range = 0u; range < params.ranges; range++) {
-    let part = base + range * ${quads}u;
-    sum += statistics[part + at] * exp2(max(statistics[part + ${quads - 1}u].x - m, -200.0));
+  var range = 0u;
+  for (; range + ${AHEAD}u <= params.ranges; range += ${AHEAD}u) {
+    ${unroll(AHEAD, (e) => `let x${e} = statistics[base + (range + ${e}u) * ${quads}u + at];`, ' ')}
+    ${unroll(AHEAD, (e) => `sum = fma(x${e}, vec4f(factors[range + ${e}u]), sum);`, ' ')}
   }
+  for (; range < params.ranges; range++) { sum = fma(statistics[base + range * ${quads}u + at], vec4f(factors[range]), sum); }
   return sum;
 }
 @compute @workgroup_size(${THREADS})
@@ -70,16 +78,18 @@ fn main(@builtin(local_invocation_index) tid: u32, @builtin(workgroup_id) workgr
   if (!isFiniteQuad(load_query(row, tid))) { atomicOr(&isBadRow, 1u); }
   let ridge = ${hasRidge ? 'ridge[row]' : 'params.ridge'};
   let base = (head * params.rows + workgroup.x) * params.ranges * ${quads}u;
+  if (tid < params.ranges) { infos[tid] = statistics[base + tid * ${quads}u + ${quads - 1}u]; }
+  workgroupBarrier();
   var m = -1e20;
   var mark = 0.0;
   for (var range = 0u; range < params.ranges; range++) {
-    let info = statistics[base + range * ${quads}u + ${quads - 1}u];
+    let info = infos[range];
     m = max(m, info.x);
     mark = max(mark, info.z);
   }
   var total = vec2f();
   for (var range = 0u; range < params.ranges; range++) {
-    let info = statistics[base + range * ${quads}u + ${quads - 1}u];
+    let info = infos[range];
     total.x += info.y * exp2(max(info.x - m, -200.0));
   }
   ${ROW_STATE}
@@ -91,14 +101,15 @@ fn main(@builtin(local_invocation_index) tid: u32, @builtin(workgroup_id) workgr
     if (tid < ${valueQuads}u) { store_out(row, tid, vec4f(select(0.0, params.nan, state == 2u))); }
     return;
   }
-  let inverse = 1.0 / total.x;
-  if (tid < ${rowQuads}u) { means[tid] = joined(base, ${4 * rowQuads * columnQuads}u + tid, m) * inverse; }
+  if (tid < params.ranges) { factors[tid] = exp2(max(infos[tid].x - m, -200.0)) / total.x; }
+  workgroupBarrier();
+  if (tid < ${rowQuads}u) { means[tid] = joined(base, ${4 * rowQuads * columnQuads}u + tid); }
   workgroupBarrier();
   for (var at = tid; at < ${D * columnQuads}u; at += ${THREADS}u) {
     let r = at / ${columnQuads}u;
     let c = at % ${columnQuads}u;
     if (4u * c > r) { continue; }
-    let covariance = joined(base, at, m) * inverse - means[r / 4u][r % 4u] * means[c];
+    let covariance = joined(base, at) - means[r / 4u][r % 4u] * means[c];
     for (var e = 0u; e < 4u && 4u * c + e <= r; e++) {
       setEntry(r, 4u * c + e, covariance[e] + select(0.0, ridge, 4u * c + e == r));
     }
@@ -116,7 +127,7 @@ fn main(@builtin(local_invocation_index) tid: u32, @builtin(workgroup_id) workgr
     if (d < ${4 * valueQuads}u) {
       let mean = means[${columnQuads}u + d / 4u][d % 4u];
       for (var c = tid % 16u; c < ${columnQuads}u; c += 16u) {
-        let covariance = joined(base, (${4 * columnQuads}u + d) * ${columnQuads}u + c, m) * inverse - mean * means[c];
+        let covariance = joined(base, (${4 * columnQuads}u + d) * ${columnQuads}u + c) - mean * means[c];
         sum += dot(covariance, vec4f(solution[4u * c], solution[4u * c + 1u], solution[4u * c + 2u], solution[4u * c + 3u]));
       }
     }

@@ -3,7 +3,7 @@ import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 
 import type { AttentionAttrs, OperatorSpec } from '../spec.js';
 import { type KernelCall, type Output, WebGpuCall } from './call.js';
-import { APPENDED_ROWS, appendShader, type StepKeys } from './step.wgsl.js';
+import { APPENDED_ROWS, appendShader, MOST_RANGES, type StepKeys } from './step.wgsl.js';
 
 /** Where a step stands: what the cache holds, and the tokens that ever went through it. */
 export type StepAttrs = AttentionAttrs & {
@@ -24,9 +24,6 @@ export interface StepPart {
   readonly start: number;
   readonly capacity: number;
 }
-
-/** The most key ranges of a row: their merge is done by one workgroup. */
-const MOST_RANGES = 128;
 
 /** Names of a cache's tensors: a step writes to those that it is given. */
 const CACHE_TENSORS = [
@@ -111,7 +108,8 @@ export function keyRanges(
   multiple: number,
   least = multiple,
 ): { ranges: number; perRange: number } {
-  const wanted = Math.min(MOST_RANGES, Math.ceil(workgroups / perRange), Math.ceil(keys / least));
+  // Never a few more than run at once: they would begin when the others are done.
+  const wanted = Math.min(MOST_RANGES, Math.floor(workgroups / perRange), Math.ceil(keys / least));
   const size = Math.ceil(keys / Math.max(1, wanted) / multiple) * multiple;
   return { ranges: Math.ceil(keys / size), perRange: size };
 }

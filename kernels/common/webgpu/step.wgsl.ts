@@ -7,6 +7,9 @@ const HIDDEN_BIAS_BITS = '0xff7fffffu';
 /** Keys that a head's centre is taken over at most: any vector will do, so a few are enough. */
 const CENTRE_SAMPLE = 16;
 
+/** The most key ranges of a row: their merge is done by one workgroup, a thread for each. */
+export const MOST_RANGES = 128;
+
 /** Rows that a workgroup appends. */
 export const APPENDED_ROWS = 64;
 

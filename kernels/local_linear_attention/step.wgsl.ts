@@ -76,7 +76,7 @@ export function statisticsShader(step: LocalLinearStep): Shader {
   const perSum = (text: (sum: string, e: number, a: number, b: number) => string) =>
     unroll(threadRows, (a) => unroll(4, (e) => unroll(threadColumns, (b) => text(`sum${a}_${e}_${b}`, e, a, b), ' ')));
   /** Reads the keys of the turn that begins at `first`, minus the centre; zeros for those that do not count. */
-  const loadTurn = `{
+  const loadTurn = (): string => `{
     let j = first + turnKey;
     ${keyState('', hasCachedBias)}
     ${perKeyQuad((i, c) => `k${i} = load_cachedKey(row, ${c});`)}
@@ -151,7 +151,7 @@ fn main(@builtin(local_invocation_index) tid: u32, @builtin(workgroup_id) workgr
   var firstBad = params.keys;
   let end = min(params.keys, (range + 1u) * params.perRange);
   let begin = range * params.perRange;
-  { let first = begin; ${loadTurn} }
+  { let first = begin; ${loadTurn()} }
   for (var turn = begin; turn < end; turn += ${TURN_KEYS}u) {
     products[turnKey][lane] = ${unroll(keyQuads, (q) => `dot(q${q}, k${q})`, ' + ')};
     ${perKeyQuad((q, c) => stageRow('k', q, c, columnQuads))}
@@ -181,7 +181,7 @@ fn main(@builtin(local_invocation_index) tid: u32, @builtin(workgroup_id) workgr
     ${perKeyQuad(stageColumn)}
     workgroupBarrier();
     // Behind the last turn nothing counts any more.
-    { let first = turn + ${TURN_KEYS}u; ${loadTurn} }
+    { let first = turn + ${TURN_KEYS}u; ${loadTurn()} }
     for (var key = 0u; key < ${TURN_KEYS}u; key++) {
       ${unroll(threadColumns, (b) => `let column${b} = columnChannels[key][tx + ${GRID_X * b}u];`, ' ')}
       ${unroll(

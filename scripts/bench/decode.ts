@@ -165,7 +165,7 @@ export async function runDecode(device: BenchDevice, report: DecodeReport, setti
   const start = Date.now();
   const copies = new Map<number, Timing>();
   await device.prepare({ limits: 'device' });
-  console.log(report.summary().join('\n'));
+  report.printSummary();
   for (const keys of lengths) {
     for (const operator of operatorNames) {
       const isSolving = operator === 'localLinearAttention' || operator === 'mesaAttention';

@@ -1,11 +1,6 @@
-import { writeFileSync } from 'node:fs';
-import { cpus } from 'node:os';
-import Table from 'cli-table3';
-
 import type { DecodeRow } from './decode.js';
 import type { BenchDevice } from './device.js';
-import type { Timing } from './measure.js';
-import { fixed } from './report.js';
+import { fixed, type ReportSettings, spread, TableReport } from './table_report.js';
 
 const HEAD = [
   'step',
@@ -34,38 +29,13 @@ interface Relations {
   readonly timesSoftmax: number | null;
 }
 
-const range = (timing: Timing | null): string =>
-  timing === null ? '' : `${fixed(timing.median)} (${fixed(timing.minimum)} to ${fixed(timing.maximum)})`;
-
-/** Results of `--decode`: a table, and a file that is complete after every row. */
-export class DecodeReport {
-  private readonly rows: DecodeRow[] = [];
-  private readonly failures: { readonly name: string; readonly reason: string }[] = [];
-  private readonly start = Date.now();
-
-  constructor(
-    private readonly device: BenchDevice,
-    private readonly settings: { readonly command: string; readonly json?: string },
-  ) {}
-
-  get failed(): number {
-    return this.failures.length + this.rows.filter(({ problems }) => problems.length > 0).length;
+/** Results of `--decode`. */
+export class DecodeReport extends TableReport<DecodeRow> {
+  constructor(device: BenchDevice, settings: ReportSettings) {
+    super(HEAD, device, settings);
   }
 
-  add(row: DecodeRow): void {
-    this.rows.push(row);
-    const cells = this.cells(row).flatMap((cell, i) => (cell === '' || i === 0 ? [] : [`${HEAD[i]} ${cell}`]));
-    console.log(`${row.name}: ${cells.join(' | ')}`);
-    this.write();
-  }
-
-  fail(name: string, reason: string): void {
-    this.failures.push({ name, reason });
-    console.log(`${name}: ${reason}`);
-    this.write();
-  }
-
-  private related(row: DecodeRow): Relations {
+  protected override related(row: DecodeRow): Relations {
     const timeOf = ({ kernel, wall }: DecodeRow): number => (kernel ?? wall).median;
     const softmax = this.rows.find(
       ({ operator, length, heads, dim }) =>
@@ -82,14 +52,14 @@ export class DecodeReport {
     };
   }
 
-  private cells(row: DecodeRow): string[] {
+  protected override cells(row: DecodeRow): string[] {
     const { gigabytesPerSecond, copyGigabytesPerSecond, bandwidthOverCopy, timesSoftmax } = this.related(row);
     const notes = [...row.problems, ...(row.grownBytes > 0 ? [`memory grew by ${row.grownBytes} bytes`] : [])];
     return [
       row.name,
       `${row.error.relative.toExponential(1)} (${row.error.worstRow.toExponential(1)})`,
-      range(row.kernel),
-      range(row.wall),
+      spread(row.kernel),
+      spread(row.wall),
       row.extraBytes === null ? '' : fixed(row.extraBytes / 2 ** 20),
       fixed(row.cacheBytes / 2 ** 20),
       fixed(gigabytesPerSecond),
@@ -101,51 +71,15 @@ export class DecodeReport {
     ];
   }
 
-  printTable(): void {
-    const table = new Table({ head: HEAD, style: { head: [], border: [] }, wordWrap: true });
-    table.push(...this.rows.map((row) => this.cells(row)));
-    console.log(table.toString());
-    for (const { name, reason } of this.failures) console.log(`no figures: ${name}: ${reason}`);
-  }
-
-  /** What runs where, and how to read the columns. */
-  summary(): string[] {
-    const { device, settings } = this;
-    const processor = cpus().at(0)?.model.trim() ?? 'unknown processor';
-    const { adapter, driver } = device;
+  /** How to read the columns. */
+  protected override remarks(): string[] {
     return [
-      `backend ${device.backend} (${[adapter, driver].filter(Boolean).join('; ')}), ${processor}, Node ${process.version}`,
       'one new token a head; error against float64 of the same step; GB/s: bytes of the cache, each read once, by kernel time; ' +
         'copy: those bytes copied on the device, GB/s with reading and writing counted; extra: beside cache and result',
-      `\`${settings.command}\`, ${new Date().toISOString().slice(0, 10)}`,
     ];
   }
 
-  /** The same table in Markdown, without the columns that are empty. */
-  markdown(): string {
-    const all = [HEAD, ...this.rows.map((row) => this.cells(row))];
-    const used = HEAD.map((_, i) => all.slice(1).some((cells) => cells[i] !== ''));
-    const lines = all.map((cells) => `| ${cells.filter((_, i) => used[i]).join(' | ')} |`);
-    lines.splice(1, 0, `|${used.flatMap((isUsed) => (isUsed ? ['---'] : [])).join('|')}|`);
-    const failures = this.failures.map(({ name, reason }) => `- no figures: ${name}: ${reason}`);
-    return [...this.summary().map((line) => `- ${line}`), ...failures, '', ...lines].join('\n');
-  }
-
-  private write(): void {
-    const { device, settings } = this;
-    if (settings.json === undefined) return;
-    const report = {
-      backend: device.backend,
-      adapter: device.adapter,
-      driver: device.driver,
-      processor: cpus().at(0)?.model.trim() ?? 'unknown',
-      node: process.version,
-      date: new Date().toISOString(),
-      seconds: (Date.now() - this.start) / 1000,
-      command: settings.command,
-      rows: this.rows.map((row) => ({ ...row, ...this.related(row) })),
-      failures: this.failures,
-    };
-    writeFileSync(settings.json, `${JSON.stringify(report, null, 1)}\n`);
+  protected override details(): object {
+    return {};
   }
 }

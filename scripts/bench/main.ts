@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs';
-import { Command, InvalidArgumentError, Option } from 'commander';
+import { Command, Option } from 'commander';
 
+import { positiveInteger, positiveNumber, regularExpression } from '../arguments.js';
 import { type BenchCase, caseName } from './cases.js';
 import { DECODE_LENGTHS, runDecode } from './decode.js';
 import { DecodeReport } from './decode_report.js';
@@ -24,28 +25,8 @@ interface Options extends SuiteSettings {
   readonly lengths?: number[];
 }
 
-function positiveInteger(text: string): number {
-  const value = Number(text);
-  if (!Number.isSafeInteger(value) || value <= 0) throw new InvalidArgumentError('It must be a positive integer.');
-  return value;
-}
-
 function positiveIntegers(text: string): number[] {
   return text.split(',').map(positiveInteger);
-}
-
-function positiveNumber(text: string): number {
-  const value = Number(text);
-  if (!Number.isFinite(value) || value <= 0) throw new InvalidArgumentError('It must be a positive number.');
-  return value;
-}
-
-function regularExpression(text: string): RegExp {
-  try {
-    return new RegExp(text);
-  } catch (error) {
-    throw new InvalidArgumentError(error instanceof Error ? error.message : String(error));
-  }
 }
 
 const program = new Command('npm run bench --')
@@ -85,7 +66,7 @@ async function runAll(cases: readonly BenchCase[], device: BenchDevice, report: 
   let isBroken = false;
   for (const one of cases) {
     if (Date.now() - start > 1000 * options.limit) {
-      report.fail(one, `not begun within ${options.limit} s`);
+      report.fail(caseName(one), `not begun within ${options.limit} s`);
       continue;
     }
     try {
@@ -93,7 +74,7 @@ async function runAll(cases: readonly BenchCase[], device: BenchDevice, report: 
       report.add(await within(runCase(measured, device), 1000 * options.caseLimit, 'the case'));
       isBroken = false;
     } catch (error) {
-      report.fail(one, [messageOf(error), ...device.takeErrors()].join('; '));
+      report.fail(caseName(one), [messageOf(error), ...device.takeErrors()].join('; '));
       isBroken = true;
     }
   }
@@ -104,6 +85,14 @@ const commandLine = (): string => {
   return ['npm run bench --', ...quoted].join(' ');
 };
 
+/** Prints and writes the table; the exit status. */
+function finish(report: Report | DecodeReport, { json, markdown }: Options): number {
+  report.printTable();
+  if (json !== undefined) console.log(`figures written to ${json}`);
+  if (markdown !== undefined) writeFileSync(markdown, `${report.markdown()}\n`);
+  return report.failed > 0 ? 1 : 0;
+}
+
 /** `--decode`; heads and dimension are those of the issue on a GPU, and the options' elsewhere. */
 async function decode(options: Options): Promise<number> {
   const isGpu = options.backend === 'webgpu';
@@ -113,10 +102,8 @@ async function decode(options: Options): Promise<number> {
   const device = await benchDevice(options.backend);
   const report = new DecodeReport(device, { command: commandLine(), json: options.json });
   await runDecode(device, report, { heads, dim, ridge, tolerance, only, lengths, limit: options.limit });
-  report.printTable();
-  if (options.json !== undefined) console.log(`figures written to ${options.json}`);
-  if (options.markdown !== undefined) writeFileSync(options.markdown, `${report.markdown()}\n`);
-  return report.failed > 0 ? 1 : 0;
+  if (report.isEmpty) program.error(`error: no step matches ${String(only)}`);
+  return finish(report, options);
 }
 
 async function main(): Promise<number> {
@@ -126,16 +113,14 @@ async function main(): Promise<number> {
   const cases = suites[suite](options).filter((one) => options.only?.test(caseName(one)) ?? true);
   if (cases.length === 0) program.error(`error: no case of the suite ${suite} matches ${String(options.only)}`);
   const device = await benchDevice(options.backend);
-  const report = new Report(device, { suite, command: commandLine(), json: options.json });
-  report.begin(await measureMatMul(device, options.matmul ?? matMulSize(options.backend, suite)));
+  const yardstick = await measureMatMul(device, options.matmul ?? matMulSize(options.backend, suite));
+  const report = new Report(device, yardstick, suite, { command: commandLine(), json: options.json });
+  report.printSummary();
   console.log(
     `suite ${suite}: ${cases.length} cases; composed local linear attention: ${COMPOSED_ITERATIONS} iterations`,
   );
   await runAll(cases, device, report, options);
-  report.printTable();
-  if (options.json !== undefined) console.log(`figures written to ${options.json}`);
-  if (options.markdown !== undefined) writeFileSync(options.markdown, `${report.markdown()}\n`);
-  return report.failed > 0 ? 1 : 0;
+  return finish(report, options);
 }
 
 void main().then(

@@ -5,6 +5,7 @@
 import { writeFileSync } from 'node:fs';
 import { Command, InvalidArgumentError, Option } from 'commander';
 
+import { positiveNumber, regularExpression } from '../arguments.js';
 import { type BackendName, initBackend } from '../../src/node.js';
 import { casesOf, type Extent, operators } from '../../test/cases.js';
 import { checkCase } from '../../test/check_case.js';
@@ -30,20 +31,6 @@ interface Miss {
   readonly operator: Operator;
   readonly name: string;
   readonly wrong: readonly string[];
-}
-
-function regularExpression(text: string): RegExp {
-  try {
-    return new RegExp(text);
-  } catch (error) {
-    throw new InvalidArgumentError(error instanceof Error ? error.message : String(error));
-  }
-}
-
-function positiveNumber(text: string): number {
-  const value = Number(text);
-  if (!Number.isFinite(value) || value <= 0) throw new InvalidArgumentError('It must be a positive number.');
-  return value;
 }
 
 function partOf(text: string): Part {
@@ -75,45 +62,59 @@ async function check(build: () => Parameters<typeof checkCase>[0], backend: stri
   }
 }
 
+/** What came of the cases of one operator. */
+interface Count {
+  passed: number;
+  failed: number;
+  /** Not begun in time. */
+  left: number;
+  seconds: number;
+}
+
+/** Runs the cases of one operator until the clock says `end`; says what is wrong as it comes, and adds it to `missed`. */
+async function runOperator(operator: Operator, options: Options, end: number, missed: Miss[]): Promise<Count> {
+  const { backend, extent, part, only } = options;
+  const begin = Date.now();
+  const count: Count = { passed: 0, failed: 0, left: 0, seconds: 0 };
+  const cases = casesOf(operator, extent).filter(
+    ([name], i) => i % part.count === part.index && (only?.test(name) ?? true),
+  );
+  for (const [name, build] of cases) {
+    if (Date.now() > end) {
+      count.left++;
+      continue;
+    }
+    const wrong = await check(build, backend);
+    count[wrong.length > 0 ? 'failed' : 'passed']++;
+    if (wrong.length === 0) continue;
+    missed.push({ operator, name, wrong });
+    console.log(`${operator}: ${name}\n  ${wrong.join('\n  ')}`);
+  }
+  count.seconds = (Date.now() - begin) / 1000;
+  const { passed, failed, left, seconds } = count;
+  console.log(
+    `${operator}: ${passed} passed, ${failed} failed, ${left} not begun in time, ${seconds.toFixed(1)} seconds`,
+  );
+  return count;
+}
+
 async function main(): Promise<number> {
   const options = program.parse().opts<Options>();
   const { backend, extent, part, only } = options;
   const { adapter } = await initBackend(backend);
   console.log(`backend ${backend} (${adapter}), extent ${extent}`);
-  const start = Date.now();
+  const end = Date.now() + 1000 * options.limit;
   const missed: Miss[] = [];
-  const counts: Record<string, { passed: number; failed: number; left: number; seconds: number }> = {};
-  for (const operator of options.operator) {
-    const begin = Date.now();
-    const cases = casesOf(operator, extent).filter(([name], i) => {
-      return i % part.count === part.index && (only?.test(name) ?? true);
-    });
-    const count = { passed: 0, failed: 0, left: 0, seconds: 0 };
-    counts[operator] = count;
-    for (const [name, build] of cases) {
-      if (Date.now() - start > 1000 * options.limit) {
-        count.left++;
-        continue;
-      }
-      const wrong = await check(build, backend);
-      count[wrong.length > 0 ? 'failed' : 'passed']++;
-      if (wrong.length === 0) continue;
-      missed.push({ operator, name, wrong });
-      console.log(`${operator}: ${name}\n  ${wrong.join('\n  ')}`);
-    }
-    count.seconds = (Date.now() - begin) / 1000;
-    const { passed, failed, left, seconds } = count;
-    console.log(
-      `${operator}: ${passed} passed, ${failed} failed, ${left} not begun in time, ${seconds.toFixed(1)} seconds`,
-    );
-  }
+  const counts: Partial<Record<Operator, Count>> = {};
+  for (const operator of options.operator) counts[operator] = await runOperator(operator, options, end, missed);
   if (options.json !== undefined) {
     writeFileSync(options.json, `${JSON.stringify({ backend, adapter, extent, part, counts, missed }, null, 2)}\n`);
   }
-  const total = Object.values(counts);
-  const sum = (of: 'passed' | 'failed' | 'left'): number => total.reduce((all, count) => all + count[of], 0);
-  console.log(`tests: ${sum('passed')} passed, ${sum('failed') + sum('left')} failed`);
-  return sum('failed') + sum('left') > 0 ? 1 : 0;
+  const sum = (of: keyof Count): number => Object.values(counts).reduce((all, count) => all + count[of], 0);
+  const [passed, failed] = [sum('passed'), sum('failed') + sum('left')];
+  if (passed + failed === 0) program.error(`error: no case of ${extent} matches ${String(only)}`);
+  console.log(`tests: ${passed} passed, ${failed} failed`);
+  return failed > 0 ? 1 : 0;
 }
 
 void main().then(

@@ -6,10 +6,17 @@
 
 namespace tfjs_lla {
 
+// The operator that errors name.
+constexpr const char* OperatorOf(ProbeKind kind) {
+  return kind == ProbeKind::kNone    ? "softmaxAttention"
+         : kind == ProbeKind::kGiven ? "parallaxAttention"
+                                     : "localLinearAttention";
+}
+
 template <ProbeKind kKind>
 class ProbeOp : public tensorflow::OpKernel {
  public:
-  ProbeOp(tensorflow::OpKernelConstruction* context, const char* op) : OpKernel(context), op_(op) {
+  explicit ProbeOp(tensorflow::OpKernelConstruction* context) : OpKernel(context) {
     options_ = {};
     options_.kind = kKind;
     OP_REQUIRES_OK(context, context->GetAttr("causal", &causal_));
@@ -34,7 +41,7 @@ class ProbeOp : public tensorflow::OpKernel {
     return inputs.status.ok();
   }
 
-  const char* op_;
+  static constexpr const char* kOperator = OperatorOf(kKind);
   bool causal_;
   ProbeOptions options_;
 };
@@ -45,13 +52,13 @@ class ProbeForwardOp : public ProbeOp<kKind> {
   using ProbeOp<kKind>::ProbeOp;
 
   void Compute(tensorflow::OpKernelContext* context) override {
-    Inputs inputs(context, this->op_);
+    Inputs inputs(context, this->kOperator);
     ProbeOptions options;
     if (!this->Gather(context, inputs, options, false)) return context->CtxFailure(inputs.status);
     Outputs results(context);
     ProbeOutputs outputs{results.Add(inputs.result), nullptr};
     if (kKind == ProbeKind::kSolved) outputs.probe = results.Add(inputs.Shape("query"));
-    RunOn(context, this->op_, results.status, [&](Executor& executor) {
+    RunOn(context, this->kOperator, results.status, [&](Executor& executor) {
       TFJS_LLA_DISPATCH(ProbeAttention)(inputs.problem, options, outputs, executor);
     });
   }
@@ -63,7 +70,7 @@ class ProbeGradientOp : public ProbeOp<kKind> {
   using ProbeOp<kKind>::ProbeOp;
 
   void Compute(tensorflow::OpKernelContext* context) override {
-    Inputs inputs(context, this->op_);
+    Inputs inputs(context, this->kOperator);
     ProbeOptions options;
     if (!this->Gather(context, inputs, options, true)) return context->CtxFailure(inputs.status);
     const Dims& dims = inputs.problem.dims;
@@ -77,7 +84,7 @@ class ProbeGradientOp : public ProbeOp<kKind> {
     if (kKind == ProbeKind::kGiven) gradients.dprobe = results.Add(inputs.Shape("probe"));
     if (options.ridge) gradients.dridge = results.Add(inputs.OptionalShape("ridge"));
     if (inputs.problem.key_bias) gradients.dbias = results.Add(inputs.OptionalShape("key_bias"));
-    RunOn(context, this->op_, results.status, [&](Executor& executor) {
+    RunOn(context, this->kOperator, results.status, [&](Executor& executor) {
       TFJS_LLA_DISPATCH(ProbeAttentionGradient)(inputs.problem, options, gradients, executor);
     });
   }

@@ -2,7 +2,7 @@
 // other tensor their memory (src/caches/copied.ts), and TensorFlow hands an input on as it is.
 #pragma once
 
-#include "common/native/op.h"
+#include "common/native/probe_op.h"
 #include "common/native/state_options.h"
 #include "common/native/step_options.h"
 
@@ -24,12 +24,23 @@ class StepInputs : public Inputs {
     if (!Expect(given == shape, name, "is not of the cache's shape", given)) return nullptr;
     return const_cast<float*>(Required(name, shape.num_elements()));
   }
+
+  // The sums that a cache of constant size holds; `left_sum` goes by a name of the operator's own.
+  StateStep State(const char* left_sum, const tensorflow::TensorShape& shape) {
+    const Dims& dims = problem.dims;
+    StateStep step{};
+    step.left_sum = Cache(left_sum, shape);
+    step.key_value_sum = Cache("key_value_sum", {dims.heads, dims.D, dims.Dv});
+    step.count = Cache("count", {dims.heads});
+    step.problem = problem;
+    return step;
+  }
 };
 
 template <ProbeKind kKind>
 class ProbeStepOp : public tensorflow::OpKernel {
  public:
-  ProbeStepOp(tensorflow::OpKernelConstruction* context, const char* op) : OpKernel(context), op_(op) {
+  explicit ProbeStepOp(tensorflow::OpKernelConstruction* context) : OpKernel(context) {
     options_ = {};
     options_.kind = kKind;
     OP_REQUIRES_OK(context, context->GetAttr("scale", &options_.scale));
@@ -40,7 +51,7 @@ class ProbeStepOp : public tensorflow::OpKernel {
   }
 
   void Compute(tensorflow::OpKernelContext* context) override {
-    StepInputs inputs(context, op_);
+    StepInputs inputs(context, kOperator);
     CacheStep step{};
     ProbeOptions options = options_;
     if (inputs.status.ok()) Gather(inputs, step, options);
@@ -48,7 +59,7 @@ class ProbeStepOp : public tensorflow::OpKernel {
     step.problem = inputs.problem;
     Outputs results(context);
     float* out = results.Add(inputs.result);
-    RunOn(context, op_, results.status, [&](Executor& executor) {
+    RunOn(context, kOperator, results.status, [&](Executor& executor) {
       TFJS_LLA_DISPATCH(ProbeStep)(step, options, out, executor);
     });
   }
@@ -75,9 +86,15 @@ class ProbeStepOp : public tensorflow::OpKernel {
     inputs.Expect(fits, "cached_key", "has no room for length, total and window", cached);
   }
 
-  const char* op_;
+  static constexpr const char* kOperator = OperatorOf(kKind);
   ProbeOptions options_;
   int64_t length_, total_, window_;
 };
 
 }  // namespace tfjs_lla
+
+// The kernels of the three operations of an operator whose probe is of that kind.
+#define TFJS_LLA_REGISTER_PROBE_KERNELS(op, kind)                                                          \
+  REGISTER_KERNEL_BUILDER(Name(op).Device(tensorflow::DEVICE_CPU), tfjs_lla::ProbeForwardOp<kind>);        \
+  REGISTER_KERNEL_BUILDER(Name(op "Grad").Device(tensorflow::DEVICE_CPU), tfjs_lla::ProbeGradientOp<kind>); \
+  REGISTER_KERNEL_BUILDER(Name(op "Step").Device(tensorflow::DEVICE_CPU), tfjs_lla::ProbeStepOp<kind>)

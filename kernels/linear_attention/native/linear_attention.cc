@@ -1,6 +1,5 @@
 // Forward pass and gradient of linear attention, chunk by chunk (operator README, gradient).
-#include "common/native/chunks.h"
-#include "common/native/tasks.h"
+#include "common/native/chunk_work.h"
 #include "linear_attention/native/features.h"
 #include "linear_attention/native/linear_options.h"
 
@@ -80,18 +79,21 @@ struct LinearHead {
     AddOuterProducts(sums, features + first * plan.D, plan.D, cotangent + first * plan.Dv, plan.Dv, count);
     AddWeighted(sums + plan.D * plan.Dv, features + first * plan.D, constant + first, plan.D, count);
   }
+
+  void ScanKeys(const Plan& plan) { SumBefore(key_sums, plan.keys.count, plan.sums); }
+  void ScanRows(const Plan& plan) { SumFrom(row_sums, plan.rows.count, plan.sums); }
 };
 
 // What one worker needs for a tile of rows or keys.
 struct Tile {
   const Plan& plan;
-  const LinearHead& linear;
+  LinearHead& linear;
   float *features, *gradient, *sums, *g, *scores, *turned;
   RowState state[kBlockK];
   double factor[kBlockK];
   int64_t start, rows;
 
-  Tile(const Plan& p, const LinearHead& l, float* memory) : plan(p), linear(l) {
+  Tile(const Plan& p, LinearHead& l, float* memory) : plan(p), linear(l) {
     features = memory;
     gradient = features + kBlockK * p.D;
     sums = gradient + kBlockK * p.D;
@@ -99,6 +101,8 @@ struct Tile {
     scores = g + kBlockK * p.Dv;
     turned = scores + kBlockK * kBlockK;
   }
+
+  void SumKeys(int64_t chunk) { linear.SumKeys(plan, chunk); }
 
   // Rows of head `index`; with a cotangent also that, zeros where a row is not ordinary.
   void LoadRows(int64_t index, int64_t tile, const float* dout) {
@@ -222,33 +226,7 @@ struct Tile {
   }
 };
 
-// Heads and scratch of a call; loads the heads of a group and sums up their keys.
-struct Work {
-  const Plan& plan;
-  Executor& executor;
-  int64_t group;
-  float *head_memory, *tile_memory;
-  LinearHead* heads;
-  int64_t* bad_bounds;  // [group, tiles]
-
-  Work(const Plan& p, Executor& e) : plan(p), executor(e), group(HeadsAtATime(p.dims, e)) {
-    head_memory = AllocateArray<float>(e, group * p.HeadFloats());
-    tile_memory = AllocateArray<float>(e, e.workers() * p.TileFloats());
-    heads = AllocateArray<LinearHead>(e, group);
-    bad_bounds = AllocateArray<int64_t>(e, group * p.tiles);
-  }
-
-  Tile TileOf(int worker, int64_t h) const { return Tile(plan, heads[h], tile_memory + worker * plan.TileFloats()); }
-
-  void Load(int64_t first, int64_t count) {
-    auto load = [&](int, int64_t h) { heads[h].Load(plan, first + h, head_memory + h * plan.HeadFloats()); };
-    ForEach(executor, count, load);
-    auto sum = [&](int, int64_t task) { heads[task % count].SumKeys(plan, task / count); };
-    ForEach(executor, count * plan.keys.count, sum);
-    auto scan = [&](int, int64_t h) { SumBefore(heads[h].key_sums, plan.keys.count, plan.sums); };
-    ForEach(executor, count, scan);
-  }
-};
+using Work = ChunkWork<Plan, LinearHead, Tile>;
 
 }  // namespace
 
@@ -256,51 +234,21 @@ void LinearAttention(const Problem& problem, const LinearOptions& options, float
   const Plan plan(problem, options, false);
   const Dims& dims = plan.dims;
   Work work(plan, executor);
-  for (int64_t first = 0; first < dims.heads; first += work.group) {
-    const int64_t count = Min(work.group, dims.heads - first);
-    work.Load(first, count);
-    auto compute = [&](int worker, int64_t task) {
-      const int64_t h = task % count;
-      Tile tile = work.TileOf(worker, h);
-      tile.LoadRows(first + h, task / count, nullptr);
+  work.ForGroups([&](int64_t first, int64_t count) {
+    work.ForTiles(first, count, plan.tiles, [&](Tile& tile, int64_t index, int64_t t) {
+      tile.LoadRows(index, t, nullptr);
       tile.SumOverKeys();
-      float* target = out + ((first + h) * dims.Tq + tile.start) * dims.Dv;
+      float* target = out + (index * dims.Tq + tile.start) * dims.Dv;
       StoreRows(tile.state, tile.rows, tile.sums, plan.Dv, target, dims.Dv);
-    };
-    ForEach(executor, count * plan.tiles, compute);
-  }
+    });
+  });
 }
 
 void LinearAttentionGradient(const Problem& problem, const LinearOptions& options, const LinearGradients& gradients,
                              Executor& executor) {
   const Plan plan(problem, options, true);
-  const Dims& dims = plan.dims;
   Work work(plan, executor);
-  for (int64_t first = 0; first < dims.heads; first += work.group) {
-    const int64_t count = Min(work.group, dims.heads - first);
-    LinearHead* heads = work.heads;
-    work.Load(first, count);
-    auto of_rows = [&](int worker, int64_t task) {
-      const int64_t h = task % count, tile = task / count;
-      work.bad_bounds[h * plan.tiles + tile] = work.TileOf(worker, h).QueryGradient(first + h, tile, gradients);
-    };
-    ForEach(executor, count * plan.tiles, of_rows);
-    auto sum = [&](int, int64_t task) { heads[task % count].SumRows(plan, task / count); };
-    ForEach(executor, count * plan.rows.count, sum);
-    auto scan = [&](int, int64_t h) {
-      SumFrom(heads[h].row_sums, plan.rows.count, plan.sums);
-      heads[h].bad_bound = 0;
-      for (int64_t t = 0; t < plan.tiles; t++) {
-        heads[h].bad_bound = Max(heads[h].bad_bound, work.bad_bounds[h * plan.tiles + t]);
-      }
-    };
-    ForEach(executor, count, scan);
-    auto of_keys = [&](int worker, int64_t task) {
-      const int64_t h = task % count;
-      work.TileOf(worker, h).KeyGradient(first + h, task / count, gradients);
-    };
-    ForEach(executor, count * BlocksOf(dims.Tk), of_keys);
-  }
+  work.ForGroups([&](int64_t first, int64_t count) { work.Gradient(first, count, gradients); });
 }
 
 }  // namespace TFJS_LLA_ISA

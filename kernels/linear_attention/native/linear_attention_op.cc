@@ -94,7 +94,7 @@ class Gradient : public LinearOp {
     Inputs inputs(context, kOperator);
     const Dims& dims = inputs.problem.dims;
     LinearGradients gradients{};
-    if (inputs.status.ok()) gradients.dout = inputs.Required("dout", dims.heads * dims.Tq * dims.Dv);
+    gradients.dout = inputs.Required("dout", dims.heads * dims.Tq * dims.Dv);
     if (!inputs.status.ok()) return context->CtxFailure(inputs.status);
     inputs.problem.causal = causal_;
     Outputs results(context);
@@ -114,12 +114,8 @@ class Step : public LinearOp {
   void Compute(tensorflow::OpKernelContext* context) override {
     StepInputs inputs(context, kOperator);
     const Dims& dims = inputs.problem.dims;
-    StateStep step{};
-    step.left_sum = inputs.Cache("key_sum", {dims.heads, dims.D});
-    step.key_value_sum = inputs.Cache("key_value_sum", {dims.heads, dims.D, dims.Dv});
-    step.count = inputs.Cache("count", {dims.heads});
+    const StateStep step = inputs.State("key_sum", {dims.heads, dims.D});
     if (!inputs.status.ok()) return context->CtxFailure(inputs.status);
-    step.problem = inputs.problem;
     Outputs results(context);
     float* out = results.Add(inputs.result);
     RunOn(context, kOperator, results.status, [&](Executor& executor) {

@@ -1,12 +1,6 @@
-#include "common/native/probe_op.h"
 #include "common/native/step_op.h"
 
 namespace {
-
-using tfjs_lla::ProbeForwardOp;
-using tfjs_lla::ProbeGradientOp;
-using tfjs_lla::ProbeKind;
-using tfjs_lla::ProbeStepOp;
 
 REGISTER_OP("TfjsLlaLocalLinearAttention")
     .Input("query: float")
@@ -79,23 +73,6 @@ REGISTER_OP("TfjsLlaLocalLinearAttentionStep")
     .Output("out: float")
     .SetShapeFn(tfjs_lla::ResultShape);
 
-class Forward : public ProbeForwardOp<ProbeKind::kSolved> {
- public:
-  explicit Forward(tensorflow::OpKernelConstruction* context) : ProbeForwardOp(context, "localLinearAttention") {}
-};
-
-class Gradient : public ProbeGradientOp<ProbeKind::kSolved> {
- public:
-  explicit Gradient(tensorflow::OpKernelConstruction* context) : ProbeGradientOp(context, "localLinearAttention") {}
-};
-
-class Step : public ProbeStepOp<ProbeKind::kSolved> {
- public:
-  explicit Step(tensorflow::OpKernelConstruction* context) : ProbeStepOp(context, "localLinearAttention") {}
-};
-
-REGISTER_KERNEL_BUILDER(Name("TfjsLlaLocalLinearAttention").Device(tensorflow::DEVICE_CPU), Forward);
-REGISTER_KERNEL_BUILDER(Name("TfjsLlaLocalLinearAttentionGrad").Device(tensorflow::DEVICE_CPU), Gradient);
-REGISTER_KERNEL_BUILDER(Name("TfjsLlaLocalLinearAttentionStep").Device(tensorflow::DEVICE_CPU), Step);
+TFJS_LLA_REGISTER_PROBE_KERNELS("TfjsLlaLocalLinearAttention", tfjs_lla::ProbeKind::kSolved);
 
 }  // namespace

@@ -1,5 +1,5 @@
 // Forward pass and gradient of mesa attention, chunk by chunk (operator README, gradient).
-#include "common/native/tasks.h"
+#include "common/native/chunk_work.h"
 #include "common/native/definite.h"
 #include "mesa_attention/native/mesa_options.h"
 
@@ -100,12 +100,14 @@ struct MesaHead {
   }
 
   // The sums over all keys before each chunk; where every row sees all keys, the factor of the one system.
-  void Scan(const Plan& plan) {
+  void ScanKeys(const Plan& plan) {
     const int64_t size = plan.D * plan.D;
     SumBefore(grams, plan.keys.count, size);
     SumBefore(key_sums, plan.keys.count, plan.key_sums);
     if (!plan.problem->causal) Factor(plan, grams + plan.keys.count * size);
   }
+
+  void ScanRows(const Plan& plan) { SumFrom(row_sums, plan.rows.count, plan.row_sums); }
 
   void Factor(const Plan& plan, double* gram) const {
     for (int64_t d = 0; d < plan.D; d++) gram[d * plan.D + d] += ridge[d];
@@ -135,13 +137,13 @@ struct MesaHead {
 // What one worker needs for a tile of rows or keys.
 struct Tile {
   const Plan& plan;
-  const MesaHead& mesa;
+  MesaHead& mesa;
   double *factor, *wide, *vector;
   float *x, *g, *sums, *solved, *scores, *turned;
   RowState state[kBlockK];
   int64_t start, rows;
 
-  Tile(const Plan& p, const MesaHead& m, float* memory) : plan(p), mesa(m) {
+  Tile(const Plan& p, MesaHead& m, float* memory) : plan(p), mesa(m) {
     factor = reinterpret_cast<double*>(memory);
     wide = factor + p.D * p.D;
     vector = wide + kBlockK * p.D;
@@ -152,6 +154,8 @@ struct Tile {
     scores = sums + kBlockK * p.Dv;
     turned = scores + kBlockK * kBlockK;
   }
+
+  void SumKeys(int64_t chunk) { mesa.SumKeys(plan, chunk, wide); }
 
   // Loads rows of head `index` from `source` into x and, where there is one, from the cotangent into g.
   void LoadRows(int64_t index, int64_t tile, const float* source, const float* dout) {
@@ -285,52 +289,24 @@ struct Tile {
   }
 };
 
-// Heads and scratch of a call; loads the heads of a group and sums up their keys.
-struct Work {
-  const Plan& plan;
-  Executor& executor;
-  int64_t group;
-  float *head_memory, *tile_memory;
-  MesaHead* heads;
-  int64_t* bad_bounds;  // [group, tiles]
+using Work = ChunkWork<Plan, MesaHead, Tile>;
 
-  Work(const Plan& p, Executor& e) : plan(p), executor(e), group(HeadsAtATime(p.dims, e)) {
-    head_memory = AllocateArray<float>(e, group * p.HeadFloats());
-    tile_memory = AllocateArray<float>(e, e.workers() * p.TileFloats());
-    heads = AllocateArray<MesaHead>(e, group);
-    bad_bounds = AllocateArray<int64_t>(e, group * p.tiles);
-  }
-
-  Tile TileOf(int worker, int64_t h) const { return Tile(plan, heads[h], tile_memory + worker * plan.TileFloats()); }
-
-  void Load(int64_t first, int64_t count) {
-    auto load = [&](int, int64_t h) { heads[h].Load(plan, first + h, head_memory + h * plan.HeadFloats()); };
-    ForEach(executor, count, load);
-    auto sum = [&](int worker, int64_t task) {
-      const int64_t h = task % count;
-      heads[h].SumKeys(plan, task / count, TileOf(worker, h).wide);
-    };
-    ForEach(executor, count * plan.keys.count, sum);
-    auto scan = [&](int, int64_t h) { heads[h].Scan(plan); };
-    ForEach(executor, count, scan);
-  }
-
-  // Adds dridge of a group: -sum_i u_i x_i of each head, NaN where one of its rows is.
-  void AddRidges(int64_t first, int64_t count, double* total) const {
-    const Dims& dims = plan.dims;
-    for (int64_t h = 0; h < count; h++) {
-      double* target = total + (first + h) % (dims.heads / dims.batch) * dims.D;
-      const MesaHead& mesa = heads[h];
-      for (int64_t d = 0; d < dims.D; d++) {
-        double sum = mesa.bad_bound > 0 ? __builtin_nan("") : 0;
-        for (int64_t i = 0; i < dims.Tq; i++) {
-          sum += static_cast<double>(mesa.minus_u[i * plan.D + d]) * mesa.x[i * plan.D + d];
-        }
-        target[d] += sum;
+// Adds dridge of a group of heads: -sum_i u_i x_i of each head, NaN where one of its rows is.
+void AddRidges(const Work& work, int64_t first, int64_t count, double* total) {
+  const Plan& plan = work.plan;
+  const Dims& dims = plan.dims;
+  for (int64_t h = 0; h < count; h++) {
+    double* target = total + (first + h) % (dims.heads / dims.batch) * dims.D;
+    const MesaHead& mesa = work.heads[h];
+    for (int64_t d = 0; d < dims.D; d++) {
+      double sum = mesa.bad_bound > 0 ? __builtin_nan("") : 0;
+      for (int64_t i = 0; i < dims.Tq; i++) {
+        sum += static_cast<double>(mesa.minus_u[i * plan.D + d]) * mesa.x[i * plan.D + d];
       }
+      target[d] += sum;
     }
   }
-};
+}
 
 }  // namespace
 
@@ -338,21 +314,16 @@ void MesaAttention(const Problem& problem, const MesaOptions& options, const Mes
   const Plan plan(problem, options, false);
   const Dims& dims = plan.dims;
   Work work(plan, executor);
-  for (int64_t first = 0; first < dims.heads; first += work.group) {
-    const int64_t count = Min(work.group, dims.heads - first);
-    work.Load(first, count);
-    auto compute = [&](int worker, int64_t task) {
-      const int64_t h = task % count;
-      Tile tile = work.TileOf(worker, h);
-      tile.LoadRows(first + h, task / count, problem.query, nullptr);
+  work.ForGroups([&](int64_t first, int64_t count) {
+    work.ForTiles(first, count, plan.tiles, [&](Tile& tile, int64_t index, int64_t t) {
+      tile.LoadRows(index, t, problem.query, nullptr);
       tile.Solve(tile.x);
       tile.SumOverKeys();
-      const int64_t row = (first + h) * dims.Tq + tile.start;
+      const int64_t row = index * dims.Tq + tile.start;
       StoreRows(tile.state, tile.rows, tile.sums, plan.Dv, outputs.out + row * dims.Dv, dims.Dv);
       StoreRows(tile.state, tile.rows, tile.x, plan.D, outputs.probe + row * dims.D, dims.D);
-    };
-    ForEach(executor, count * plan.tiles, compute);
-  }
+    });
+  });
 }
 
 void MesaAttentionGradient(const Problem& problem, const MesaOptions& options, const MesaGradients& gradients,
@@ -363,32 +334,10 @@ void MesaAttentionGradient(const Problem& problem, const MesaOptions& options, c
   Work work(plan, executor);
   double* dridge = AllocateArray<double>(executor, ridges);
   Zero(dridge, ridges);
-  for (int64_t first = 0; first < dims.heads; first += work.group) {
-    const int64_t count = Min(work.group, dims.heads - first);
-    MesaHead* heads = work.heads;
-    work.Load(first, count);
-    auto of_rows = [&](int worker, int64_t task) {
-      const int64_t h = task % count, tile = task / count;
-      work.bad_bounds[h * plan.tiles + tile] = work.TileOf(worker, h).QueryGradient(first + h, tile, gradients);
-    };
-    ForEach(executor, count * plan.tiles, of_rows);
-    auto sum = [&](int, int64_t task) { heads[task % count].SumRows(plan, task / count); };
-    ForEach(executor, count * plan.rows.count, sum);
-    auto scan = [&](int, int64_t h) {
-      SumFrom(heads[h].row_sums, plan.rows.count, plan.row_sums);
-      heads[h].bad_bound = 0;
-      for (int64_t t = 0; t < plan.tiles; t++) {
-        heads[h].bad_bound = Max(heads[h].bad_bound, work.bad_bounds[h * plan.tiles + t]);
-      }
-    };
-    ForEach(executor, count, scan);
-    if (gradients.dridge) work.AddRidges(first, count, dridge);
-    auto of_keys = [&](int worker, int64_t task) {
-      const int64_t h = task % count;
-      work.TileOf(worker, h).KeyGradient(first + h, task / count, gradients);
-    };
-    ForEach(executor, count * BlocksOf(dims.Tk), of_keys);
-  }
+  work.ForGroups([&](int64_t first, int64_t count) {
+    work.Gradient(first, count, gradients);
+    if (gradients.dridge) AddRidges(work, first, count, dridge);
+  });
   for (int64_t i = 0; gradients.dridge && i < ridges; i++) gradients.dridge[i] = static_cast<float>(dridge[i]);
 }
 

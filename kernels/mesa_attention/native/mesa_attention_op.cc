@@ -101,8 +101,8 @@ class Gradient : public MesaOp {
     const MesaOptions options = Gather(inputs);
     const Dims& dims = inputs.problem.dims;
     MesaGradients gradients{};
-    if (inputs.status.ok()) gradients.probe = inputs.Required("probe", dims.heads * dims.Tq * dims.D);
-    if (inputs.status.ok()) gradients.dout = inputs.Required("dout", dims.heads * dims.Tq * dims.Dv);
+    gradients.probe = inputs.Required("probe", dims.heads * dims.Tq * dims.D);
+    gradients.dout = inputs.Required("dout", dims.heads * dims.Tq * dims.Dv);
     if (!inputs.status.ok()) return context->CtxFailure(inputs.status);
     Outputs results(context);
     gradients.dquery = results.Add(inputs.Shape("query"));
@@ -123,12 +123,8 @@ class Step : public MesaOp {
     StepInputs inputs(context, kOperator);
     const Dims& dims = inputs.problem.dims;
     const MesaOptions options = Gather(inputs);
-    StateStep step{};
-    step.left_sum = inputs.Cache("key_key_sum", {dims.heads, dims.D, dims.D});
-    step.key_value_sum = inputs.Cache("key_value_sum", {dims.heads, dims.D, dims.Dv});
-    step.count = inputs.Cache("count", {dims.heads});
+    const StateStep step = inputs.State("key_key_sum", {dims.heads, dims.D, dims.D});
     if (!inputs.status.ok()) return context->CtxFailure(inputs.status);
-    step.problem = inputs.problem;
     Outputs results(context);
     float* out = results.Add(inputs.result);
     RunOn(context, kOperator, results.status, [&](Executor& executor) {

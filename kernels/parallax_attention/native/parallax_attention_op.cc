@@ -1,12 +1,6 @@
-#include "common/native/probe_op.h"
 #include "common/native/step_op.h"
 
 namespace {
-
-using tfjs_lla::ProbeForwardOp;
-using tfjs_lla::ProbeGradientOp;
-using tfjs_lla::ProbeKind;
-using tfjs_lla::ProbeStepOp;
 
 REGISTER_OP("TfjsLlaParallaxAttention")
     .Input("query: float")
@@ -62,23 +56,6 @@ REGISTER_OP("TfjsLlaParallaxAttentionStep")
     .Output("out: float")
     .SetShapeFn(tfjs_lla::ResultShape);
 
-class Forward : public ProbeForwardOp<ProbeKind::kGiven> {
- public:
-  explicit Forward(tensorflow::OpKernelConstruction* context) : ProbeForwardOp(context, "parallaxAttention") {}
-};
-
-class Gradient : public ProbeGradientOp<ProbeKind::kGiven> {
- public:
-  explicit Gradient(tensorflow::OpKernelConstruction* context) : ProbeGradientOp(context, "parallaxAttention") {}
-};
-
-class Step : public ProbeStepOp<ProbeKind::kGiven> {
- public:
-  explicit Step(tensorflow::OpKernelConstruction* context) : ProbeStepOp(context, "parallaxAttention") {}
-};
-
-REGISTER_KERNEL_BUILDER(Name("TfjsLlaParallaxAttention").Device(tensorflow::DEVICE_CPU), Forward);
-REGISTER_KERNEL_BUILDER(Name("TfjsLlaParallaxAttentionGrad").Device(tensorflow::DEVICE_CPU), Gradient);
-REGISTER_KERNEL_BUILDER(Name("TfjsLlaParallaxAttentionStep").Device(tensorflow::DEVICE_CPU), Step);
+TFJS_LLA_REGISTER_PROBE_KERNELS("TfjsLlaParallaxAttention", tfjs_lla::ProbeKind::kGiven);
 
 }  // namespace

@@ -1,12 +1,6 @@
-#include "common/native/probe_op.h"
 #include "common/native/step_op.h"
 
 namespace {
-
-using tfjs_lla::ProbeForwardOp;
-using tfjs_lla::ProbeGradientOp;
-using tfjs_lla::ProbeKind;
-using tfjs_lla::ProbeStepOp;
 
 REGISTER_OP("TfjsLlaSoftmaxAttention")
     .Input("query: float")
@@ -58,23 +52,6 @@ REGISTER_OP("TfjsLlaSoftmaxAttentionStep")
     .Output("out: float")
     .SetShapeFn(tfjs_lla::ResultShape);
 
-class Forward : public ProbeForwardOp<ProbeKind::kNone> {
- public:
-  explicit Forward(tensorflow::OpKernelConstruction* context) : ProbeForwardOp(context, "softmaxAttention") {}
-};
-
-class Gradient : public ProbeGradientOp<ProbeKind::kNone> {
- public:
-  explicit Gradient(tensorflow::OpKernelConstruction* context) : ProbeGradientOp(context, "softmaxAttention") {}
-};
-
-class Step : public ProbeStepOp<ProbeKind::kNone> {
- public:
-  explicit Step(tensorflow::OpKernelConstruction* context) : ProbeStepOp(context, "softmaxAttention") {}
-};
-
-REGISTER_KERNEL_BUILDER(Name("TfjsLlaSoftmaxAttention").Device(tensorflow::DEVICE_CPU), Forward);
-REGISTER_KERNEL_BUILDER(Name("TfjsLlaSoftmaxAttentionGrad").Device(tensorflow::DEVICE_CPU), Gradient);
-REGISTER_KERNEL_BUILDER(Name("TfjsLlaSoftmaxAttentionStep").Device(tensorflow::DEVICE_CPU), Step);
+TFJS_LLA_REGISTER_PROBE_KERNELS("TfjsLlaSoftmaxAttention", tfjs_lla::ProbeKind::kNone);
 
 }  // namespace

@@ -27,23 +27,31 @@ const DEFAULT_CAPACITY = 1024;
 /** Options of the operator that belong to a step. */
 const PER_STEP = ['keyMask', 'keyBias'];
 
-const refuse =
-  (why: string): OptionCheck =>
-  (operator, option) =>
-    reject(operator, option, why);
+/** Options that an operator or another cache has, and why this one does not. */
+function refusedOptions({ kind }: CachedOperator): Readonly<Record<string, string>> {
+  return {
+    causal: 'is no option of a cache: a row of a step always sees the keys up to its own, and no later ones',
+    ...(kind.isConstantSize && {
+      window: 'is not available: sums over keys are all that is kept, and a single token cannot be taken out of them',
+    }),
+  };
+}
 
 /** Checks the options of `attentionCache` and takes a copy of a ridge that is no number. */
-export function cacheSettings({ spec, kind }: CachedOperator, options: object): CacheSettings {
-  const operatorOptions = Object.entries(spec.options).filter(([name]) => !PER_STEP.includes(name));
-  checkOptions(spec.operator, options, {
-    ...Object.fromEntries(operatorOptions),
-    causal: refuse('is no option of a cache: a row of a step always sees the keys up to its own, and no later ones'),
+export function cacheSettings(cached: CachedOperator, options: object): CacheSettings {
+  const { spec } = cached;
+  const refused = refusedOptions(cached);
+  const checks: Record<string, OptionCheck> = {
+    ...spec.options,
     capacity: isPositiveInteger,
     grow: isBoolean,
-    window: kind.isConstantSize
-      ? refuse('is not available: sums over keys are all that is kept, and a single token cannot be taken out of them')
-      : isPositiveInteger,
-  });
+    window: isPositiveInteger,
+  };
+  const taken = Object.entries(checks).filter(([name]) => !PER_STEP.includes(name) && !(name in refused));
+  for (const [option, why] of Object.entries(refused)) {
+    if ((options as Record<string, unknown> | null)?.[option] !== undefined) reject(spec.operator, option, why);
+  }
+  checkOptions(spec.operator, options, Object.fromEntries(taken));
   const { capacity, grow, window, ridge, ...rest } = options as Partial<CacheSettings> & {
     ridge?: Tensor | TensorLike | number;
   };

@@ -1,0 +1,213 @@
+import type { MathBackendWebGL } from '@tensorflow/tfjs-backend-webgl';
+import type { NamedAttrMap, NamedTensorInfoMap, TensorInfo } from '@tensorflow/tfjs-core';
+
+import type { AttentionDims } from '../dims.js';
+import type { AttentionAttrs, OperatorSpec } from '../spec.js';
+import { attentionDims } from '../validate.js';
+import { compiled } from './compiled.js';
+import { BUFFER_WIDTH, type TexelProgram } from './texel_program.js';
+
+/** What tfjs hands to a kernel. */
+export interface KernelCall {
+  inputs: NamedTensorInfoMap;
+  backend: unknown;
+  attrs?: NamedAttrMap;
+}
+
+/** Scratch of a call: texels of four numbers, in the order of their indices. */
+export interface TexelBuffer {
+  readonly info: TensorInfo;
+  readonly texels: number;
+}
+
+/** A tensor of tfjs, unpacked: one number a texel. */
+export interface NumberTensor {
+  readonly info: TensorInfo;
+}
+
+/** What a program writes to: all of it, or `count` texels or numbers from `first`. */
+export interface Target {
+  readonly to: TexelBuffer | NumberTensor;
+  readonly first?: number;
+  readonly count?: number;
+}
+
+export const sizeOf = (shape: readonly number[]): number => shape.reduce((product, size) => product * size, 1);
+
+/** Most bytes of scratch that a call has held since they were last asked for. */
+let mostScratchBytes = 0;
+
+/** Peak scratch memory of a call since the last question, in bytes: what benchmarks report. */
+export function peakTexelBytes(): number {
+  const bytes = mostScratchBytes;
+  mostScratchBytes = 0;
+  return bytes;
+}
+
+/**
+ * One kernel call on backend `webgl`: access to its inputs, outputs and scratch, and the programs that it runs.
+ *
+ * tfjs's `runWebGLProgram` bakes every shape into a program of its own and writes whole tensors only, so programs are run
+ * here, on tfjs's context, with textures from tfjs's pool.
+ */
+export class TexelCall<Attrs extends AttentionAttrs> {
+  /** The attributes that the operator's spec made. */
+  readonly attrs: Attrs;
+  readonly dims: AttentionDims;
+  readonly backend: MathBackendWebGL;
+  private readonly inputs = new Map<string, NumberTensor>();
+  private readonly made: TensorInfo[] = [];
+  private readonly outputs: TensorInfo[] = [];
+  private bytes = 0;
+
+  /**
+   * Runs a kernel: `body` runs programs and returns the outputs in tfjs's order, without those that are undefined
+   * (gradients of inputs that were not given). What it made is taken back if it throws.
+   */
+  static run<Attrs extends AttentionAttrs>(
+    spec: OperatorSpec<Attrs>,
+    kernelCall: KernelCall,
+    body: (call: TexelCall<Attrs>) => readonly (NumberTensor | undefined)[],
+  ): TensorInfo[] {
+    const call = new TexelCall(spec, kernelCall);
+    try {
+      return body(call).flatMap((output) => (output ? [output.info] : []));
+    } catch (error) {
+      for (const { dataId } of call.outputs) call.backend.disposeData(dataId);
+      throw error;
+    } finally {
+      for (const { dataId } of call.made) call.backend.disposeData(dataId);
+    }
+  }
+
+  private constructor(
+    readonly spec: OperatorSpec<Attrs>,
+    private readonly call: KernelCall,
+  ) {
+    this.backend = call.backend as MathBackendWebGL;
+    if (this.backend.gpgpu.gl.isContextLost()) {
+      throw new Error(`${spec.operator}: the context of backend webgl is lost; what was on the device is gone`);
+    }
+    this.attrs = call.attrs as Attrs;
+    const [query, key, value] = ['query', 'key', 'value'].map((name) => this.tensor(name).shape);
+    this.dims = attentionDims(spec.operator, { query, key, value });
+  }
+
+  /** An input that is always there. */
+  tensor(name: string): TensorInfo {
+    const tensor = this.call.inputs[name];
+    if (tensor === undefined) throw new Error(`${this.spec.operator}: the kernel was called without its input ${name}`);
+    return tensor;
+  }
+
+  has(name: string): boolean {
+    return this.call.inputs[name] !== undefined;
+  }
+
+  /** An input that is always there, unpacked. */
+  input(name: string): NumberTensor {
+    const known = this.inputs.get(name);
+    if (known) return known;
+    const { dataId, shape, dtype } = this.tensor(name);
+    this.backend.uploadToGPU(dataId);
+    let info: TensorInfo = { dataId, shape, dtype };
+    if (this.backend.texData.get(dataId).isPacked) {
+      info = this.backend.unpackTensor(info);
+      this.made.push(info);
+    }
+    this.inputs.set(name, { info });
+    return { info };
+  }
+
+  /** A float32 output; its numbers are arbitrary until a program writes them. */
+  output(shape: readonly number[]): NumberTensor {
+    const info = this.backend.makeTensorInfo([...shape], 'float32');
+    this.outputs.push(info);
+    this.backend.uploadToGPU(info.dataId);
+    return { info };
+  }
+
+  /** The shape of the operator's result, `[..., Tq, Dv]`. */
+  get resultShape(): number[] {
+    return [...this.tensor('query').shape.slice(0, -1), ...this.tensor('value').shape.slice(-1)];
+  }
+
+  /** An output of the shape of an input, for its gradient; undefined where that input was not given. */
+  gradientOf(name: string): NumberTensor | undefined {
+    return this.has(name) ? this.output(this.tensor(name).shape) : undefined;
+  }
+
+  /** Scratch of so many texels, given back when the call ends. Its contents are arbitrary. */
+  buffer(texels: number): TexelBuffer {
+    const width = Math.min(BUFFER_WIDTH, Math.max(1, texels));
+    const height = Math.max(1, Math.ceil(texels / BUFFER_WIDTH));
+    const info = this.backend.makeTensorInfo([4 * width * height], 'float32');
+    this.made.push(info);
+    // A packed texture has a texel for each two rows and two columns.
+    Object.assign(this.backend.texData.get(info.dataId), { isPacked: true, texShape: [2 * height, 2 * width] });
+    this.backend.uploadToGPU(info.dataId);
+    this.bytes += 16 * width * height;
+    mostScratchBytes = Math.max(mostScratchBytes, this.bytes);
+    return { info, texels };
+  }
+
+  /** Fills an output with zeros. */
+  clear({ info }: NumberTensor): void {
+    const { gpgpu, texData } = this.backend;
+    const { texShape, texture } = texData.get(info.dataId);
+    if (!texShape || !texture) throw this.lacksTexture(info);
+    gpgpu.setOutputMatrixTexture(texture.texture, texShape[0], texShape[1]);
+    gpgpu.gl.clearColor(0, 0, 0, 0);
+    gpgpu.gl.clear(gpgpu.gl.COLOR_BUFFER_BIT);
+  }
+
+  /**
+   * Runs one program.
+   *
+   * @param sources one for each buffer and tensor that the program names.
+   * @param params one value for each uniform that it names.
+   */
+  run(
+    program: TexelProgram,
+    sources: Readonly<Record<string, TexelBuffer | NumberTensor>>,
+    params: Readonly<Record<string, number>>,
+    { to, first = 0, count }: Target,
+  ): void {
+    const { gpgpu, texData } = this.backend;
+    const { gl } = gpgpu;
+    const { handle, uniform } = compiled(gpgpu, program);
+    const { texture, texShape } = texData.get(to.info.dataId);
+    if (!texture || !texShape) throw this.lacksTexture(to.info);
+    const isBuffer = 'texels' in to;
+    const [height, width] = isBuffer ? texShape.map((size) => size / 2) : texShape;
+    const end = first + (count ?? (isBuffer ? to.texels : sizeOf(to.info.shape)) - first);
+    gpgpu.setOutputMatrixTexture(texture.texture, height, width);
+    const top = Math.floor(first / width);
+    gpgpu.setOutputMatrixWriteRegion(top, Math.ceil(end / width) - top, 0, width);
+    gpgpu.setProgram(handle);
+    gpgpu.bindVertexArray(handle.vao);
+    gl.uniform3i(uniform('target'), width, first, end);
+    gl.uniform1f(uniform('nan'), NaN);
+    for (const [name, type] of Object.entries(program.params)) {
+      const value = params[name] as number | undefined;
+      if (value === undefined) throw new Error(`program ${program.key}: its uniform ${name} has no value`);
+      if (type === 'int') gl.uniform1i(uniform(name), value);
+      else gl.uniform1f(uniform(name), value);
+    }
+    [...program.buffers, ...program.tensors].forEach((name, unit) => {
+      const source = sources[name] as TexelBuffer | NumberTensor | undefined;
+      if (source === undefined) throw new Error(`program ${program.key}: nothing is bound to ${name}`);
+      const data = texData.get(source.info.dataId);
+      if (!data.texture || !data.texShape) throw this.lacksTexture(source.info);
+      const place = uniform(name);
+      if (place === null) return;
+      gpgpu.setInputMatrixTexture(data.texture.texture, place, unit);
+      if (!('texels' in source)) gl.uniform2i(uniform(`${name}Place`), data.texShape[1], data.slice?.flatOffset ?? 0);
+    });
+    gpgpu.executeProgram();
+  }
+
+  private lacksTexture({ shape }: TensorInfo): Error {
+    return new Error(`${this.spec.operator}: a tensor of shape [${shape.join(', ')}] has no texture on the device`);
+  }
+}

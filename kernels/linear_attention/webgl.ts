@@ -86,7 +86,9 @@ class LinearGroup {
 function sweepOf(call: Call): { sweep: ChunkSweep<LinearAttentionAttrs>; groups: HeadGroup[] } {
   const { D, Dv } = call.dims;
   const sweep = new ChunkSweep(call);
-  return { sweep, groups: sweep.groups(4 * (4 * quads(D) + 5 * quads(Dv + 1)), D, Dv + 1) };
+  // Sums, then states of keys and of rows, two in turn each.
+  const sizes = { vectors: 4 * (4 * quads(D) + 5 * quads(Dv + 1)), states: 5, left: D, right: Dv + 1 };
+  return { sweep, groups: sweep.groups(sizes) };
 }
 
 /** `out [..., Tq, Dv]` */

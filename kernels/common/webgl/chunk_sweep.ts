@@ -58,13 +58,17 @@ export class ChunkSweep<Attrs extends AttentionAttrs> {
 
   constructor(readonly call: TexelCall<Attrs>) {}
 
-  /** The groups of heads of a call, given the numbers of a position's vectors and, at the most, of a state. */
-  groups(vectors: number, left: number, right: number): HeadGroup[] {
+  /**
+   * The groups of heads of a call.
+   *
+   * @param vectors numbers of all vectors of a position.
+   * @param states how many states a chunk has at once, each at most `left x right`.
+   */
+  groups({ vectors, states, left, right }: Sizes): HeadGroup[] {
     const { heads, Tq, Tk } = this.call.dims;
     const chunk = this.chunk(left, right);
     const [l, r] = [4 * quads(left), 4 * quads(right)];
-    // Sums and two states in turn; the pairs of a chunk.
-    const floats = vectors + (3 * l * r) / chunk + chunk;
+    const floats = vectors + (states * l * r) / chunk + chunk;
     const products = l * r + chunk * Math.max(l, r);
     return headGroups({ heads, length: Math.max(Tq, Tk), chunk, floats, products });
   }
@@ -273,6 +277,14 @@ export class ChunkSweep<Attrs extends AttentionAttrs> {
       { to, first: (firstHead * T + range.first) * numbers, count: range.count * numbers },
     );
   }
+}
+
+/** What the memory of a call is made of. */
+interface Sizes {
+  readonly vectors: number;
+  readonly states: number;
+  readonly left: number;
+  readonly right: number;
 }
 
 /** What a pass over the blocks does with the keys and with the rows of one. */

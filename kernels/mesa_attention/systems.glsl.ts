@@ -113,53 +113,6 @@ vec4 texel(int at) {
   };
 }
 
-/**
- * One step of Gauss-Jordan elimination, of channels `4 step .. 4 step + 3`: from `systems [n, 4 left, width]`, whose first
- * texels are the columns of these channels, to `[n, 4 left, width - 1]` without them. No pivot of a positive definite
- * matrix is below its smallest eigenvalue; rounding that takes one below the smallest ridge is undone. Texel `start` of the
- * result is the first of system `from`, the systems of `perHead` numbers being those of one head.
- */
-export const eliminateProgram: TexelProgram = {
-  key: 'mesaEliminate',
-  buffers: ['systems', 'ridges'],
-  tensors: [],
-  params: { left: 'int', width: 'int', step: 'int', from: 'int', perHead: 'int', start: 'int' },
-  writes: 'buffer',
-  text: () => `
-vec4 texel(int at) {
-  int line = (at - start) / (width - 1);
-  int c = at - start - line * (width - 1) + 1;
-  int n = line / (4 * left);
-  int d = line - n * 4 * left;
-  float least = ridgesAt((from + n) / perHead * (left + 1)).x;
-  vec4 pivots[4];
-  vec4 x[4];
-  for (int e = 0; e < 4; e++) {
-    int pivotLine = (n * 4 * left + 4 * step + e) * width;
-    pivots[e] = systemsAt(pivotLine);
-    x[e] = systemsAt(pivotLine + c);
-  }
-  for (int e = 0; e < 4; e++) {
-    float pivot = max(pivots[e][e], least);
-    for (int below = e + 1; below < 4; below++) {
-      float factor = pivots[below][e] / pivot;
-      pivots[below] -= factor * pivots[e];
-      x[below] -= factor * x[e];
-    }
-  }
-  for (int e = 3; e >= 0; e--) {
-    for (int known = e + 1; known < 4; known++) x[e] -= pivots[e][known] * x[known];
-    x[e] /= max(pivots[e][e], least);
-  }
-  int own = d - 4 * step;
-  for (int e = 0; e < 4; e++) if (own == e) return x[e];
-  vec4 column = systemsAt(line * width);
-  vec4 sum = systemsAt(line * width + c);
-  for (int e = 0; e < 4; e++) sum -= column[e] * x[e];
-  return sum;
-}`,
-};
-
 /** Rows of the solution `[n, 4 left, 1]` as part of a tensor `[.., T, D]`; rows that are not finite become NaN. */
 export const storeSolutionsProgram: TexelProgram = {
   key: 'mesaStoreSolutions',

@@ -1,6 +1,6 @@
-import { ORDINARY } from '../common/webgl/marks.glsl.js';
-import type { Finish } from '../common/webgl/store.glsl.js';
-import type { TexelProgram } from '../common/webgl/texel_program.js';
+import { ORDINARY } from '../common/webgl/texels/marks.glsl.js';
+import type { Finish } from '../common/webgl/texels/store.glsl.js';
+import type { TexelProgram } from '../common/webgl/texels/program.js';
 import { featureDerivativeGlsl } from './feature_map.glsl.js';
 import type { FeatureMap } from './spec.js';
 

@@ -1,6 +1,6 @@
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 
-import type { Block, HeadGroup } from '../common/webgl/blocks.js';
+import type { Block, HeadGroup } from '../common/webgl/texels/blocks.js';
 import {
   ChunkSweep,
   entriesOf,
@@ -9,8 +9,8 @@ import {
   quads,
   type States,
   type Vectors,
-} from '../common/webgl/chunk_sweep.js';
-import { type KernelCall, TexelCall } from '../common/webgl/texel_call.js';
+} from '../common/webgl/texels/sweep.js';
+import { type KernelCall, TexelCall } from '../common/webgl/texels/call.js';
 import { derivativeFinish, dividedFinish, extendedCotangentProgram, factorsProgram } from './factors.glsl.js';
 import { featureMapGlsl } from './feature_map.glsl.js';
 import { type LinearAttentionAttrs, linearAttentionSpec } from './spec.js';

@@ -2,7 +2,8 @@ import type { TensorInfo } from '@tensorflow/tfjs-core';
 
 import type { KernelCall, Output, WebGpuCall } from '../common/webgpu/call.js';
 import { logScale } from '../common/webgpu/probe_attention.js';
-import { appendRows, centreFloats, keyRanges, runStep, type StepAttrs, stepParts } from '../common/webgpu/step.js';
+import type { StepAttrs } from '../common/step_parts.js';
+import { appendRows, centreFloats, keyRanges, runStep, stepParts } from '../common/webgpu/step.js';
 import { type LocalLinearAttentionAttrs, localLinearAttentionSpec } from './spec.js';
 import { statisticsLayout, statisticsShader, TURN_KEYS } from './step.wgsl.js';
 import { factorRegion, stepFactor, stepSolveShader } from './step_solve.wgsl.js';

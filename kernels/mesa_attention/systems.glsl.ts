@@ -1,5 +1,5 @@
-import { BAD, BLIND } from '../common/webgl/marks.glsl.js';
-import type { TexelProgram } from '../common/webgl/texel_program.js';
+import { BAD, BLIND } from '../common/webgl/texels/marks.glsl.js';
+import type { TexelProgram } from '../common/webgl/texels/program.js';
 
 /** `bounds [heads]` with no key before one that is not finite in heads whose ridge is not positive and finite. */
 export const limitByRidgeProgram: TexelProgram = {

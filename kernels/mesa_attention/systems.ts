@@ -1,7 +1,14 @@
-import type { Block } from '../common/webgl/blocks.js';
-import { type ChunkSweep, entriesOf, type Entries, quads, type States, type Vectors } from '../common/webgl/chunk_sweep.js';
-import { eliminate, mostSystems, systemsBuffer } from '../common/webgl/elimination.js';
-import type { NumberTensor, TexelBuffer } from '../common/webgl/texel_call.js';
+import type { Block } from '../common/webgl/texels/blocks.js';
+import {
+  type ChunkSweep,
+  entriesOf,
+  type Entries,
+  quads,
+  type States,
+  type Vectors,
+} from '../common/webgl/texels/sweep.js';
+import { eliminate, mostSystems, systemsBuffer } from '../common/webgl/texels/elimination.js';
+import type { NumberTensor, TexelBuffer } from '../common/webgl/texels/call.js';
 import type { MesaAttentionAttrs } from './spec.js';
 import { storeSolutionsProgram, systemsProgram } from './systems.glsl.js';
 

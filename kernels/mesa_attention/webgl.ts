@@ -1,8 +1,15 @@
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 
-import type { Block, HeadGroup } from '../common/webgl/blocks.js';
-import { ChunkSweep, type Marks, type PairTerms, quads, type States, type Vectors } from '../common/webgl/chunk_sweep.js';
-import { type KernelCall, type NumberTensor, type TexelBuffer, TexelCall } from '../common/webgl/texel_call.js';
+import type { Block, HeadGroup } from '../common/webgl/texels/blocks.js';
+import {
+  ChunkSweep,
+  type Marks,
+  type PairTerms,
+  quads,
+  type States,
+  type Vectors,
+} from '../common/webgl/texels/sweep.js';
+import { type KernelCall, type NumberTensor, type TexelBuffer, TexelCall } from '../common/webgl/texels/call.js';
 import { type MesaAttentionAttrs, mesaAttentionSpec } from './spec.js';
 import { MesaSystems } from './systems.js';
 import {
@@ -95,7 +102,13 @@ class MesaGroup {
     const none = { b, y: b, order: 'before' } as const;
     const x = sweep.product('x', b, inverse, none, block);
     const residual = sweep.product('residual', x, system, { ...none, onto: { sign: '-', vectors: b } }, block);
-    const corrected = sweep.product('corrected', residual, inverse, { ...none, onto: { sign: '+', vectors: x } }, block);
+    const corrected = sweep.product(
+      'corrected',
+      residual,
+      inverse,
+      { ...none, onto: { sign: '+', vectors: x } },
+      block,
+    );
     sweep.store(to, corrected, this.marks.rows, block);
   }
 }
@@ -176,7 +189,8 @@ export function mesaAttentionGradWebGl(kernelCall: KernelCall): TensorInfo[] {
           sweep.store(dkey, sweep.product('dkey 3', key, xu, last, block), keys, block, { badBound });
         },
       });
-      if (ridgeSums && badBound) addRidge(call, sweep, group, { flags: heads.marks.rows.flags, badBound, dquery, ridgeSums });
+      if (ridgeSums && badBound)
+        addRidge(call, sweep, group, { flags: heads.marks.rows.flags, badBound, dquery, ridgeSums });
     }
     if (dridge && ridgeSums) {
       const params = { batch, headsPerBatch: all / batch, D };

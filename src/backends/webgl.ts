@@ -6,6 +6,9 @@
 import type { KernelFunc } from '@tensorflow/tfjs-core';
 
 import { linearAttentionGradWebGl, linearAttentionWebGl } from '../../kernels/linear_attention/webgl.js';
+import { localLinearAttentionStepWebGl } from '../../kernels/local_linear_attention/step_webgl.js';
+import { parallaxAttentionStepWebGl } from '../../kernels/parallax_attention/step_webgl.js';
+import { softmaxAttentionStepWebGl } from '../../kernels/softmax_attention/step_webgl.js';
 import { mesaAttentionGradWebGl, mesaAttentionWebGl } from '../../kernels/mesa_attention/webgl.js';
 import { replaceKernels } from './replace_kernels.js';
 
@@ -14,6 +17,9 @@ const kernels: Readonly<Record<string, KernelFunc>> = {
   LinearAttentionGrad: linearAttentionGradWebGl,
   MesaAttention: mesaAttentionWebGl,
   MesaAttentionGrad: mesaAttentionGradWebGl,
+  LocalLinearAttentionStep: localLinearAttentionStepWebGl,
+  SoftmaxAttentionStep: softmaxAttentionStepWebGl,
+  ParallaxAttentionStep: parallaxAttentionStepWebGl,
 };
 
 replaceKernels('webgl', kernels);

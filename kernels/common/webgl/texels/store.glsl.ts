@@ -1,5 +1,5 @@
 import { BAD, BLIND } from './marks.glsl.js';
-import type { TexelProgram } from './texel_program.js';
+import type { TexelProgram } from './program.js';
 
 /** What is done to a number before it is stored. */
 export interface Finish {

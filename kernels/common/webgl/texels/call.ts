@@ -1,11 +1,11 @@
 import type { MathBackendWebGL } from '@tensorflow/tfjs-backend-webgl';
 import type { NamedAttrMap, NamedTensorInfoMap, TensorInfo } from '@tensorflow/tfjs-core';
 
-import type { AttentionDims } from '../dims.js';
-import type { AttentionAttrs, OperatorSpec } from '../spec.js';
-import { attentionDims } from '../validate.js';
-import { compiled } from './compiled.js';
-import { BUFFER_WIDTH, type TexelProgram } from './texel_program.js';
+import type { AttentionDims } from '../../dims.js';
+import type { AttentionAttrs, OperatorSpec } from '../../spec.js';
+import { attentionDims } from '../../validate.js';
+import { type Compiled, compiled } from './compiled.js';
+import { BUFFER_WIDTH, fragmentText, type PointsProgram, pointsText, type TexelProgram } from './program.js';
 
 /** What tfjs hands to a kernel. */
 export interface KernelCall {
@@ -151,14 +151,41 @@ export class TexelCall<Attrs extends AttentionAttrs> {
     return { info, texels };
   }
 
-  /** Fills an output with zeros. */
-  clear({ info }: NumberTensor): void {
-    const { gpgpu, texData } = this.backend;
-    const { texShape, texture } = texData.get(info.dataId);
-    if (!texShape || !texture) throw this.lacksTexture(info);
-    gpgpu.setOutputMatrixTexture(texture.texture, texShape[0], texShape[1]);
-    gpgpu.gl.clearColor(0, 0, 0, 0);
-    gpgpu.gl.clear(gpgpu.gl.COLOR_BUFFER_BIT);
+  /** An input that the kernel writes to, unpacked for good; what tfjs has read of it before is out of date. */
+  held(name: string): NumberTensor {
+    const info = this.tensor(name);
+    const { backend } = this;
+    backend.uploadToGPU(info.dataId);
+    if (backend.texData.get(info.dataId).isPacked) {
+      const unpacked = backend.unpackTensor(info);
+      this.replace(name, { info: unpacked });
+      backend.disposeData(unpacked.dataId);
+    }
+    Object.assign(backend.texData.get(info.dataId), { values: null });
+    return { info };
+  }
+
+  /** A tensor of the shape of an input that is to take its place. */
+  successor(name: string): NumberTensor {
+    const info = this.backend.makeTensorInfo([...this.tensor(name).shape], 'float32');
+    this.made.push(info);
+    this.backend.uploadToGPU(info.dataId);
+    return { info };
+  }
+
+  /** Gives an input the numbers of a tensor of the same shape, which gets its own: their textures change places. */
+  replace(name: string, { info }: NumberTensor): void {
+    const { texData } = this.backend;
+    const [old, next] = [this.tensor(name).dataId, info.dataId].map((dataId) => texData.get(dataId));
+    const { texture, texShape, isPacked, usage } = old;
+    Object.assign(old, {
+      texture: next.texture,
+      texShape: next.texShape,
+      isPacked: next.isPacked,
+      usage: next.usage,
+      values: null,
+    });
+    Object.assign(next, { texture, texShape, isPacked, usage });
   }
 
   /**
@@ -173,20 +200,50 @@ export class TexelCall<Attrs extends AttentionAttrs> {
     params: Readonly<Record<string, number>>,
     { to, first = 0, count }: Target,
   ): void {
-    const { gpgpu, texData } = this.backend;
-    const { gl } = gpgpu;
-    const { handle, uniform } = compiled(gpgpu, program);
-    const { texture, texShape } = texData.get(to.info.dataId);
-    if (!texture || !texShape) throw this.lacksTexture(to.info);
+    const { gpgpu } = this.backend;
+    const own = compiled(gpgpu, program.key, () => ({ fragment: fragmentText(program) }));
     const isBuffer = 'texels' in to;
+    const { texture, texShape } = this.textureOf(to.info);
     const [height, width] = isBuffer ? texShape.map((size) => size / 2) : texShape;
     const end = first + (count ?? (isBuffer ? to.texels : sizeOf(to.info.shape)) - first);
-    gpgpu.setOutputMatrixTexture(texture.texture, height, width);
+    gpgpu.setOutputMatrixTexture(texture, height, width);
     const top = Math.floor(first / width);
     gpgpu.setOutputMatrixWriteRegion(top, Math.ceil(end / width) - top, 0, width);
+    this.use(program, own, sources, params);
+    gpgpu.gl.uniform3i(own.uniform('target'), width, first, end);
+    gpgpu.executeProgram();
+  }
+
+  /** Writes `count` numbers of a tensor, a point each; the others stay as they are. */
+  runPoints(
+    program: PointsProgram,
+    sources: Readonly<Record<string, NumberTensor>>,
+    params: Readonly<Record<string, number>>,
+    to: NumberTensor,
+    count: number,
+  ): void {
+    const { gpgpu } = this.backend;
+    const { gl } = gpgpu;
+    const own = compiled(gpgpu, program.key, () => pointsText(program));
+    const { texture, texShape } = this.textureOf(to.info);
+    const [height, width] = texShape;
+    gpgpu.setOutputMatrixTexture(texture, height, width);
+    this.use({ ...program, buffers: [] }, own, sources, params);
+    gl.uniform2i(own.uniform('target'), width, height);
+    gl.drawArrays(gl.POINTS, 0, count);
+  }
+
+  /** Makes a program the current one and gives it what it reads. */
+  private use(
+    program: Pick<TexelProgram, 'key' | 'buffers' | 'tensors' | 'params'>,
+    { handle, uniform }: Compiled,
+    sources: Readonly<Record<string, TexelBuffer | NumberTensor>>,
+    params: Readonly<Record<string, number>>,
+  ): void {
+    const { gpgpu } = this.backend;
+    const { gl } = gpgpu;
     gpgpu.setProgram(handle);
     gpgpu.bindVertexArray(handle.vao);
-    gl.uniform3i(uniform('target'), width, first, end);
     gl.uniform1f(uniform('nan'), NaN);
     for (const [name, type] of Object.entries(program.params)) {
       const value = params[name] as number | undefined;
@@ -197,17 +254,19 @@ export class TexelCall<Attrs extends AttentionAttrs> {
     [...program.buffers, ...program.tensors].forEach((name, unit) => {
       const source = sources[name] as TexelBuffer | NumberTensor | undefined;
       if (source === undefined) throw new Error(`program ${program.key}: nothing is bound to ${name}`);
-      const data = texData.get(source.info.dataId);
-      if (!data.texture || !data.texShape) throw this.lacksTexture(source.info);
+      const { texture, texShape, offset } = this.textureOf(source.info);
       const place = uniform(name);
       if (place === null) return;
-      gpgpu.setInputMatrixTexture(data.texture.texture, place, unit);
-      if (!('texels' in source)) gl.uniform2i(uniform(`${name}Place`), data.texShape[1], data.slice?.flatOffset ?? 0);
+      gpgpu.setInputMatrixTexture(texture, place, unit);
+      if (!('texels' in source)) gl.uniform2i(uniform(`${name}Place`), texShape[1], offset);
     });
-    gpgpu.executeProgram();
   }
 
-  private lacksTexture({ shape }: TensorInfo): Error {
-    return new Error(`${this.spec.operator}: a tensor of shape [${shape.join(', ')}] has no texture on the device`);
+  private textureOf({ dataId, shape }: TensorInfo): { texture: WebGLTexture; texShape: number[]; offset: number } {
+    const { texture, texShape, slice } = this.backend.texData.get(dataId);
+    if (!texture || !texShape) {
+      throw new Error(`${this.spec.operator}: a tensor of shape [${shape.join(', ')}] has no texture on the device`);
+    }
+    return { texture: texture.texture, texShape, offset: slice?.flatOffset ?? 0 };
   }
 }

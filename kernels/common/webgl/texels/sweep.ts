@@ -1,4 +1,4 @@
-import type { AttentionAttrs } from '../spec.js';
+import type { AttentionAttrs } from '../../spec.js';
 import { type Block, type HeadGroup, headGroups } from './blocks.js';
 import {
   chunkSumsProgram,
@@ -17,7 +17,7 @@ import {
   segmentsOf,
 } from './marks.glsl.js';
 import { type Finish, storeProgram } from './store.glsl.js';
-import { type NumberTensor, sizeOf, type TexelBuffer, type TexelCall } from './texel_call.js';
+import { type NumberTensor, sizeOf, type TexelBuffer, type TexelCall } from './call.js';
 
 /** Vectors of a block: `[heads, positions, width]`. */
 export interface Vectors {

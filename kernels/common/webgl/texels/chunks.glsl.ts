@@ -1,5 +1,5 @@
 import { ORDINARY } from './marks.glsl.js';
-import type { TexelProgram } from './texel_program.js';
+import type { TexelProgram } from './program.js';
 
 /*
  * Programs over blocks of positions: `rows [heads, positions, width]` are vectors of `width` texels, cut into chunks of
@@ -13,7 +13,10 @@ import type { TexelProgram } from './texel_program.js';
  * @param map `vec4 mapped(vec4)` of every texel, an expression of `x`.
  * @param hasOne whether a 1 follows the numbers.
  */
-export function loadProgram(map: { readonly name: string; readonly text: string } | undefined, hasOne: boolean): TexelProgram {
+export function loadProgram(
+  map: { readonly name: string; readonly text: string } | undefined,
+  hasOne: boolean,
+): TexelProgram {
   return {
     key: `load ${map?.name ?? ''} ${hasOne}`,
     buffers: ['flags'],

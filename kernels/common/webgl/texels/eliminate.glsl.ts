@@ -1,4 +1,4 @@
-import type { TexelProgram } from './texel_program.js';
+import type { TexelProgram } from './program.js';
 
 /*
  * Gauss-Jordan elimination of systems `[n, 4 left, width]`, symmetric and positive definite, four channels a step, without

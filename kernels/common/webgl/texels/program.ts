@@ -45,27 +45,70 @@ float ${name}At(int i) {
 const IS_FINITE = `
 bool isFinite(float x) { return (floatBitsToInt(x) & 0x7f800000) != 0x7f800000; }`;
 
-/** The whole text of a program. */
-export function fragmentText(program: TexelProgram): string {
-  const result =
-    program.writes === 'tensor' ? 'vec4(number(at), 0.0, 0.0, 0.0)' : 'texel(at)';
-  return `#version 300 es
+const PRECISION = `#version 300 es
 precision highp float;
 precision highp int;
-precision highp sampler2D;
-out vec4 result;
-uniform ivec3 target;
+precision highp sampler2D;`;
+
+/** Uniforms, and what a program reads. */
+function declarations({ buffers, tensors, params }: Pick<TexelProgram, 'buffers' | 'tensors' | 'params'>): string {
+  return `
 uniform float nan;
-${Object.entries(program.params)
+${Object.entries(params)
   .map(([name, type]) => `uniform ${type} ${name};`)
   .join('\n')}
-${program.buffers.map(bufferText).join('\n')}
-${program.tensors.map(tensorText).join('\n')}
-${IS_FINITE}
+${buffers.map(bufferText).join('\n')}
+${tensors.map(tensorText).join('\n')}
+${IS_FINITE}`;
+}
+
+/** The whole text of a program. */
+export function fragmentText(program: TexelProgram): string {
+  const result = program.writes === 'tensor' ? 'vec4(number(at), 0.0, 0.0, 0.0)' : 'texel(at)';
+  return `${PRECISION}
+out vec4 result;
+uniform ivec3 target;
+${declarations(program)}
 ${program.text()}
 void main() {
   int at = int(gl_FragCoord.y) * target.x + int(gl_FragCoord.x);
   if (at < target.y || at >= target.z) discard;
   result = ${result};
 }`;
+}
+
+/**
+ * A program that writes single numbers of a tensor and leaves all others as they are: one point each, so that its cost does
+ * not depend on the tensor's size.
+ */
+export interface PointsProgram extends Pick<TexelProgram, 'key' | 'tensors' | 'params'> {
+  /** Defines `int placeOf(int n)`, where the number of point `n` goes, and `float number(int n)`, the number. */
+  readonly text: () => string;
+}
+
+/** The text of a program over points. */
+export function pointsText(program: PointsProgram): { vertex: string; fragment: string } {
+  const shared = `${declarations({ ...program, buffers: [] })}
+${program.text()}`;
+  return {
+    vertex: `${PRECISION}
+flat out int point;
+uniform ivec2 target;
+${shared}
+void main() {
+  point = gl_VertexID;
+  int place = placeOf(point);
+  int y = place / target.x;
+  vec2 centre = vec2(place - y * target.x, y) + 0.5;
+  gl_Position = vec4(2.0 * centre / vec2(target) - 1.0, 0.0, 1.0);
+  gl_PointSize = 1.0;
+}`,
+    fragment: `${PRECISION}
+flat in int point;
+out vec4 result;
+${shared}
+void main() {
+  result = vec4(number(point), 0.0, 0.0, 0.0);
+}`,
+  };
 }

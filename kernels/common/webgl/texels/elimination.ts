@@ -1,6 +1,6 @@
-import type { AttentionAttrs } from '../spec.js';
+import type { AttentionAttrs } from '../../spec.js';
 import { eliminateProgram, pivotLinesProgram } from './eliminate.glsl.js';
-import type { TexelBuffer, TexelCall } from './texel_call.js';
+import type { TexelBuffer, TexelCall } from './call.js';
 
 /** Floats of the systems that are eliminated together, before and after a step: 16 MiB. */
 const SYSTEM_FLOATS = 2 ** 22;

@@ -1,4 +1,4 @@
-import type { TexelProgram } from './texel_program.js';
+import type { TexelProgram } from './program.js';
 
 /** What a key or row is, by one number: hidden or blind, ordinary, or not finite. Four of them are in one texel. */
 export const [BLIND, ORDINARY, BAD] = [0, 1, 2];

@@ -10,7 +10,8 @@ import {
   type States,
   type Vectors,
 } from '../common/webgl/texels/sweep.js';
-import { type KernelCall, TexelCall } from '../common/webgl/texels/call.js';
+import { type KernelCall, type NumberTensor, type TexelBuffer, TexelCall } from '../common/webgl/texels/call.js';
+import { HeldStates } from '../common/webgl/texels/held_states.js';
 import { derivativeFinish, dividedFinish, extendedCotangentProgram, factorsProgram } from './factors.glsl.js';
 import { featureMapGlsl } from './feature_map.glsl.js';
 import { type LinearAttentionAttrs, linearAttentionSpec } from './spec.js';
@@ -28,15 +29,20 @@ interface KeySums {
 class LinearGroup {
   readonly marks: Marks;
   private readonly map: ReturnType<typeof featureMapGlsl>;
+  private readonly before: States | undefined;
   private sums: KeySums | undefined;
 
+  /** @param held what a step starts from. */
   constructor(
     private readonly sweep: ChunkSweep<LinearAttentionAttrs>,
     group: HeadGroup,
     isGradient: boolean,
+    held?: HeldStates<LinearAttentionAttrs>,
   ) {
     this.map = featureMapGlsl(sweep.call.attrs.featureMap);
-    this.marks = sweep.marks(group, isGradient ? ['query', 'dout'] : ['query'], isGradient);
+    const limit = held && ((bounds: TexelBuffer): TexelBuffer => held.limitKeys(group, bounds));
+    this.marks = sweep.marks(group, isGradient ? ['query', 'dout'] : ['query'], isGradient, limit);
+    this.before = held?.load(group, 'keyValueSum', 'keySum');
   }
 
   key(block: Block): Vectors {
@@ -58,7 +64,13 @@ class LinearGroup {
   /** Adds a block's keys to the sums. */
   addKeys(block: Block): void {
     const [key, value] = [this.key(block), this.value(block)];
-    const states = this.sweep.states('keyStates', { left: key, right: value }, block, 'before', this.sums?.states);
+    const states = this.sweep.states(
+      'keyStates',
+      { left: key, right: value },
+      block,
+      'before',
+      this.sums?.states ?? this.before,
+    );
     this.sums = { key, value, states };
   }
 
@@ -91,23 +103,41 @@ function sweepOf(call: Call): { sweep: ChunkSweep<LinearAttentionAttrs>; groups:
   return { sweep, groups: sweep.groups(sizes) };
 }
 
+/** Fills `out [..., Tq, Dv]`; what is held, for a step, becomes what follows it. */
+function attend(call: Call, out: NumberTensor, isStep: boolean): void {
+  const { sweep, groups } = sweepOf(call);
+  const held = isStep ? new HeldStates(sweep) : undefined;
+  for (const group of groups) {
+    const heads = new LinearGroup(sweep, group, false, held);
+    sweep.forward(group, {
+      keys: (block) => {
+        heads.addKeys(block);
+      },
+      rows: (block) => {
+        const sums = heads.rowSums(block, heads.query(block));
+        sweep.store(out, sums, heads.marks.rows, block, { finish: dividedFinish, params: heads.rowParams(block) });
+      },
+    });
+    held?.store(group, heads.keySums.states, 'keyValueSum', 'keySum');
+    held?.count(group, heads.marks);
+  }
+  held?.commit();
+}
+
 /** `out [..., Tq, Dv]` */
 export function linearAttentionWebGl(kernelCall: KernelCall): TensorInfo[] {
   return TexelCall.run(linearAttentionSpec, kernelCall, (call) => {
     const out = call.output(call.resultShape);
-    const { sweep, groups } = sweepOf(call);
-    for (const group of groups) {
-      const heads = new LinearGroup(sweep, group, false);
-      sweep.forward(group, {
-        keys: (block) => {
-          heads.addKeys(block);
-        },
-        rows: (block) => {
-          const sums = heads.rowSums(block, heads.query(block));
-          sweep.store(out, sums, heads.marks.rows, block, { finish: dividedFinish, params: heads.rowParams(block) });
-        },
-      });
-    }
+    attend(call, out, false);
+    return [out];
+  });
+}
+
+/** `out [..., t, Dv]`; the new keys and values go into `keySum`, `keyValueSum` and `count`. */
+export function linearAttentionStepWebGl(kernelCall: KernelCall): TensorInfo[] {
+  return TexelCall.run(linearAttentionSpec, kernelCall, (call) => {
+    const out = call.output(call.resultShape);
+    attend(call, out, true);
     return [out];
   });
 }

@@ -10,6 +10,7 @@ import {
   type Vectors,
 } from '../common/webgl/texels/sweep.js';
 import { type KernelCall, type NumberTensor, type TexelBuffer, TexelCall } from '../common/webgl/texels/call.js';
+import { HeldStates } from '../common/webgl/texels/held_states.js';
 import { type MesaAttentionAttrs, mesaAttentionSpec } from './spec.js';
 import { MesaSystems } from './systems.js';
 import {
@@ -35,13 +36,16 @@ interface KeySums {
 class MesaGroup {
   readonly marks: Marks;
   private readonly systems: MesaSystems;
+  private readonly before: Pick<KeySums, 'gram' | 'pairs'> | undefined;
   private sums: KeySums | undefined;
   private inverse: ReturnType<MesaSystems['invert']> | undefined;
 
+  /** @param held what a step starts from. */
   constructor(
     private readonly sweep: ChunkSweep<MesaAttentionAttrs>,
     private readonly group: HeadGroup,
     isGradient: boolean,
+    held?: HeldStates<MesaAttentionAttrs>,
   ) {
     const { call } = sweep;
     const { D, heads, batch } = call.dims;
@@ -51,14 +55,16 @@ class MesaGroup {
     const params = { firstHead, headsPerBatch: heads / batch, D };
     const ridges = sweep.buffer('ridges', group.heads * (1 + quads(D)));
     call.run(ridgesProgram(isTensor), sources ?? {}, { ...params, ridge: call.attrs.ridge }, { to: ridges });
-    const limit = (bounds: TexelBuffer): TexelBuffer => {
+    const limit = (firstKeys: TexelBuffer): TexelBuffer => {
+      const bounds = held?.limitKeys(group, firstKeys) ?? firstKeys;
       if (!sources) return bounds;
-      const limited = sweep.buffer('limitedBounds', group.heads);
+      const limited = sweep.buffer('boundsByRidge', group.heads);
       call.run(limitByRidgeProgram, { ...sources, bounds }, params, { to: limited });
       return limited;
     };
     this.marks = sweep.marks(group, isGradient ? ['probe', 'dout'] : ['query'], isGradient, limit);
     this.systems = new MesaSystems(sweep, ridges);
+    this.before = held && { gram: held.load(group, 'keyKeySum'), pairs: held.load(group, 'keyValueSum') };
   }
 
   key(block: Block): Vectors {
@@ -75,7 +81,8 @@ class MesaGroup {
 
   /** Adds a block's keys to the sums. */
   addKeys(block: Block): void {
-    const { sweep, sums } = this;
+    const { sweep } = this;
+    const sums = this.sums ?? this.before;
     const [key, value] = [this.key(block), this.value(block)];
     const gram = sweep.states('gram', { left: key, right: key }, block, 'before', sums?.gram);
     const pairs = sweep.states('keyValue', { left: key, right: value }, block, 'before', sums?.pairs);
@@ -121,27 +128,46 @@ function sweepOf(call: Call): { sweep: ChunkSweep<MesaAttentionAttrs>; groups: H
   return { sweep, groups: sweep.groups(sizes) };
 }
 
+/** Fills `out [..., Tq, Dv]` and `probe [..., Tq, D]`; what is held, for a step, becomes what follows it. */
+function attend(call: Call, out: NumberTensor, probe: NumberTensor, isStep: boolean): void {
+  const { sweep, groups } = sweepOf(call);
+  const held = isStep ? new HeldStates(sweep) : undefined;
+  for (const group of groups) {
+    const heads = new MesaGroup(sweep, group, false, held);
+    sweep.forward(group, {
+      keys: (block) => {
+        heads.addKeys(block);
+      },
+      rows: (block) => {
+        heads.solve(block, heads.row('query', block), probe);
+        const x = heads.row('probe', block, probe);
+        const { key, value, pairs } = heads.keySums;
+        const sums = sweep.product('rowSums', x, pairs, { b: key, y: value, order: 'before' }, block);
+        sweep.store(out, sums, heads.marks.rows, block);
+      },
+    });
+    held?.store(group, heads.keySums.gram, 'keyKeySum');
+    held?.store(group, heads.keySums.pairs, 'keyValueSum');
+    held?.count(group, heads.marks);
+  }
+  held?.commit();
+}
+
 /** `out [..., Tq, Dv]` and `probe [..., Tq, D]`, the solutions `x_i`: linear attention with them for queries. */
 export function mesaAttentionWebGl(kernelCall: KernelCall): TensorInfo[] {
   return TexelCall.run(mesaAttentionSpec, kernelCall, (call) => {
     const [out, probe] = [call.output(call.resultShape), call.output(call.tensor('query').shape)];
-    const { sweep, groups } = sweepOf(call);
-    for (const group of groups) {
-      const heads = new MesaGroup(sweep, group, false);
-      sweep.forward(group, {
-        keys: (block) => {
-          heads.addKeys(block);
-        },
-        rows: (block) => {
-          heads.solve(block, heads.row('query', block), probe);
-          const x = heads.row('probe', block, probe);
-          const { key, value, pairs } = heads.keySums;
-          const sums = sweep.product('rowSums', x, pairs, { b: key, y: value, order: 'before' }, block);
-          sweep.store(out, sums, heads.marks.rows, block);
-        },
-      });
-    }
+    attend(call, out, probe, false);
     return [out, probe];
+  });
+}
+
+/** `out [..., t, Dv]`; the new keys and values go into `keyKeySum`, `keyValueSum` and `count`. */
+export function mesaAttentionStepWebGl(kernelCall: KernelCall): TensorInfo[] {
+  return TexelCall.run(mesaAttentionSpec, kernelCall, (call) => {
+    const out = call.output(call.resultShape);
+    attend(call, out, call.temporary(call.tensor('query').shape), true);
+    return [out];
   });
 }
 

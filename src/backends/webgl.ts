@@ -5,18 +5,28 @@
  */
 import type { KernelFunc } from '@tensorflow/tfjs-core';
 
-import { linearAttentionGradWebGl, linearAttentionWebGl } from '../../kernels/linear_attention/webgl.js';
+import {
+  linearAttentionGradWebGl,
+  linearAttentionStepWebGl,
+  linearAttentionWebGl,
+} from '../../kernels/linear_attention/webgl.js';
 import { localLinearAttentionStepWebGl } from '../../kernels/local_linear_attention/step_webgl.js';
 import { parallaxAttentionStepWebGl } from '../../kernels/parallax_attention/step_webgl.js';
 import { softmaxAttentionStepWebGl } from '../../kernels/softmax_attention/step_webgl.js';
-import { mesaAttentionGradWebGl, mesaAttentionWebGl } from '../../kernels/mesa_attention/webgl.js';
+import {
+  mesaAttentionGradWebGl,
+  mesaAttentionStepWebGl,
+  mesaAttentionWebGl,
+} from '../../kernels/mesa_attention/webgl.js';
 import { replaceKernels } from './replace_kernels.js';
 
 const kernels: Readonly<Record<string, KernelFunc>> = {
   LinearAttention: linearAttentionWebGl,
   LinearAttentionGrad: linearAttentionGradWebGl,
+  LinearAttentionStep: linearAttentionStepWebGl,
   MesaAttention: mesaAttentionWebGl,
   MesaAttentionGrad: mesaAttentionGradWebGl,
+  MesaAttentionStep: mesaAttentionStepWebGl,
   LocalLinearAttentionStep: localLinearAttentionStepWebGl,
   SoftmaxAttentionStep: softmaxAttentionStepWebGl,
   ParallaxAttentionStep: parallaxAttentionStepWebGl,

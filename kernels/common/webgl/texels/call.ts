@@ -165,9 +165,9 @@ export class TexelCall<Attrs extends AttentionAttrs> {
     return { info };
   }
 
-  /** A tensor of the shape of an input that is to take its place. */
-  successor(name: string): NumberTensor {
-    const info = this.backend.makeTensorInfo([...this.tensor(name).shape], 'float32');
+  /** A float32 tensor that is gone when the call ends. */
+  temporary(shape: readonly number[]): NumberTensor {
+    const info = this.backend.makeTensorInfo([...shape], 'float32');
     this.made.push(info);
     this.backend.uploadToGPU(info.dataId);
     return { info };

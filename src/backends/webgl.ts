@@ -13,6 +13,7 @@ import {
 import { localLinearAttentionStepWebGl } from '../../kernels/local_linear_attention/step_webgl.js';
 import { parallaxAttentionStepWebGl } from '../../kernels/parallax_attention/step_webgl.js';
 import { softmaxAttentionStepWebGl } from '../../kernels/softmax_attention/step_webgl.js';
+import { softmaxAttentionWebGl } from '../../kernels/softmax_attention/webgl.js';
 import {
   mesaAttentionGradWebGl,
   mesaAttentionStepWebGl,
@@ -30,6 +31,7 @@ const kernels: Readonly<Record<string, KernelFunc>> = {
   LocalLinearAttentionStep: localLinearAttentionStepWebGl,
   SoftmaxAttentionStep: softmaxAttentionStepWebGl,
   ParallaxAttentionStep: parallaxAttentionStepWebGl,
+  SoftmaxAttention: softmaxAttentionWebGl,
 };
 
 replaceKernels('webgl', kernels);

@@ -1,18 +1,14 @@
 import type { MathBackendWebGL } from '@tensorflow/tfjs-backend-webgl';
-import type { NamedAttrMap, NamedTensorInfoMap, TensorInfo } from '@tensorflow/tfjs-core';
+import { env, type TensorInfo } from '@tensorflow/tfjs-core';
 
 import type { AttentionDims } from '../../dims.js';
 import type { AttentionAttrs, OperatorSpec } from '../../spec.js';
 import { attentionDims } from '../../validate.js';
+import { type KernelCall, noteScratchBytes } from '../call.js';
 import { type Compiled, compiled } from './compiled.js';
 import { BUFFER_WIDTH, fragmentText, type PointsProgram, pointsText, type TexelProgram } from './program.js';
 
-/** What tfjs hands to a kernel. */
-export interface KernelCall {
-  inputs: NamedTensorInfoMap;
-  backend: unknown;
-  attrs?: NamedAttrMap;
-}
+export type { KernelCall };
 
 /** Scratch of a call: texels of four numbers, in the order of their indices. */
 export interface TexelBuffer {
@@ -33,16 +29,6 @@ export interface Target {
 }
 
 export const sizeOf = (shape: readonly number[]): number => shape.reduce((product, size) => product * size, 1);
-
-/** Most bytes of scratch that a call has held since they were last asked for. */
-let mostScratchBytes = 0;
-
-/** Peak scratch memory of a call since the last question, in bytes: what benchmarks report. */
-export function peakTexelBytes(): number {
-  const bytes = mostScratchBytes;
-  mostScratchBytes = 0;
-  return bytes;
-}
 
 /**
  * One kernel call on backend `webgl`: access to its inputs, outputs and scratch, and the programs that it runs.
@@ -141,13 +127,21 @@ export class TexelCall<Attrs extends AttentionAttrs> {
   buffer(texels: number): TexelBuffer {
     const width = Math.min(BUFFER_WIDTH, Math.max(1, texels));
     const height = Math.max(1, Math.ceil(texels / BUFFER_WIDTH));
+    const most = env().getNumber('WEBGL_MAX_TEXTURE_SIZE');
+    if (height > most) {
+      const { heads, Tq, Tk, D, Dv } = this.dims;
+      throw new Error(
+        `${this.spec.operator}: a texture of ${width} x ${height} texels (heads ${heads}, Tq ${Tq}, Tk ${Tk}, D ${D}, ` +
+          `Dv ${Dv}) is over the device's limit of ${most} (MAX_TEXTURE_SIZE)`,
+      );
+    }
     const info = this.backend.makeTensorInfo([4 * width * height], 'float32');
     this.made.push(info);
     // A packed texture has a texel for each two rows and two columns.
     Object.assign(this.backend.texData.get(info.dataId), { isPacked: true, texShape: [2 * height, 2 * width] });
     this.backend.uploadToGPU(info.dataId);
     this.bytes += 16 * width * height;
-    mostScratchBytes = Math.max(mostScratchBytes, this.bytes);
+    noteScratchBytes(this.bytes);
     return { info, texels };
   }
 

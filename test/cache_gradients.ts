@@ -4,7 +4,8 @@ import { cacheFor, callOf, expectClose, isScored, read, stepOver, stepWith, toke
 import { operators } from './cases.js';
 import { Random } from './random.js';
 import { apply, tensorsOf, toTensor, type NamedTensors } from './run_call.js';
-import type { TensorName } from './values.js';
+import type { CacheExtent } from './cache_suite.js';
+import type { Operator, TensorName } from './values.js';
 
 const GRADIENT_BAR = 5e-4;
 
@@ -16,15 +17,17 @@ function all(tensors: NamedTensors, names: readonly TensorName[], values: readon
   return { ...tensors, ...Object.fromEntries(names.map((name, i) => [name, values[i]])) };
 }
 
-export function cacheGradientSuite(): void {
+/** Tokens before the step, its own, and the window. */
+function stepsOf(operator: Operator, extent: CacheExtent): readonly (readonly [number, number, number])[] {
+  if (extent === 'part') return [[7, 5, isScored(operator) ? 3 : 0]];
+  const whole = [[0, 4, 0], [7, 1, 0], [7, 5, 0]] as const; // prettier-ignore
+  return isScored(operator) ? [...whole, [7, 5, 3], [2, 4, 4]] : whole;
+}
+
+export function cacheGradientSuite(extent: CacheExtent): void {
   for (const operator of operators)
     describe(`gradients of ${operator}`, () => {
-      for (const [prefill, t, window] of [
-        [0, 4, 0],
-        [7, 1, 0],
-        [7, 5, 0],
-        ...(isScored(operator) ? [[7, 5, 3], [2, 4, 4]] : []), // prettier-ignore
-      ])
+      for (const [prefill, t, window] of stepsOf(operator, extent))
         it(`after ${prefill} tokens, of a step of ${t}, window ${window}`, async () => {
           const T = prefill + t;
           const call = callOf(operator, T, 20 + t, { keyMask: true, keyBias: true, ridge: true });

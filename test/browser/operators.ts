@@ -4,6 +4,7 @@ import '@tensorflow/tfjs-backend-webgpu';
 import * as tf from '@tensorflow/tfjs-core';
 import '../../src/backends/webgl.js';
 import '../../src/backends/webgpu.js';
+import { cacheSuite } from '../cache_suite.js';
 import { casesOf, operators, type Extent } from '../cases.js';
 import { checkCase } from '../check_case.js';
 
@@ -56,4 +57,6 @@ for (const backend of Object.keys(extents) as Backend[]) {
       }
     }
   });
+
+  cacheSuite(backend, () => useBackend(backend), isFullRun ? 'all' : 'part');
 }

@@ -5,11 +5,21 @@
  */
 import type { KernelFunc } from '@tensorflow/tfjs-core';
 
-import { softmaxAttentionWebGl } from '../../kernels/softmax_attention/webgl.js';
+import {
+  localLinearAttentionGradWebGl,
+  localLinearAttentionWebGl,
+} from '../../kernels/local_linear_attention/webgl.js';
+import { parallaxAttentionGradWebGl, parallaxAttentionWebGl } from '../../kernels/parallax_attention/webgl.js';
+import { softmaxAttentionGradWebGl, softmaxAttentionWebGl } from '../../kernels/softmax_attention/webgl.js';
 import { replaceKernels } from './replace_kernels.js';
 
 const kernels: Readonly<Record<string, KernelFunc>> = {
+  LocalLinearAttention: localLinearAttentionWebGl,
+  LocalLinearAttentionGrad: localLinearAttentionGradWebGl,
   SoftmaxAttention: softmaxAttentionWebGl,
+  SoftmaxAttentionGrad: softmaxAttentionGradWebGl,
+  ParallaxAttention: parallaxAttentionWebGl,
+  ParallaxAttentionGrad: parallaxAttentionGradWebGl,
 };
 
 replaceKernels('webgl', kernels);

@@ -10,7 +10,7 @@ import { boundCode, boundParams } from './weights.glsl.js';
 const MISSED = `
 /** Whether row r of the chunk is to be solved. */
 bool isMissed(int r) {
-  return loadRow(scalars, 0, firstTile + r / 4, 3)[r % 4] == 2.0;
+  return loadRow(scalars, 0, firstTile + r / 4, 2)[r % 4] == -2.0;
 }
 `;
 

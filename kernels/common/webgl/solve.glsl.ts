@@ -113,34 +113,42 @@ void main() {
 `,
 };
 
-/** How a row stands: it moves, it is done, or it is left to the direct solver. */
+/** How a row stands: its squared residual while it moves; then it is done, or left to the direct solver. */
 const STATES = `
-#define MOVES 0.0
-#define DONE 1.0
-#define MISSED 2.0
+#define DONE -1.0
+#define MISSED -2.0
 bool anyMoves(sampler2DArray scalars, int y) {
-  return any(equal(loadRow(scalars, 0, y, 3), vec4(MOVES)));
+  return any(greaterThanEqual(loadRow(scalars, 0, y, 2), vec4(0.0)));
 }
 `;
 
-/** The rows' states before the first iteration; see `scalarsShader`. */
+/** The rows' scalars before the first iteration; see `scalarsShader`. */
 export const startScalarsShader: Shader = {
   name: 'startScalars',
-  images: ['setup'],
-  params: {},
+  images: ['setup', 'right', 'kbar'],
+  params: { width: 'int' },
   writes: 'tile',
   code: `${STATES}
 void main() {
   vec4 size = loadRow(setup, 0, here.y, 0);
   vec4 isDirect = loadRow(setup, 0, here.y, 2);
+  vec4 mean = vec4(0.0);
+  for (int t = 0; t < width; t++) {
+    mat4 b = load(right, t, here.y);
+    for (int a = 0; a < 4; a++) b[a] = size[a] > 0.0 ? b[a] / size[a] : vec4(0.0);
+    mean += rowDots(b, load(kbar, t, here.y));
+  }
   vec4 state;
-  for (int a = 0; a < 4; a++) state[a] = !(size[a] > 0.0) ? DONE : isDirect[a] > 0.0 ? MISSED : MOVES;
-  store(mat4(vec4(0.0), vec4(0.0), vec4(0.0), state));
+  for (int a = 0; a < 4; a++) state[a] = !(size[a] > 0.0) ? DONE : isDirect[a] > 0.0 ? MISSED : 0.0;
+  store(mat4(vec4(0.0), vec4(0.0), state, mean));
 }
 `,
 };
 
-/** `p_j (k_j.u)` of the rows that move. */
+/**
+ * `p_j (k_j.u - kbar.u)` of the rows that move. The mean is taken out before the products are summed: where one key has
+ * nearly all of the weight, what is left after it is small, and so is its rounding.
+ */
 export const directionProductsShader: Shader = {
   name: 'directionProducts',
   images: ['vectors', 'keys', 'weights', 'scalars'],
@@ -152,14 +160,16 @@ void main() {
   if (here.x < tilesSeen(here.y % rowTiles) && anyMoves(scalars, here.y)) {
     int y = here.y / rowTiles * keyTiles + here.x;
     for (int t = 0; t < inner; t++) products += transpose(load(keys, t, y)) * load(vectors, 2 * width + t, here.y);
-    products = matrixCompMult(products, load(weights, here.x, here.y));
+    vec4 mean = loadRow(scalars, 0, here.y, 3);
+    mat4 p = load(weights, here.x, here.y);
+    for (int a = 0; a < 4; a++) products[a] = p[a] * (products[a] - mean[a]);
   }
   store(products);
 }
 `,
 };
 
-/** `sum_j p_j (k_j.u) k_j` of the rows that move. */
+/** `sum_j p_j (k_j.u - kbar.u) k_j` of the rows that move. */
 export const imageSumShader: Shader = {
   name: 'imageSum',
   images: ['weights', 'keys', 'scalars'],
@@ -188,8 +198,8 @@ mat4 imageOf(mat4 u, vec4 weight, vec4 ridge, int x, int y) {
 `;
 
 /**
- * Steps of the rows that move, one column of tiles: `alpha`, `beta`, the squared residual and the state. Both steps come
- * from sums over the present vectors, so that one draw updates them all. `isLast`: no image was made, rows that still move
+ * Steps of the rows that move, one column of tiles: `alpha`, `beta`, the squared residual or the state, and the weighted
+ * mean of the next direction's products. All come from sums over the present vectors, so that one draw updates them. `isLast`: no image was made, rows that still move
  * have missed. A row that stops takes half a step more, `x += alpha u` with the last `alpha`, and counts on the drop of its
  * residual, but for no more than `lowestDrop` (docs/decisions/0004).
  */
@@ -203,10 +213,11 @@ void main() {
   mat4 last = load(before, 0, here.y);
   vec4 alpha = vec4(0.0);
   vec4 beta = vec4(0.0);
-  vec4 state = last[3];
-  vec4 rr = vec4(0.0);
+  vec4 state = last[2];
+  vec4 mean = vec4(0.0);
   if (anyMoves(before, here.y)) {
-    vec4 uu = vec4(0.0), ru = vec4(0.0), ra = vec4(0.0), aa = vec4(0.0);
+    vec4 rr = vec4(0.0), ru = vec4(0.0), ua = vec4(0.0), ra = vec4(0.0), aa = vec4(0.0);
+    vec4 kr = vec4(0.0), ka = vec4(0.0);
     vec4 ridge = loadRow(rowInfo, 0, here.y, 1);
     vec4 weight = sumOfWeights(sums, here.y);
     for (int t = 0; t < width; t++) {
@@ -215,26 +226,31 @@ void main() {
       mat4 image = imageOf(u, weight, ridge, t, here.y);
       rr += rowDots(r, r);
       ru += rowDots(r, u);
-      uu += rowDots(u, image);
+      ua += rowDots(u, image);
       ra += rowDots(r, image);
       aa += rowDots(image, image);
+      mat4 k = load(kbar, t, here.y);
+      kr += rowDots(k, r);
+      ka += rowDots(k, image);
     }
     vec4 target = loadRow(setup, 0, here.y, 1);
     for (int a = 0; a < 4; a++) {
-      if (state[a] != MOVES) continue;
+      if (state[a] < 0.0) continue;
       float drop = last[2][a] > 0.0 ? clamp(rr[a] / last[2][a], lowestDrop * lowestDrop, 1.0) : 1.0;
       if (rr[a] * drop <= target[a]) {
         state[a] = DONE;
         alpha[a] = last[0][a];
-      } else if (isLast != 0 || !(uu[a] > 0.0)) {
+      } else if (isLast != 0 || !(ua[a] > 0.0)) {
         state[a] = MISSED;
       } else {
-        alpha[a] = ru[a] / uu[a];
-        beta[a] = -(ra[a] - alpha[a] * aa[a]) / uu[a];
+        alpha[a] = ru[a] / ua[a];
+        beta[a] = -(ra[a] - alpha[a] * aa[a]) / ua[a];
+        mean[a] = kr[a] - alpha[a] * ka[a] + beta[a] * last[3][a];
+        state[a] = rr[a];
       }
     }
   }
-  store(mat4(alpha, beta, rr, state));
+  store(mat4(alpha, beta, state, mean));
 }
 `,
 };

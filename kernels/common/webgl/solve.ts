@@ -67,7 +67,7 @@ export function solve(rows: Rows, system: System, attrs: SolverAttrs): Image {
     setup,
   );
   let scalars = rows.image(1);
-  call.run(startScalarsShader, { setup }, {}, scalars);
+  call.run(startScalarsShader, { setup, right, kbar: system.kbar }, { width }, scalars);
   let vectors = rows.image(3 * width);
   call.run(startShader, { right, setup }, { width }, vectors);
   if (iterations > 0) [vectors, scalars] = iterate(rows, { ...system, setup }, { vectors, scalars }, iterations, attrs);

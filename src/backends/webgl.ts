@@ -11,27 +11,37 @@ import {
   linearAttentionWebGl,
 } from '../../kernels/linear_attention/webgl.js';
 import { localLinearAttentionStepWebGl } from '../../kernels/local_linear_attention/step_webgl.js';
-import { parallaxAttentionStepWebGl } from '../../kernels/parallax_attention/step_webgl.js';
-import { softmaxAttentionStepWebGl } from '../../kernels/softmax_attention/step_webgl.js';
-import { softmaxAttentionWebGl } from '../../kernels/softmax_attention/webgl.js';
+import {
+  localLinearAttentionGradWebGl,
+  localLinearAttentionWebGl,
+} from '../../kernels/local_linear_attention/webgl.js';
 import {
   mesaAttentionGradWebGl,
   mesaAttentionStepWebGl,
   mesaAttentionWebGl,
 } from '../../kernels/mesa_attention/webgl.js';
+import { parallaxAttentionStepWebGl } from '../../kernels/parallax_attention/step_webgl.js';
+import { parallaxAttentionGradWebGl, parallaxAttentionWebGl } from '../../kernels/parallax_attention/webgl.js';
+import { softmaxAttentionStepWebGl } from '../../kernels/softmax_attention/step_webgl.js';
+import { softmaxAttentionGradWebGl, softmaxAttentionWebGl } from '../../kernels/softmax_attention/webgl.js';
 import { replaceKernels } from './replace_kernels.js';
 
 const kernels: Readonly<Record<string, KernelFunc>> = {
+  LocalLinearAttention: localLinearAttentionWebGl,
+  LocalLinearAttentionGrad: localLinearAttentionGradWebGl,
+  LocalLinearAttentionStep: localLinearAttentionStepWebGl,
+  SoftmaxAttention: softmaxAttentionWebGl,
+  SoftmaxAttentionGrad: softmaxAttentionGradWebGl,
+  SoftmaxAttentionStep: softmaxAttentionStepWebGl,
+  ParallaxAttention: parallaxAttentionWebGl,
+  ParallaxAttentionGrad: parallaxAttentionGradWebGl,
+  ParallaxAttentionStep: parallaxAttentionStepWebGl,
   LinearAttention: linearAttentionWebGl,
   LinearAttentionGrad: linearAttentionGradWebGl,
   LinearAttentionStep: linearAttentionStepWebGl,
   MesaAttention: mesaAttentionWebGl,
   MesaAttentionGrad: mesaAttentionGradWebGl,
   MesaAttentionStep: mesaAttentionStepWebGl,
-  LocalLinearAttentionStep: localLinearAttentionStepWebGl,
-  SoftmaxAttentionStep: softmaxAttentionStepWebGl,
-  ParallaxAttentionStep: parallaxAttentionStepWebGl,
-  SoftmaxAttention: softmaxAttentionWebGl,
 };
 
 replaceKernels('webgl', kernels);

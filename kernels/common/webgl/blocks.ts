@@ -1,7 +1,7 @@
 import { type AttentionDims, visibleKeys } from '../dims.js';
 
 /** A draw takes no more multiply-adds than this: Windows resets a GPU that is busy for two seconds. */
-const MAX_MULTIPLY_ADDS = 2e9;
+export const MAX_MULTIPLY_ADDS = 2e9;
 
 /** More rows than this would only make causal blocks compute what their rows do not see. */
 const MAX_ROWS = 256;
@@ -11,7 +11,7 @@ const FEW_ROWS = 32;
 
 const MiB = 2 ** 20;
 
-/** Matrices that a kernel keeps: of \`rows x keys\`, and columns of all those with a row per key. */
+/** Matrices that a kernel keeps: of `rows x keys`, and columns of all those with a row per key. */
 export interface Footprint {
   readonly weights: number;
   readonly keyColumns: number;
@@ -27,7 +27,7 @@ export interface BlockSizes {
 export const tilesOf = (n: number): number => Math.ceil(n / 4);
 
 /**
- * Cuts a call into blocks. The weights of a block take an eightieth of \`Tq x Tk\` float32 numbers for each of five of them
+ * Cuts a call into blocks. The weights of a block take an eightieth of `Tq x Tk` float32 numbers for each of five of them
  * (2.4 MiB at the least, 24 MiB at the most), so that a call's textures stay below an eighth of such a matrix from 4096
  * rows on and below 64 MiB always, but for the keys of a single head.
  */
@@ -54,7 +54,7 @@ export interface HeadGroup {
   readonly heads: number;
 }
 
-/** Rows \`start .. end - 1\` of a group of heads, and the keys that they may see. */
+/** Rows `start .. end - 1` of a group of heads, and the keys that they may see. */
 export interface RowBlock extends HeadGroup {
   readonly start: number;
   readonly end: number;

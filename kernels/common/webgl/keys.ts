@@ -18,7 +18,7 @@ export interface Keys {
   readonly centre: Image;
 }
 
-/** Columns of a matrix with a row per key, for \`blockSizes\`: keys with their ones, values and what is known of each. */
+/** Columns of a matrix with a row per key, for `blockSizes`: keys with their ones, values and what is known of each. */
 export const keyColumnsOf = (D: number, Dv: number): number => 4 * (tilesOf(D + 1) + tilesOf(Dv) + 1);
 
 export function prepareKeys(call: WebGlCall<SoftmaxAttentionAttrs>, group: HeadGroup): Keys {

@@ -90,8 +90,8 @@ void main() {
 };
 
 /**
- * Keys or values of a group of heads in tiles, zeros where they are not usable. \`centred\`: minus the head's centre;
- * column \`ones\` holds 1 for every usable key (-1: no such column), so that products with weights also give their sums.
+ * Keys or values of a group of heads in tiles, zeros where they are not usable. `centred`: minus the head's centre;
+ * column `ones` holds 1 for every usable key (-1: no such column), so that products with weights also give their sums.
  */
 export const keyTilesShader: Shader = {
   name: 'keyTiles',
@@ -119,7 +119,7 @@ void main() {
 `,
 };
 
-/** Rows \`start .. end - 1\` of a group of heads in tiles; zeros in place of what is not finite. */
+/** Rows `start .. end - 1` of a group of heads in tiles; zeros in place of what is not finite. */
 export const rowTilesShader: Shader = {
   name: 'rowTiles',
   images: [],
@@ -144,7 +144,7 @@ void main() {
 };
 
 /**
- * Rows with a number of their own that is not finite: row 0 of the only column of tiles. \`ridge\` must be above 0 besides;
+ * Rows with a number of their own that is not finite: row 0 of the only column of tiles. `ridge` must be above 0 besides;
  * row 1 of the tile is the ridge itself, 1 where it is unusable. Tensors of width 0 are absent.
  */
 export const rowInfoShader: Shader = {

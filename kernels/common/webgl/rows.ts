@@ -4,7 +4,13 @@ import type { FlatTensor, Region, WebGlCall } from './call.js';
 import type { Image } from './device.js';
 import type { Keys } from './keys.js';
 import { rowInfoShader, rowTilesShader } from './prepare.glsl.js';
-import { weightedSumShader } from './products.glsl.js';
+import {
+  centredProductsShader,
+  productsShader,
+  weightedMeanShader,
+  weightedShader,
+  weightedSumShader,
+} from './products.glsl.js';
 import { storeShader } from './store.glsl.js';
 import { rowStatsShader, scoresShader, weightsShader } from './weights.glsl.js';
 
@@ -13,9 +19,11 @@ type Call = WebGlCall<SoftmaxAttentionAttrs>;
 /** A block of query rows with its weights, and draws on it. */
 export class Rows {
   readonly tiles: number;
+  /** Queries times the scale. */
   readonly query: Image;
+  /** See `rowInfoShader`. */
   readonly info: Image;
-  /** See \`rowStatsShader\`. */
+  /** See `rowStatsShader`. */
   readonly stats: Image;
   readonly weights: Image;
   /** Parameters of every draw. */
@@ -41,9 +49,8 @@ export class Rows {
       Tk,
       offset: Tk - Tq,
       causal: Number(call.attrs.causal),
-      scale: call.attrs.scale,
     };
-    this.query = this.tensorRows('query', tilesOf(D));
+    this.query = this.tensorRows('query', tilesOf(D), call.attrs.scale);
     const query = call.input('query');
     const optional = (name: string) => (call.has(name) ? call.input(name) : query);
     this.info = this.image(1);
@@ -76,7 +83,7 @@ export class Rows {
     return { width: this.block.seenTiles, height: this.tiles };
   }
 
-  /** A matrix of the block's rows, \`width\` tiles wide. */
+  /** A matrix of the block's rows, `width` tiles wide. */
   image(width: number): Image {
     const image = this.call.image(`${this.block.end - this.block.start} rows`, width, this.tiles);
     this.images.push(image);
@@ -96,19 +103,46 @@ export class Rows {
     return rows;
   }
 
-  /** Sums over keys of rows of \`keys\`, \`width\` tiles wide, times \`weights\`. */
-  weightedSum(weights: Image, keys: Image): Image {
-    const sums = this.image(keys.width);
-    this.call.run(weightedSumShader, { weights, keys }, this.params, sums);
+  /** `weights x matrix`, for a matrix with a row per key. */
+  weightedSum(weights: Image, matrix: Image): Image {
+    const sums = this.image(matrix.width);
+    this.call.run(weightedSumShader, { weights, keys: matrix }, this.params, sums);
     return sums;
   }
 
-  /** Writes the block's rows of an output, \`C\` numbers each. */
-  store(source: Image, out: FlatTensor, C: number, factor = 1): void {
+  /** Products of rows with the values, `width` tiles of columns, into a matrix of rows and keys. */
+  valueProducts(rows: Image, into: Image): void {
+    const images = { rows, keys: this.keys.value };
+    this.call.run(productsShader, images, { ...this.params, inner: rows.width }, into, this.seen);
+  }
+
+  /** Products `x . (k - kbar)` of rows with the keys. */
+  keyProducts(rows: Image, kbar: Image, into: Image): void {
+    const inner = tilesOf(this.call.dims.D);
+    const images = { rows, keys: this.keys.key, kbar };
+    this.call.run(centredProductsShader, images, { ...this.params, inner }, into, this.seen);
+  }
+
+  /** Weighted means of products, one a row. */
+  means(products: Image): Image {
+    const means = this.image(1);
+    this.call.run(weightedMeanShader, { weights: this.weights, products }, this.params, means);
+    return means;
+  }
+
+  /** `p (products - their weighted mean + added)`; gives the means back. */
+  weighted(products: Image, added: number, into: Image): void {
+    const means = this.means(products);
+    this.call.run(weightedShader, { weights: this.weights, products, means }, { added }, into, this.seen);
+    this.give(means);
+  }
+
+  /** Writes the block's rows of an output, `C` numbers each. */
+  store(source: Image, out: FlatTensor, C: number, { factor = 1, isVector = false } = {}): void {
     const { firstHead, heads, start, end, rowTiles } = this.block;
     storeRows(
       this.call,
-      { source, marks: this.stats, out, factor },
+      { source, marks: this.stats, out, factor, isVector },
       { T: this.call.dims.Tq, C, tiles: rowTiles, firstHead, heads, start, end },
     );
   }
@@ -118,7 +152,7 @@ export class Rows {
   }
 }
 
-/** Rows of a tensor \`[heads, T, C]\` that stand in tiles. */
+/** Rows of a tensor `[heads, T, C]` that stand in tiles. */
 export interface StoredRows {
   readonly T: number;
   readonly C: number;
@@ -130,14 +164,23 @@ export interface StoredRows {
   readonly end: number;
 }
 
+/** What `storeShader` is given. */
+export interface Stored {
+  readonly source: Image;
+  readonly marks: Image;
+  readonly out: FlatTensor;
+  readonly factor?: number;
+  readonly isVector?: boolean;
+}
+
 export function storeRows(
   call: Call,
-  { source, marks, out, factor = 1 }: { source: Image; marks: Image; out: FlatTensor; factor?: number },
+  { source, marks, out, factor = 1, isVector = false }: Stored,
   { T, C, tiles, firstHead, heads, start, end }: StoredRows,
 ): void {
   const isWhole = start === 0 && end === T;
   const { width } = out;
-  const params = { T, C, tiles, firstHead, start, width, factor };
+  const params = { T, C, tiles, firstHead, start, width, factor, isVector: Number(isVector) };
   // Rows of one head, and of several if all of them are stored, stand one behind the other.
   for (let head = 0; head < (isWhole ? 1 : heads); head++) {
     const first = ((firstHead + head) * T + start) * C;

@@ -29,7 +29,7 @@ precision highp int;
 precision highp sampler2D;
 precision highp sampler2DArray;
 
-/** The tile in column \`x\` and row \`y\` of tiles. */
+/** The tile in column x and row y of tiles. */
 mat4 load(sampler2DArray image, int x, int y) {
   return mat4(
     texelFetch(image, ivec3(x, y, 0), 0),
@@ -44,9 +44,9 @@ vec4 loadRow(sampler2DArray image, int x, int y, int row) {
   return texelFetch(image, ivec3(x, y, row), 0);
 }
 
-/** Element \`index\` of a tensor whose texture is \`place.x\` wide. */
-float at(sampler2D tensor, int place, int index) {
-  return texelFetch(tensor, ivec2(index % place, index / place), 0).r;
+/** Element of a tensor whose texture is so many texels wide. */
+float at(sampler2D tensor, int width, int index) {
+  return texelFetch(tensor, ivec2(index % width, index / width), 0).r;
 }
 
 /** By its bits: comparisons with infinities and NaN may be optimized away. */

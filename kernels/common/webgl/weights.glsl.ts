@@ -3,11 +3,11 @@ import type { Shader } from './shader.js';
 /** A score that hides a key. Finite: no arithmetic with infinities. */
 const HIDDEN = '-1e30';
 
-/** Parameters of \`keyBound\`, the number of keys before a row's causal bound. */
+/** Parameters of `keyBound`, the number of keys before a row's causal bound. */
 export const boundParams = { start: 'int', offset: 'int', causal: 'int', Tk: 'int' } as const;
 
 const keyBound = `
-/** Keys before the causal bound of row \`i\` of the block; \`offset\` is Tk - Tq. */
+/** Keys before the causal bound of row i of the block; offset is Tk - Tq. */
 int keyBound(int i) {
   return causal == 0 ? Tk : clamp(offset + start + i + 1, 0, Tk);
 }
@@ -20,11 +20,11 @@ int tilesSeen(int rowTile) {
 }
 `;
 
-/** Scores \`scale q.k + b\` of a block of rows, by tiles of keys and rows. */
+/** Scores `scale q.k + b` of a block of rows, by tiles of keys and rows. */
 export const scoresShader: Shader = {
   name: 'scores',
   images: ['rows', 'keys', 'keyInfo'],
-  params: { ...boundParams, rowTiles: 'int', keyTiles: 'int', inner: 'int', scale: 'float' },
+  params: { ...boundParams, rowTiles: 'int', keyTiles: 'int', inner: 'int' },
   writes: 'tile',
   code: `${boundCode}
 void main() {
@@ -41,7 +41,7 @@ void main() {
     for (int a = 0; a < 4; a++) {
       int bound = keyBound(4 * rowTile + a);
       for (int b = 0; b < 4; b++) {
-        if (visible[b] > 0.0 && 4 * here.x + b < bound) scores[a][b] = scale * products[a][b] + bias[b];
+        if (visible[b] > 0.0 && 4 * here.x + b < bound) scores[a][b] = products[a][b] + bias[b];
       }
     }
   }

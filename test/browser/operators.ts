@@ -7,6 +7,7 @@ import '../../src/backends/webgpu.js';
 import { cacheSuite } from '../cache_suite.js';
 import { casesOf, operators, type Extent } from '../cases.js';
 import { checkCase } from '../check_case.js';
+import { switchingSuite } from './switching.js';
 
 const isFullRun = process.env.TFJS_LLA_TEST === 'full';
 
@@ -60,3 +61,6 @@ for (const backend of Object.keys(extents) as Backend[]) {
 
   cacheSuite(backend, () => useBackend(backend), isFullRun ? 'all' : 'part');
 }
+
+// Last: by now all that it compiles on the devices is there.
+switchingSuite();

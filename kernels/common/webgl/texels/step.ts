@@ -1,5 +1,5 @@
 import type { MathBackendWebGL } from '@tensorflow/tfjs-backend-webgl';
-import { getKernel, type TensorInfo } from '@tensorflow/tfjs-core';
+import { getKernel, type NamedTensorInfoMap, type TensorInfo } from '@tensorflow/tfjs-core';
 
 import type { SoftmaxAttentionAttrs } from '../../../softmax_attention/spec.js';
 import type { OperatorSpec } from '../../spec.js';
@@ -12,6 +12,7 @@ import {
   probedWeightsProgram,
   rangeStatisticsProgram,
   scoresProgram,
+  seenProgram,
   STATISTICS_QUADS,
   statisticsProgram,
   stepRowsProgram,
@@ -23,7 +24,7 @@ import { type KernelCall, type NumberTensor, type TexelBuffer, TexelCall } from 
 
 export type StepCall<Attrs extends SoftmaxAttentionAttrs = SoftmaxAttentionAttrs> = TexelCall<Attrs & StepAttrs>;
 
-/** From so many tokens on a step runs the operator's own kernel, on a copy of what its rows see unless that is all new. */
+/** From so many tokens on a step is the operator's own call: see `runStep`. */
 const WIDE = 16;
 
 /** Floats of the scores and the weights of a part: 16 MiB. */
@@ -98,6 +99,27 @@ export class CacheStep<Attrs extends SoftmaxAttentionAttrs> {
       call.held('cachedBias'),
       heads * rows,
     );
+  }
+
+  /** Keys, values and biases that a part's rows see, as the operator takes them. */
+  seen({ keys, start, capacity }: StepPart): NamedTensorInfoMap {
+    const { call } = this;
+    const lead = call.tensor('query').shape.slice(0, -2);
+    const inputs: NamedTensorInfoMap = {};
+    for (const [cached, name] of [
+      ['cachedKey', 'key'],
+      ['cachedValue', 'value'],
+      ['cachedBias', 'keyBias'],
+    ] as const) {
+      if (!call.has(cached)) continue;
+      const isBias = name === 'keyBias';
+      const rest = call.tensor(cached).shape.slice(2);
+      const to = call.temporary([...lead, keys, ...rest]);
+      const params = { keys, start, capacity, width: isBias ? 1 : rest[0] };
+      call.run(seenProgram(isBias), { source: call.held(cached) }, params, { to });
+      inputs[name] = to.info;
+    }
+    return inputs;
   }
 
   private attend(part: StepPart, out: NumberTensor, probe: Probe<Attrs> | undefined): void {
@@ -186,8 +208,8 @@ export function keyRanges(keys: number, texels: number): { ranges: number; perRa
 }
 
 /**
- * Runs a step's kernel, `out [..., t, Dv]`. A wide step into an empty cache is the operator's own causal call on its new
- * tokens; what it makes of them is then appended.
+ * Runs a step's kernel, `out [..., t, Dv]`. A wide step that overwrites nothing which its rows see is the operator's own
+ * causal call, on its new tokens or, where the cache holds others, on a copy of what they see.
  */
 export function runStep<Attrs extends SoftmaxAttentionAttrs>(
   spec: OperatorSpec<Attrs>,
@@ -196,26 +218,36 @@ export function runStep<Attrs extends SoftmaxAttentionAttrs>(
 ): TensorInfo[] {
   const step = spec as OperatorSpec<Attrs & StepAttrs>;
   return TexelCall.run(step, kernelCall, (call) => {
-    const { length } = call.attrs;
     const { Tq } = call.dims;
     const [, capacity] = call.tensor('cachedKey').shape;
     const cacheStep = new CacheStep<Attrs>(call);
-    if (length === 0 && Tq >= WIDE && Tq <= capacity) {
-      const out = ownCall(spec, kernelCall);
-      for (const part of stepParts(call.attrs, Tq, capacity, Tq)) cacheStep.append(part);
+    if (Tq < WIDE || call.attrs.length + Tq > capacity) {
+      const out = call.output(call.resultShape);
+      cacheStep.run(out, probe);
+      return [out];
+    }
+    const [part] = stepParts(call.attrs, Tq, capacity, Tq);
+    if (call.attrs.length === 0) {
+      const out = operatorCall(spec, kernelCall, kernelCall.inputs);
+      cacheStep.append(part);
       return [{ info: out }];
     }
-    const out = call.output(call.resultShape);
-    cacheStep.run(out, probe);
-    return [out];
+    cacheStep.append(part);
+    const { query, probe: given, ridge } = kernelCall.inputs as Partial<NamedTensorInfoMap>;
+    const rows = { query, ...(given && { probe: given }), ...(ridge && { ridge }) };
+    return [{ info: operatorCall(spec, kernelCall, { ...rows, ...cacheStep.seen(part) }) }];
   });
 }
 
-/** The result of the operator's own kernel for a step's new tokens. */
-function ownCall<Attrs extends SoftmaxAttentionAttrs>(spec: OperatorSpec<Attrs>, kernelCall: KernelCall): TensorInfo {
-  const backend = kernelCall.backend as MathBackendWebGL;
-  const made = getKernel(spec.kernelName, 'webgl').kernelFunc({ ...kernelCall, backend });
+/** The result of the operator's own kernel for other inputs. */
+function operatorCall<Attrs extends SoftmaxAttentionAttrs>(
+  spec: OperatorSpec<Attrs>,
+  { backend, attrs }: KernelCall,
+  inputs: NamedTensorInfoMap,
+): TensorInfo {
+  const webgl = backend as MathBackendWebGL;
+  const made = getKernel(spec.kernelName, 'webgl').kernelFunc({ inputs, backend: webgl, ...(attrs && { attrs }) });
   const [out, ...residuals] = Array.isArray(made) ? made : [made];
-  for (const { dataId } of residuals) backend.disposeData(dataId);
+  for (const { dataId } of residuals) webgl.disposeData(dataId);
   return out;
 }

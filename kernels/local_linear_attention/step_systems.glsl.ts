@@ -1,4 +1,4 @@
-import { partParams } from '../common/webgl/texels/step.glsl.js';
+import { partParams, SLOT } from '../common/webgl/texels/step.glsl.js';
 import type { TexelProgram } from '../common/webgl/texels/program.js';
 
 /** `[lines]`: the ridge of each row of a part, 1 where it is unusable, then not a number in its place. */
@@ -24,41 +24,54 @@ vec4 texel(int at) {
 }
 
 /**
- * `[lines, ranges, 4 width, width]` from line `from` on: `sum_j p_j y_j y_j^T` over ranges of keys, `y_j = k_j - kbar`;
- * `width` is `D / 4`.
+ * `[lines, keys, width]` from line `from` on: `sqrt(p_j) (k_j - kbar)`, whose products with themselves sum up to the
+ * covariance; `width` is `D / 4`. Zeros for keys that have no weight, which may hold anything.
  */
-export const covarianceProgram: TexelProgram = {
-  key: 'llaStepCovariance',
+export const centredKeysProgram: TexelProgram = {
+  key: 'llaStepCentredKeys',
   buffers: ['weights', 'kbar'],
   tensors: ['cachedKey'],
-  params: { ...partParams, D: 'int', from: 'int', ranges: 'int', perRange: 'int' },
+  params: { ...partParams, D: 'int', from: 'int' },
   writes: 'buffer',
   text: () => `
-int slotOf(int j) {
-  int s = start + j;
-  return s < capacity ? s : s - capacity;
-}
+${SLOT}
 vec4 texel(int at) {
   int width = (D + 3) / 4;
-  int quads = (keys + 3) / 4;
+  int row = at / width;
+  int w = at - row * width;
+  int local = row / keys;
+  int j = row - local * keys;
+  int line = from + local;
+  float weight = weightsAt(line * ((keys + 3) / 4) + j / 4)[j & 3];
+  vec4 y = vec4(0.0);
+  if (weight == 0.0) return y;
+  vec4 centre = kbarAt(line * width + w);
+  int place = (line / rows * capacity + slotOf(j)) * D + 4 * w;
+  for (int e = 0; e < 4; e++) if (4 * w + e < D) y[e] = sqrt(weight) * (cachedKeyAt(place + e) - centre[e]);
+  return y;
+}`,
+};
+
+/** `[lines, ranges, 4 width, width]`: `sum_j y_j y_j^T` of `centredKeysProgram`'s over ranges of keys. */
+export const covarianceProgram: TexelProgram = {
+  key: 'llaStepCovariance',
+  buffers: ['centred'],
+  tensors: [],
+  params: { keys: 'int', width: 'int', ranges: 'int', perRange: 'int' },
+  writes: 'buffer',
+  text: () => `
+vec4 texel(int at) {
   int matrixLine = at / width;
   int c = at - matrixLine * width;
   int block = matrixLine / (4 * width);
   int d = matrixLine - block * 4 * width;
-  if (d >= D) return vec4(0.0);
   int local = block / ranges;
-  int line = from + local;
-  int head = line / rows;
   int first = (block - local * ranges) * perRange;
-  vec4 centre = kbarAt(line * width + c);
-  float own = kbarAt(line * width + d / 4)[d & 3];
+  int own = d / 4;
+  int e = d & 3;
   vec4 sum = vec4(0.0);
-  for (int j = first; j < min(first + perRange, keys); j++) {
-    float weight = weightsAt(line * quads + j / 4)[j & 3];
-    if (weight == 0.0) continue;
-    int row = (head * capacity + slotOf(j)) * D;
-    float y = weight * (cachedKeyAt(row + d) - own);
-    for (int e = 0; e < 4; e++) if (4 * c + e < D) sum[e] += y * (cachedKeyAt(row + 4 * c + e) - centre[e]);
+  for (int j = local * keys + first; j < local * keys + min(first + perRange, keys); j++) {
+    sum += centredAt(j * width + own)[e] * centredAt(j * width + c);
   }
   return sum;
 }`,

@@ -6,6 +6,7 @@ import { type CacheStep, keyRanges, type PartOnDevice, runStep } from '../common
 import type { KernelCall, TexelBuffer } from '../common/webgl/texels/call.js';
 import { type LocalLinearAttentionAttrs, localLinearAttentionSpec } from './spec.js';
 import {
+  centredKeysProgram,
   covarianceProgram,
   covarianceSystemsProgram,
   stepProbesProgram,
@@ -14,6 +15,9 @@ import {
 
 /** Multiply-adds of a draw call: half of what is safe. */
 const MOST_PRODUCTS = 1e9;
+
+/** Texels of centred keys that are held at once: 8 MiB, or those of one row. */
+const CENTRED_TEXELS = 2 ** 19;
 
 /**
  * `x = (C + ridge I)^-1 (q - kbar)` of a part's rows, `[lines, D / 4]`: the covariance in one pass over the keys, in ranges
@@ -36,13 +40,16 @@ function probes(step: CacheStep<LocalLinearAttentionAttrs>, on: PartOnDevice, kb
   const query = step.rows('query', on, 1);
   const to = step.buffer('probes', lines * width);
   const perDraw = Math.max(1, Math.floor(MOST_PRODUCTS / (part.keys * 16 * width * width)));
-  const most = Math.min(lines, perDraw, mostSystems(width, width + 1));
+  const perCentred = Math.max(1, Math.floor(CENTRED_TEXELS / (part.keys * width)));
+  const most = Math.min(lines, perDraw, perCentred, mostSystems(width, width + 1));
   for (let from = 0; from < lines; from += most) {
     const n = Math.min(most, lines - from);
     const texels = n * 4 * width * width;
     const { ranges, perRange } = keyRanges(part.keys, texels);
     const parts = step.buffer('covariance', texels * ranges);
-    call.run(covarianceProgram, { weights, kbar, cachedKey }, { ...part, D, from, ranges, perRange }, { to: parts });
+    const centred = step.buffer('centred', n * part.keys * width);
+    call.run(centredKeysProgram, { weights, kbar, cachedKey }, { ...part, D, from }, { to: centred });
+    call.run(covarianceProgram, { centred }, { keys: part.keys, width, ranges, perRange }, { to: parts });
     const buffer = systemsBuffer(step, n * 4 * width * (width + 1));
     call.run(covarianceSystemsProgram, { parts, query, kbar, ridges }, { D, from, ranges }, { to: buffer });
     const least = { buffer: ridges, perLeast: 1, stride: 1 };

@@ -28,7 +28,7 @@ export interface Target {
   readonly count?: number;
 }
 
-export const sizeOf = (shape: readonly number[]): number => shape.reduce((product, size) => product * size, 1);
+const sizeOf = (shape: readonly number[]): number => shape.reduce((product, size) => product * size, 1);
 
 /**
  * One kernel call on backend `webgl`: access to its inputs, outputs and scratch, and the programs that it runs.

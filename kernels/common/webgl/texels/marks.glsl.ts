@@ -4,7 +4,7 @@ import type { TexelProgram } from './program.js';
 export const [BLIND, ORDINARY, BAD] = [0, 1, 2];
 
 /** Texels of flags that one texel of a reduction is made of. */
-export const SEGMENT = 64;
+const SEGMENT = 64;
 
 /** `flags [heads, count / 4]` of keys: hidden by the mask, ordinary, or with a number that is not finite. */
 export function keyFlagsProgram(hasMask: boolean): TexelProgram {

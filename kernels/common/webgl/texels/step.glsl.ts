@@ -10,7 +10,7 @@ const HIDES = '-3.4e38';
 const [UNSEEN, SPOILT] = ['-3.0e38', '3.0e38'];
 
 /** What a row comes out as: zeros, numbers, or not a number. */
-export const [ROW_BLIND, ROW_ORDINARY, ROW_BAD] = ['0.0', '1.0', '2.0'];
+const [ROW_BLIND, ROW_ORDINARY, ROW_BAD] = ['0.0', '1.0', '2.0'];
 
 /** Uniforms of a part's programs: see `StepPart`. */
 export const partParams = {
@@ -23,7 +23,7 @@ export const partParams = {
 } as const satisfies Record<string, TexelParam>;
 
 /** `slotOf(j)`: the row of the cache in which key `j` of a part stands. */
-const SLOT = `
+export const SLOT = `
 int slotOf(int j) {
   int s = start + j;
   return s < capacity ? s : s - capacity;

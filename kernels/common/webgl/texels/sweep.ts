@@ -17,7 +17,7 @@ import {
   segmentsOf,
 } from './marks.glsl.js';
 import { type Finish, storeProgram } from './store.glsl.js';
-import { type NumberTensor, sizeOf, type TexelBuffer, type TexelCall } from './call.js';
+import type { NumberTensor, TexelBuffer, TexelCall } from './call.js';
 
 /** Vectors of a block: `[heads, positions, width]`. */
 export interface Vectors {
@@ -325,6 +325,3 @@ export function entriesOf(
   if (heads > 1 && !isWhole) throw new Error(`a block of ${heads} heads holds entries ${from} to ${to} of ${T}`);
   return { first: from, count: isWhole ? heads * T : to - from };
 }
-
-/** Numbers of a tensor. */
-export const numbersOf = ({ info }: NumberTensor): number => sizeOf(info.shape);

@@ -1,7 +1,7 @@
 import type { MathBackendWebGL } from '@tensorflow/tfjs-backend-webgl';
 import { env } from '@tensorflow/tfjs-core';
 
-import { type Shader, shaderText } from './shader.js';
+import { fragmentText, type Shader, vertexText } from './shader.js';
 
 /**
  * A matrix on the device in tiles of 4 x 4 numbers: a float32 texture array of four layers, texel (x, y) of layer `a`
@@ -21,13 +21,6 @@ export interface Program {
   readonly locations: Readonly<Record<string, WebGLUniformLocation | null>>;
 }
 
-/** A single triangle that covers everything. */
-const VERTEX = `#version 300 es
-void main() {
-  gl_Position = vec4(gl_VertexID == 1 ? 3.0 : -1.0, gl_VertexID == 2 ? 3.0 : -1.0, 0.0, 1.0);
-}
-`;
-
 /** Textures kept for the next call, in bytes. */
 const KEPT_BYTES = 64 * 2 ** 20;
 
@@ -40,7 +33,6 @@ export class WebGlDevice {
   readonly gl: WebGL2RenderingContext;
   private readonly framebuffer: WebGLFramebuffer;
   private readonly vertices: WebGLVertexArrayObject;
-  private readonly vertexShader: WebGLShader;
   private readonly programs = new Map<Shader, Program>();
   private readonly free = new Map<string, Image[]>();
   private keptBytes = 0;
@@ -57,7 +49,6 @@ export class WebGlDevice {
     this.gl = gl;
     this.framebuffer = gl.createFramebuffer();
     this.vertices = gl.createVertexArray();
-    this.vertexShader = this.compile(gl.VERTEX_SHADER, VERTEX, 'vertices');
   }
 
   /** Longest side of a texture: as tfjs knows it, where it can also be lowered. */
@@ -86,16 +77,18 @@ export class WebGlDevice {
   private link(shader: Shader): Program {
     const { gl } = this;
     const program = gl.createProgram();
-    const fragmentShader = this.compile(gl.FRAGMENT_SHADER, shaderText(shader), shader.name);
-    gl.attachShader(program, this.vertexShader);
-    gl.attachShader(program, fragmentShader);
+    const parts = [
+      this.compile(gl.VERTEX_SHADER, vertexText(shader), shader.name),
+      this.compile(gl.FRAGMENT_SHADER, fragmentText(shader), shader.name),
+    ];
+    for (const part of parts) gl.attachShader(program, part);
     gl.linkProgram(program);
     if (gl.getProgramParameter(program, gl.LINK_STATUS) !== true && !gl.isContextLost()) {
       throw new Error(
         `webgl: the shader ${shader.name} does not link: ${gl.getProgramInfoLog(program) ?? 'no message'}`,
       );
     }
-    gl.deleteShader(fragmentShader);
+    for (const part of parts) gl.deleteShader(part);
     const tensors = shader.tensors ?? [];
     const names = [...shader.images, ...tensors, ...tensors.map((name) => `${name}At`), ...Object.keys(shader.params)];
     return {

@@ -14,6 +14,16 @@ bool isMissed(int r) {
 }
 `;
 
+/** A chunk without a row to solve. */
+const idle = `
+bool isIdle() {
+  for (int t = 0; t < tiles; t++) {
+    if (any(equal(loadRow(scalars, 0, firstTile + t, 2), vec4(-2.0)))) return false;
+  }
+  return true;
+}
+`;
+
 /** Forms `C + ridge I` and the right-hand side, keys `4 from .. 4 to - 1`: added to `before` where `from` is not 0. */
 export const formShader: Shader = {
   name: 'form',
@@ -25,9 +35,11 @@ export const formShader: Shader = {
     D: 'int',
     size: 'int',
     firstTile: 'int',
+    tiles: 'int',
     from: 'int',
     to: 'int',
   },
+  idle,
   writes: 'tile',
   code: `${boundCode}${MISSED}
 void main() {
@@ -113,7 +125,8 @@ vec4 backward(mat4 L, vec4 y) {
 export const eliminateShader: Shader = {
   name: 'eliminate',
   images: ['matrix', 'scalars', 'rowInfo'],
-  params: { size: 'int', firstTile: 'int', pivot: 'int' },
+  params: { size: 'int', firstTile: 'int', tiles: 'int', pivot: 'int' },
+  idle,
   writes: 'tile',
   code: `${MISSED}${FACTOR}
 void main() {
@@ -139,7 +152,8 @@ void main() {
 export const substituteShader: Shader = {
   name: 'substitute',
   images: ['matrix', 'solved', 'scalars', 'rowInfo'],
-  params: { size: 'int', firstTile: 'int', pivot: 'int' },
+  params: { size: 'int', firstTile: 'int', tiles: 'int', pivot: 'int' },
+  idle,
   writes: 'tile',
   code: `${MISSED}${FACTOR}
 void main() {

@@ -15,6 +15,11 @@ export interface Shader {
   readonly params: Readonly<Record<string, ParamType>>;
   /** Whether it writes a tensor of tfjs, one number a fragment, or a tile of a matrix. */
   readonly writes: 'tile' | 'number';
+  /**
+   * A function `bool isIdle()` for draws that turn out to have nothing to do, which only the device knows: the vertex shader
+   * asks it and then covers nothing, so that the target keeps its contents.
+   */
+  readonly idle?: string;
   /** Functions and `main`, which knows its place as `here` and calls `store` with a `mat4` or a number. */
   readonly code: string;
 }
@@ -86,15 +91,28 @@ void store(float number) {
 `,
 } as const;
 
-/** The whole text of a shader. */
-export function shaderText({ images, tensors = [], params, writes, code }: Shader): string {
+function declarations({ images, tensors = [], params }: Shader): string[] {
   return [
-    PRELUDE,
     ...images.map((name) => `uniform sampler2DArray ${name};`),
     ...tensors.map((name) => `uniform sampler2D ${name};\nuniform int ${name}At;`),
     ...Object.entries(params).map(([name, type]) => `uniform ${type} ${name};`),
-    OUTPUTS[writes],
-    '#define here ivec2(gl_FragCoord.xy)',
-    code,
-  ].join('\n');
+  ];
+}
+
+/** The text of a fragment shader. */
+export function fragmentText(shader: Shader): string {
+  const here = '#define here ivec2(gl_FragCoord.xy)';
+  return [PRELUDE, ...declarations(shader), OUTPUTS[shader.writes], here, shader.code].join('\n');
+}
+
+/** The text of its vertex shader: a single triangle that covers everything, or nothing. */
+export function vertexText(shader: Shader): string {
+  const idle = shader.idle === undefined ? ['bool isIdle() { return false; }'] : [...declarations(shader), shader.idle];
+  const main = `
+void main() {
+  vec2 corner = vec2(gl_VertexID == 1 ? 3.0 : -1.0, gl_VertexID == 2 ? 3.0 : -1.0);
+  gl_Position = isIdle() ? vec4(2.0, 2.0, 2.0, 1.0) : vec4(corner, 0.0, 1.0);
+}
+`;
+  return [PRELUDE, ...idle, main].join('\n');
 }

@@ -122,6 +122,16 @@ bool anyMoves(sampler2DArray scalars, int y) {
 }
 `;
 
+/** A block without a row that moves. */
+const idle = `${STATES}
+bool isIdle() {
+  for (int t = 0; t < tiles; t++) {
+    if (anyMoves(scalars, t)) return false;
+  }
+  return true;
+}
+`;
+
 /** The rows' scalars before the first iteration; see `scalarsShader`. */
 export const startScalarsShader: Shader = {
   name: 'startScalars',
@@ -152,7 +162,8 @@ void main() {
 export const directionProductsShader: Shader = {
   name: 'directionProducts',
   images: ['vectors', 'keys', 'weights', 'scalars'],
-  params: { ...boundParams, rowTiles: 'int', keyTiles: 'int', inner: 'int', width: 'int' },
+  params: { ...boundParams, rowTiles: 'int', keyTiles: 'int', inner: 'int', width: 'int', tiles: 'int' },
+  idle,
   writes: 'tile',
   code: `${boundCode}${STATES}
 void main() {
@@ -173,7 +184,8 @@ void main() {
 export const imageSumShader: Shader = {
   name: 'imageSum',
   images: ['weights', 'keys', 'scalars'],
-  params: { ...boundParams, rowTiles: 'int', keyTiles: 'int' },
+  params: { ...boundParams, rowTiles: 'int', keyTiles: 'int', tiles: 'int' },
+  idle,
   writes: 'tile',
   code: `${boundCode}${STATES}
 void main() {

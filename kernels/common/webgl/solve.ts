@@ -101,6 +101,7 @@ function iterate(
   const { call, keys, params, info } = rows;
   const { D } = call.dims;
   const { width } = keys;
+  const { tiles } = rows;
   let { vectors, scalars } = start;
   let [nextVectors, nextScalars] = [rows.image(3 * width), rows.image(1)];
   const sums = rows.image(width);
@@ -110,8 +111,8 @@ function iterate(
     const isLast = iteration === iterations;
     if (!isLast) {
       const images = { vectors, keys: keys.key, weights: rows.weights, scalars };
-      call.run(directionProductsShader, images, { ...params, inner, width }, scratch, rows.seen);
-      call.run(imageSumShader, { weights: scratch, keys: keys.key, scalars }, params, sums);
+      call.run(directionProductsShader, images, { ...params, inner, width, tiles }, scratch, rows.seen);
+      call.run(imageSumShader, { weights: scratch, keys: keys.key, scalars }, { ...params, tiles }, sums);
     }
     const common = { vectors, sums, kbar, rowInfo: info };
     const stepParams = { D, width, isLast: Number(isLast), lowestDrop };
@@ -146,18 +147,19 @@ function solveMissed(
     const chunk = Math.min(tiles, rows.tiles - firstTile);
     const region = { width: size + 1, height: 4 * chunk * size };
     const common = { scalars, rowInfo: info };
+    const place = { size, firstTile, tiles: chunk };
     for (let from = 0; from === 0 || from < rows.block.seenTiles; from += keysPerDraw) {
       const images = { ...common, weights: rows.weights, keys: keys.key, kbar, right, setup, before: matrix };
-      call.run(formShader, images, { ...params, D, size, firstTile, from, to: from + keysPerDraw }, next, region);
+      call.run(formShader, images, { ...params, ...place, D, from, to: from + keysPerDraw }, next, region);
       [matrix, next] = [next, matrix];
     }
     for (let pivot = 0; pivot < size - 1; pivot++) {
-      call.run(eliminateShader, { ...common, matrix }, { size, firstTile, pivot }, next, region);
+      call.run(eliminateShader, { ...common, matrix }, { ...place, pivot }, next, region);
       [matrix, next] = [next, matrix];
     }
     for (let pivot = size - 1; pivot >= 0; pivot--) {
       const systems = { width: size, height: 4 * chunk };
-      call.run(substituteShader, { ...common, matrix, solved }, { size, firstTile, pivot }, nextSolved, systems);
+      call.run(substituteShader, { ...common, matrix, solved }, { ...place, pivot }, nextSolved, systems);
       [solved, nextSolved] = [nextSolved, solved];
     }
     done(solved, firstTile, { width: keys.width, height: chunk, y: firstTile });

@@ -3,14 +3,16 @@
  *
  * @packageDocumentation
  */
-import type { KernelFunc } from '@tensorflow/tfjs-core';
+import { backend, type KernelFunc } from '@tensorflow/tfjs-core';
 
+import { obstacleOf } from '../../kernels/common/webgl/obstacle.js';
 import {
   localLinearAttentionGradWebGl,
   localLinearAttentionWebGl,
 } from '../../kernels/local_linear_attention/webgl.js';
 import { parallaxAttentionGradWebGl, parallaxAttentionWebGl } from '../../kernels/parallax_attention/webgl.js';
 import { softmaxAttentionGradWebGl, softmaxAttentionWebGl } from '../../kernels/softmax_attention/webgl.js';
+import { registerObstacle } from '../registry.js';
 import { replaceKernels } from './replace_kernels.js';
 
 const kernels: Readonly<Record<string, KernelFunc>> = {
@@ -23,3 +25,4 @@ const kernels: Readonly<Record<string, KernelFunc>> = {
 };
 
 replaceKernels('webgl', kernels);
+registerObstacle('webgl', () => obstacleOf(backend()));

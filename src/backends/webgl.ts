@@ -3,8 +3,9 @@
  *
  * @packageDocumentation
  */
-import type { KernelFunc } from '@tensorflow/tfjs-core';
+import { backend, type KernelFunc } from '@tensorflow/tfjs-core';
 
+import { obstacleOf } from '../../kernels/common/webgl/obstacle.js';
 import {
   linearAttentionGradWebGl,
   linearAttentionStepWebGl,
@@ -24,6 +25,7 @@ import { parallaxAttentionStepWebGl } from '../../kernels/parallax_attention/ste
 import { parallaxAttentionGradWebGl, parallaxAttentionWebGl } from '../../kernels/parallax_attention/webgl.js';
 import { softmaxAttentionStepWebGl } from '../../kernels/softmax_attention/step_webgl.js';
 import { softmaxAttentionGradWebGl, softmaxAttentionWebGl } from '../../kernels/softmax_attention/webgl.js';
+import { registerObstacle } from '../registry.js';
 import { replaceKernels } from './replace_kernels.js';
 
 const kernels: Readonly<Record<string, KernelFunc>> = {
@@ -45,3 +47,4 @@ const kernels: Readonly<Record<string, KernelFunc>> = {
 };
 
 replaceKernels('webgl', kernels);
+registerObstacle('webgl', () => obstacleOf(backend()));

@@ -22,7 +22,7 @@ export interface Program {
 }
 
 /** Textures kept for the next call, in bytes. */
-const KEPT_BYTES = 64 * 2 ** 20;
+const KEPT_BYTES = 32 * 2 ** 20;
 
 export const imageBytes = ({ width, height }: Pick<Image, 'width' | 'height'>): number => 64 * width * height;
 

@@ -27,14 +27,20 @@ export interface BlockSizes {
 export const tilesOf = (n: number): number => Math.ceil(n / 4);
 
 /**
- * Cuts a call into blocks. The weights of a block take an eightieth of `Tq x Tk` float32 numbers for each of five of them
- * (2.4 MiB at the least, 24 MiB at the most), so that a call's textures stay below an eighth of such a matrix from 4096
- * rows on and below 64 MiB always, but for the keys of a single head.
+ * Bytes for the weights of a block. A call's textures shall take no more than an eighth of a `Tq x Tk` float32 matrix from
+ * 4096 rows and keys on (there 8 MiB, 4.5 of them for what is kept of keys, 1 for what is kept of rows), and 64 MiB always.
+ * Shorter calls get enough to keep a device busy, for every draw costs time of its own.
  */
+export function weightBudget({ Tq, Tk }: AttentionDims): number {
+  const eighth = (Tq * Tk) / 2;
+  return eighth < 8 * MiB ? 8 * MiB : Math.min(24 * MiB, 0.3 * eighth);
+}
+
+/** Cuts a call into blocks whose weights are within the budget, whatever the keys of a single head take. */
 export function blockSizes(dims: AttentionDims, { weights, keyColumns }: Footprint, maxSize: number): BlockSizes {
   const { heads, Tq, Tk, D, Dv } = dims;
   const keys = 4 * tilesOf(Tk);
-  const weightBytes = Math.min(24 * MiB, Math.max(2.4 * MiB, (Tq * Tk) / 28));
+  const weightBytes = weightBudget(dims);
   const keyBytes = 4 * keys * keyColumns;
   const bound = (n: number) => Math.max(1, Math.floor(n));
   const rowsFor = (group: number): number => {

@@ -1,5 +1,5 @@
 import { SMALL_RIDGE, type SolverAttrs } from '../../local_linear_attention/spec.js';
-import { MAX_MULTIPLY_ADDS, tilesOf } from './blocks.js';
+import { MAX_MULTIPLY_ADDS, tilesOf, weightBudget } from './blocks.js';
 import type { Region } from './call.js';
 import type { Image } from './device.js';
 import { eliminateShader, formShader, solutionShader, substituteShader } from './direct.glsl.js';
@@ -17,8 +17,8 @@ import {
 /** Up to this head dimension forming a system costs no more than the iterations that float32 needs. */
 const DIRECT_UP_TO_D = 8;
 
-/** Bytes of the two copies of a chunk's systems. */
-const SYSTEM_BYTES = 1.5 * 2 ** 20;
+/** Bytes of the two copies of a chunk's systems, by those of a block's weights. */
+const SYSTEM_SHARE = 0.6;
 
 /** Below this tolerance a stopping row counts on a drop of 2 at most, else of 10 (docs/decisions/0004). */
 const FINE_TOLERANCE = 1e-4;
@@ -137,7 +137,7 @@ function solveMissed(
   const size = tilesOf(D);
   const { maxSize } = call.device;
   const bytes = 2 * 64 * 4 * size * (size + 1);
-  const fitting = Math.floor(Math.min(SYSTEM_BYTES / bytes, maxSize / (4 * size)));
+  const fitting = Math.floor(Math.min((SYSTEM_SHARE * weightBudget(call.dims)) / bytes, maxSize / (4 * size)));
   const tiles = Math.max(1, Math.min(rows.tiles, fitting));
   const height = 4 * tiles * size;
   let [matrix, next] = [0, 1].map(() => call.image(`${4 * tiles} systems`, size + 1, height));

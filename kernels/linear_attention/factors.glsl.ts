@@ -4,8 +4,11 @@ import type { TexelProgram } from '../common/webgl/texels/program.js';
 import { featureDerivativeGlsl } from './feature_map.glsl.js';
 import type { FeatureMap } from './spec.js';
 
-/** The factor of a row whose weights sum up to `n`: 0 where that is 0. */
-const factorOf = (n: string): string => `(isNormalized == 0 ? scale : ${n} == 0.0 ? 0.0 : 1.0 / ${n})`;
+/**
+ * The factor of a row whose weights sum up to `n`: 0 where that is 0, or below the normal numbers, which some devices take
+ * for 0 and others would divide by to infinity.
+ */
+const factorOf = (n: string): string => `(isNormalized == 0 ? scale : abs(${n}) < 1.1754944e-38 ? 0.0 : 1.0 / ${n})`;
 
 /** Multiplies sums over keys `[v_j, 1]` by the row's factor. */
 export const dividedFinish: Finish = {
@@ -55,7 +58,7 @@ vec4 texel(int at) {
   float factor = ${factorOf('n')};
   float product = 0.0;
   for (int w = 0; w < doutWidth; w++) product += dot(doutAt(line * doutWidth + w), sumsAt(line * width + w));
-  return vec4(factor, isNormalized == 0 ? 0.0 : -factor * factor * product, 0.0, 0.0);
+  return vec4(factor, isNormalized == 0 ? 0.0 : -factor * (factor * product), 0.0, 0.0);
 }`,
 };
 

@@ -24,14 +24,14 @@ vec4 texel(int at) {
 }
 
 /**
- * `[lines, keys, width]` from line `from` on: `sqrt(p_j) (k_j - kbar)`, whose products with themselves sum up to the
- * covariance; `width` is `D / 4`. Zeros for keys that have no weight, which may hold anything.
+ * `[lines, count, width]` from line `from` and key `firstKey` on: `sqrt(p_j) (k_j - kbar)`, whose products with themselves
+ * sum up to the covariance; `width` is `D / 4`. Zeros for keys that have no weight, which may hold anything.
  */
 export const centredKeysProgram: TexelProgram = {
   key: 'llaStepCentredKeys',
   buffers: ['weights', 'kbar'],
   tensors: ['cachedKey'],
-  params: { ...partParams, D: 'int', from: 'int' },
+  params: { ...partParams, D: 'int', from: 'int', firstKey: 'int', count: 'int' },
   writes: 'buffer',
   text: () => `
 ${SLOT}
@@ -39,8 +39,8 @@ vec4 texel(int at) {
   int width = (D + 3) / 4;
   int row = at / width;
   int w = at - row * width;
-  int local = row / keys;
-  int j = row - local * keys;
+  int local = row / count;
+  int j = row - local * count + firstKey;
   int line = from + local;
   float weight = weightsAt(line * ((keys + 3) / 4) + j / 4)[j & 3];
   vec4 y = vec4(0.0);
@@ -52,14 +52,15 @@ vec4 texel(int at) {
 }`,
 };
 
-/** `[lines, ranges, 4 width, width]`: `sum_j y_j y_j^T` of `centredKeysProgram`'s over ranges of keys. */
-export const covarianceProgram: TexelProgram = {
-  key: 'llaStepCovariance',
-  buffers: ['centred'],
-  tensors: [],
-  params: { keys: 'int', width: 'int', ranges: 'int', perRange: 'int' },
-  writes: 'buffer',
-  text: () => `
+/** `[lines, ranges, 4 width, width]`: `sum_j y_j y_j^T` of `centredKeysProgram`'s over ranges, onto `previous` if any. */
+export function covarianceProgram(hasPrevious: boolean): TexelProgram {
+  return {
+    key: `llaStepCovariance ${hasPrevious}`,
+    buffers: ['centred', ...(hasPrevious ? ['previous'] : [])],
+    tensors: [],
+    params: { count: 'int', width: 'int', ranges: 'int', perRange: 'int' },
+    writes: 'buffer',
+    text: () => `
 vec4 texel(int at) {
   int matrixLine = at / width;
   int c = at - matrixLine * width;
@@ -69,13 +70,14 @@ vec4 texel(int at) {
   int first = (block - local * ranges) * perRange;
   int own = d / 4;
   int e = d & 3;
-  vec4 sum = vec4(0.0);
-  for (int j = local * keys + first; j < local * keys + min(first + perRange, keys); j++) {
+  vec4 sum = ${hasPrevious ? 'previousAt(at)' : 'vec4(0.0)'};
+  for (int j = local * count + first; j < local * count + min(first + perRange, count); j++) {
     sum += centredAt(j * width + own)[e] * centredAt(j * width + c);
   }
   return sum;
 }`,
-};
+  };
+}
 
 /** Systems `[lines, 4 width, width + 1]`: the sums of all ranges plus the ridge, then `q - kbar`; 1 on the padded diagonal. */
 export const covarianceSystemsProgram: TexelProgram = {

@@ -39,17 +39,31 @@ function probes(step: CacheStep<LocalLinearAttentionAttrs>, on: PartOnDevice, kb
   );
   const query = step.rows('query', on, 1);
   const to = step.buffer('probes', lines * width);
-  const perDraw = Math.max(1, Math.floor(MOST_PRODUCTS / (part.keys * 16 * width * width)));
-  const perCentred = Math.max(1, Math.floor(CENTRED_TEXELS / (part.keys * width)));
+  const mostKeys = Math.min(part.keys, Math.floor(CENTRED_TEXELS / width));
+  const perDraw = Math.max(1, Math.floor(MOST_PRODUCTS / (mostKeys * 16 * width * width)));
+  const perCentred = Math.max(1, Math.floor(CENTRED_TEXELS / (mostKeys * width)));
   const most = Math.min(lines, perDraw, perCentred, mostSystems(width, width + 1));
   for (let from = 0; from < lines; from += most) {
     const n = Math.min(most, lines - from);
     const texels = n * 4 * width * width;
-    const { ranges, perRange } = keyRanges(part.keys, texels);
-    const parts = step.buffer('covariance', texels * ranges);
-    const centred = step.buffer('centred', n * part.keys * width);
-    call.run(centredKeysProgram, { weights, kbar, cachedKey }, { ...part, D, from }, { to: centred });
-    call.run(covarianceProgram, { centred }, { keys: part.keys, width, ranges, perRange }, { to: parts });
+    const { ranges, perRange } = keyRanges(mostKeys, texels);
+    let parts: TexelBuffer | undefined;
+    for (let firstKey = 0; firstKey < part.keys; firstKey += mostKeys) {
+      const count = Math.min(mostKeys, part.keys - firstKey);
+      const centred = step.buffer('centred', n * count * width);
+      const sources = { weights, kbar, cachedKey };
+      call.run(centredKeysProgram, sources, { ...part, D, from, firstKey, count }, { to: centred });
+      const isOdd = (firstKey / mostKeys) % 2 === 1;
+      const sums = step.buffer(isOdd ? 'covariance odd' : 'covariance even', texels * ranges);
+      call.run(
+        covarianceProgram(parts !== undefined),
+        { centred, ...(parts && { previous: parts }) },
+        { count, width, ranges, perRange },
+        { to: sums },
+      );
+      parts = sums;
+    }
+    if (!parts) continue;
     const buffer = systemsBuffer(step, n * 4 * width * (width + 1));
     call.run(covarianceSystemsProgram, { parts, query, kbar, ridges }, { D, from, ranges }, { to: buffer });
     const least = { buffer: ridges, perLeast: 1, stride: 1 };

@@ -14,6 +14,8 @@ import { softmaxAttentionGradWebGpu, softmaxAttentionWebGpu } from '../../kernel
 import { linearAttentionGradWebGpu, linearAttentionWebGpu } from '../../kernels/linear_attention/webgpu.js';
 import { mesaAttentionGradWebGpu, mesaAttentionWebGpu } from '../../kernels/mesa_attention/webgpu.js';
 import { localLinearAttentionStepWebGpu } from '../../kernels/local_linear_attention/step_webgpu.js';
+import { linearAttentionStepWebGpu } from '../../kernels/linear_attention/step_webgpu.js';
+import { mesaAttentionStepWebGpu } from '../../kernels/mesa_attention/step_webgpu.js';
 import { parallaxAttentionStepWebGpu } from '../../kernels/parallax_attention/step_webgpu.js';
 import { softmaxAttentionStepWebGpu } from '../../kernels/softmax_attention/step_webgpu.js';
 import { replaceKernels } from './replace_kernels.js';
@@ -30,8 +32,10 @@ const kernels: Readonly<Record<string, KernelFunc>> = {
   ParallaxAttentionStep: parallaxAttentionStepWebGpu,
   LinearAttention: linearAttentionWebGpu,
   LinearAttentionGrad: linearAttentionGradWebGpu,
+  LinearAttentionStep: linearAttentionStepWebGpu,
   MesaAttention: mesaAttentionWebGpu,
   MesaAttentionGrad: mesaAttentionGradWebGpu,
+  MesaAttentionStep: mesaAttentionStepWebGpu,
 };
 
 replaceKernels('webgpu', kernels);

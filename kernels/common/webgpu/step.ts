@@ -94,6 +94,12 @@ export function appendRows<Attrs extends StepAttrs>(call: WebGpuCall<Attrs>, par
   );
 }
 
+/** The buffers that rows attend to and with, as the call has them. */
+export function stepInputs<Attrs extends StepAttrs>(call: WebGpuCall<Attrs>): Record<string, GPUBuffer> {
+  const names = ['query', 'cachedKey', 'cachedValue', 'cachedBias', 'ridge'];
+  return Object.fromEntries(names.filter((name) => call.has(name)).map((name) => [name, call.input(name)]));
+}
+
 /** Numbers of a head's centre. */
 export const centreFloats = (D: number): number => 4 * Math.ceil(D / 4);
 

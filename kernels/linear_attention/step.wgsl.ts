@@ -4,7 +4,7 @@ import { STATE_THREADS, stateRows, type StateStep } from '../common/webgpu/state
 /** `out_i = factor phi(q_i)^T S_i`, with one over `phi(q_i) . z_i` (or the scale) for the factor; see `stateRows`. */
 export function linearStepShader(step: StateStep, normalize: boolean): Shader {
   const { D } = step;
-  const rows = stateRows(step, false);
+  const rows = stateRows(step);
   const normalizer = `
   var normalizer = 0.0;
   for (var r = 0u; r < ${D}u; r++) { normalizer = fma(left[r], keySum[head * ${D}u + r], normalizer); }
@@ -23,7 +23,7 @@ fn main(@builtin(local_invocation_index) tid: u32, @builtin(workgroup_id) workgr
   ${rows.begin}
   ${rows.products}
   ${normalize ? normalizer : 'let factor = params.scale;'}
-  ${rows.write('factor', 'false')}
+  ${rows.write('factor')}
 }`,
   };
 }

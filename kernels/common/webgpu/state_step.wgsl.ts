@@ -19,21 +19,21 @@ const f32: BufferType = { access: 'read', element: 'f32' };
 const f32Written: BufferType = { access: 'read_write', element: 'f32' };
 
 /** Uniforms of every shader over new tokens: the step's number of them, the first that is handled, and how many. */
-const tokenParams = ({ hasMask }: StateStep, needsHeads = false): Record<string, ParamType> => ({
+export const tokenParams = ({ hasMask }: StateStep, needsHeads = false): Record<string, ParamType> => ({
   t: 'u32',
   firstRow: 'u32',
   rows: 'u32',
   ...((hasMask || needsHeads) && { headsPerBatch: 'u32' as const }),
 });
 
-const tokenBuffers = ({ hasMask }: StateStep): Record<string, BufferType> => ({
+export const tokenBuffers = ({ Dv, hasMask }: StateStep): Record<string, BufferType> => ({
   key: f32,
-  value: f32,
+  ...(Dv > 0 && { value: f32 }),
   ...(hasMask && { keyMask: { access: 'read', element: 'i32' } as const }),
 });
 
 /** `isUsed(j)`: key `j` of the tokens that `readTokens` has looked at is visible and finite; `mapped(x)`; `isFinite(x)`. */
-const declareTokens = ({ map }: StateStep): string => `
+export const declareTokens = ({ map }: StateStep): string => `
 ${IS_FINITE}
 ${map ? `${map.text}\nfn mapped(x: f32) -> f32 { return ${map.name}(vec4f(x)).x; }` : 'fn mapped(x: f32) -> f32 { return x; }'}
 const isHidden = 1u;
@@ -41,14 +41,14 @@ const isNotFinite = 2u;
 var<workgroup> tokens: array<atomic<u32>, ${MOST_TOKENS}>;
 fn isUsed(j: u32) -> bool { return atomicLoad(&tokens[j]) == 0u; }`;
 
-/** Looks at the first `count` of the tokens, an expression, and declares `firstToken`, where they begin; a barrier follows. */
-const readTokens = ({ D, Dv, hasMask }: StateStep, count: string): string => `
+/** Looks at the first `count` of the tokens, of their keys alone where `Dv` is 0, an expression, and declares `firstToken`, where they begin; a barrier follows. */
+export const readTokens = ({ D, Dv, hasMask }: StateStep, count: string): string => `
   let firstToken = head * params.t + params.firstRow;
   for (var at = tid; at < ${count} * ${D + Dv}u; at += ${STATE_THREADS}u) {
     let j = at / ${D + Dv}u;
     let c = at % ${D + Dv}u;
     var x = 0.0;
-    if (c < ${D}u) { x = key[(firstToken + j) * ${D}u + c]; } else { x = value[(firstToken + j) * ${Dv}u + c - ${D}u]; }
+    ${Dv > 0 ? `if (c >= ${D}u) { x = value[(firstToken + j) * ${Dv}u + c - ${D}u]; } else` : ''} { x = key[(firstToken + j) * ${D}u + c]; }
     if (!isFinite(x)) { atomicOr(&tokens[j], isNotFinite); }
   }
   ${hasMask ? `if (tid < ${count} && keyMask[(head / params.headsPerBatch) * params.t + params.firstRow + tid] == 0) { atomicOr(&tokens[tid], isHidden); }` : ''}
@@ -76,17 +76,17 @@ export interface StateRows {
   readonly begin: string;
   /** Puts `sum_j (left . phi_j) [j is used]` for the new tokens `j` into `products`, where `useProducts` reads them. */
   readonly products: string;
-  /** Writes `factor (left^T keyValueSum + products^T V)`, an expression `factor`, zeros for blind rows, `isBad`: NaN. */
-  write(factor: string, isBad: string): string;
+  /** Writes `factor (left^T keyValueSum + products^T V)`, for an expression `factor`; zeros for blind rows. */
+  write(factor: string): string;
 }
 
 /** The frame of the rows of a step over sums: one workgroup a row, `out [heads, t, Dv]`. Workgroups: rows, heads. */
-export function stateRows(step: StateStep, needsHeads: boolean): StateRows {
+export function stateRows(step: StateStep): StateRows {
   const { D, Dv } = step;
   const columns = Math.min(STATE_THREADS, 2 ** Math.ceil(Math.log2(Dv)));
   const groups = STATE_THREADS / columns;
   return {
-    params: { ...tokenParams(step, needsHeads), nan: 'f32' },
+    params: { ...tokenParams(step), nan: 'f32' },
     buffers: { query: f32, ...tokenBuffers(step), keyValueSum: f32, keyCount: f32, out: f32Written },
     workgroupBytes: 4 * (MOST_TOKENS + D + MOST_TOKENS + STATE_THREADS) + 4,
     declarations: `${declareTokens(step)}
@@ -117,9 +117,9 @@ var<workgroup> isBadQuery: atomic<u32>;`,
     if (tid < ${MOST_TOKENS}u) { products[tid] = ${unroll(4, (e) => `parts[4u * tid + ${e}u]`, ' + ')}; }
     workgroupBarrier();
   }`,
-    write: (factor, isBad) => `
+    write: (factor) => `
   let isBlind = !seesBad && seen == 0.0;
-  let isBadRow = seesBad || atomicLoad(&isBadQuery) != 0u || ${isBad};
+  let isBadRow = seesBad || atomicLoad(&isBadQuery) != 0u;
   for (var first = 0u; first < ${Dv}u; first += ${columns}u) {
     let d = first + tid % ${columns}u;
     let group = tid / ${columns}u;

@@ -1,4 +1,4 @@
-import type { TensorInfo } from '@tensorflow/tfjs-core';
+import type { KernelFunc, TensorInfo } from '@tensorflow/tfjs-core';
 import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 
 import type { AttentionAttrs, OperatorSpec } from '../spec.js';
@@ -36,13 +36,17 @@ const CACHE_TENSORS = [
   'count',
 ] as const;
 
-/** Runs a step's kernel. What tfjs has read of the cache's tensors before, and kept, is out of date from then on. */
+/**
+ * Runs a kernel that writes to a cache, `Step` or `Append`. What tfjs has read of the cache's tensors before, and kept, is
+ * out of date from then on.
+ */
 export function runStep<Attrs extends AttentionAttrs>(
   spec: OperatorSpec<Attrs>,
   kernelCall: KernelCall,
   body: (call: WebGpuCall<Attrs & StepAttrs>) => readonly Output[],
+  kind: 'Step' | 'Append' = 'Step',
 ): TensorInfo[] {
-  const step = { ...spec, kernelName: `${spec.kernelName}Step` } as OperatorSpec<Attrs & StepAttrs>;
+  const step = { ...spec, kernelName: `${spec.kernelName}${kind}` } as OperatorSpec<Attrs & StepAttrs>;
   const outputs = WebGpuCall.run(step, kernelCall, body);
   const { tensorMap } = kernelCall.backend as WebGPUBackend;
   for (const name of CACHE_TENSORS) {
@@ -92,6 +96,17 @@ export function appendRows<Attrs extends StepAttrs>(call: WebGpuCall<Attrs>, par
     { ...part, to: (call.attrs.total + part.firstRow) % part.capacity, headsPerBatch: dims.heads / dims.batch },
     [Math.ceil(part.rows / APPENDED_ROWS), dims.heads],
   );
+}
+
+/** The kernel that only appends, for operators that keep keys and values; there is room for all of the new tokens. */
+export function appendKeysWebGpu<Attrs extends AttentionAttrs>(spec: OperatorSpec<Attrs>): KernelFunc {
+  return (kernelCall) => {
+    const append = (call: WebGpuCall<Attrs & StepAttrs>): Output[] => {
+      for (const part of stepParts(call, call.dims.Tq)) appendRows(call, part);
+      return [];
+    };
+    return runStep(spec, kernelCall, append, 'Append');
+  };
 }
 
 /** The buffers that rows attend to and with, as the call has them. */

@@ -4,7 +4,7 @@ import { type Shader, unroll } from '../common/webgpu/shader.js';
 import { HIDDEN_SCORE } from '../common/webgpu/softmax_weights.wgsl.js';
 import { IS_FINITE_QUAD, IS_HIDDEN, keyState, SLOT, stepParams } from '../common/webgpu/step.wgsl.js';
 
-const THREADS = 256;
+const THREADS = 128;
 
 /** Most groups of threads that share the keys of a turn: their sums are added up at the end of a range. */
 const MOST_GROUPS = 16;
@@ -83,14 +83,18 @@ export function statisticsShader(step: KeyStep): Shader {
   const sizes = sizesOf(step);
   const { across, groups, turnKeys, lanes, laneQuads } = sizes;
   const stride = TILE_QUADS * across;
+  const padding = 4 * Math.ceil(turnKeys / 4) - turnKeys;
   const [cachedKey, query] = [rowLoad('cachedKey', D, true), rowLoad('query', D, true)];
   const perQuad = (text: (i: number, c: string) => string) => unroll(laneQuads, (i) => text(i, `lane + ${lanes * i}u`));
+  const centreOf = (q: number, c: string) =>
+    `var centre${q} = vec4f(); if (${c} < ${columnQuads}u) { centre${q} = centre[head * ${columnQuads}u + ${c}]; }`;
   /** Reads the keys of the turn that begins at `first`, minus the centre; zeros for those that do not count. */
   const loadTurn = (first: string): string => `{
     let j = ${first} + turnKey;
     ${keyState('', hasCachedBias)}
     ${perQuad((i, c) => `k${i} = load_cachedKey(row, ${c});`)}
     isBad = isBad || !(${Array.from({ length: laneQuads }, (_, i) => `isFiniteQuad(k${i})`).join(' && ')});
+    ${perQuad(centreOf)}
     let isUsed = isSeen && !isBad && j < visible && isReader;
     ${perQuad((i) => `k${i} = select(vec4f(), k${i} - centre${i}, isUsed);`)}
     addend = select(${HIDDEN_SCORE}, term, isUsed);
@@ -107,7 +111,7 @@ export function statisticsShader(step: KeyStep): Shader {
       statistics: { access: 'read_write', element: 'vec4f' },
     },
     // Channels of a turn's keys, parts of their scores, scores, and quads to add up.
-    workgroupBytes: 16 * turnKeys * stride + 4 * turnKeys * (lanes + 2) + 16 * THREADS + 4,
+    workgroupBytes: 16 * turnKeys * stride + 4 * turnKeys * (lanes + 1) + 16 * Math.ceil(turnKeys / 4) + 16 * THREADS,
     text: () => `
 ${IS_FINITE}
 ${IS_FINITE_QUAD}
@@ -116,7 +120,7 @@ ${SLOT}
 ${query.text}${cachedKey.text}
 var<workgroup> channels: array<array<vec4f, ${stride}>, ${turnKeys}>;
 var<workgroup> products: array<array<f32, ${lanes + 1}>, ${turnKeys}>;
-var<workgroup> scores: array<f32, ${turnKeys}>;
+var<workgroup> scores: array<vec4f, ${Math.ceil(turnKeys / 4)}>;
 var<workgroup> quads: array<vec4f, ${THREADS}>;
 @compute @workgroup_size(${THREADS})
 fn main(@builtin(local_invocation_index) tid: u32, @builtin(workgroup_id) workgroup: vec3u) {
@@ -129,9 +133,10 @@ fn main(@builtin(local_invocation_index) tid: u32, @builtin(workgroup_id) workgr
   ${tileOfThread(sizes)}
   let source = head * params.t + params.firstRow + i;
   let visible = params.keys + i + 1u - params.rows;
-  ${perQuad((q, c) => `let q${q} = load_query(source, ${c}) * params.logScale; var centre${q} = vec4f(); if (${c} < ${columnQuads}u) { centre${q} = centre[head * ${columnQuads}u + ${c}]; }`)}
+  ${perQuad((q, c) => `let q${q} = load_query(source, ${c}) * params.logScale;`)}
   ${perSum((sum) => `var ${sum} = vec4f();`)}
   ${perQuad((q) => `var k${q} = vec4f(); var keySum${q} = vec4f();`)}
+  ${padding > 0 ? `// Places behind the last key of a turn never count.\n  if (tid < ${padding}u) { scores[${Math.floor(turnKeys / 4)}][${turnKeys % 4}u + tid] = ${HIDDEN_SCORE}; }` : ''}
   var addend = 0.0;
   var m = -1e20;
   var l = 0.0;
@@ -144,11 +149,12 @@ fn main(@builtin(local_invocation_index) tid: u32, @builtin(workgroup_id) workgr
     if (isReader && lane == 0u) {
       var score = addend;
       ${unroll(lanes, (e) => `score += products[turnKey][${e}];`, ' ')}
-      scores[turnKey] = score;
+      scores[turnKey / 4u][turnKey % 4u] = score;
     }
     workgroupBarrier();
-    var top = scores[0];
-    ${unroll(turnKeys - 1, (s) => `top = max(top, scores[${s + 1}]);`, ' ')}
+    var highest = scores[0];
+    ${unroll(Math.ceil(turnKeys / 4) - 1, (s) => `highest = max(highest, scores[${s + 1}]);`, ' ')}
+    let top = max(max(highest.x, highest.y), max(highest.z, highest.w));
     if (top > m + ${HEADROOM}) {
       let factor = exp2(max(m - top, -200.0));
       m = top;
@@ -156,7 +162,7 @@ fn main(@builtin(local_invocation_index) tid: u32, @builtin(workgroup_id) workgr
       ${perQuad((q) => `keySum${q} *= factor;`)}
       ${perSum((sum) => `${sum} *= factor;`)}
     }
-    let root = exp2(0.5 * min(scores[turnKey] - m, 30.0));
+    let root = exp2(0.5 * min(scores[turnKey / 4u][turnKey % 4u] - m, 30.0));
     if (isReader) {
       l = fma(root, root, l);
       ${perQuad((q, c) => `{ let z = root * k${q}; keySum${q} = fma(vec4f(root), z, keySum${q}); if (${c} < ${stride}u) { channels[turnKey][${c}] = z; } }`)}
@@ -236,11 +242,11 @@ function sumReaders(step: KeyStep, { turnKeys, lanes, laneQuads }: Sizes): strin
   }`;
   return `
   let isFirst = workgroup.x < params.ranges;
-  if (isReader && lane == 0u) { scores[turnKey] = l; }
+  if (isReader && lane == 0u) { scores[turnKey / 4u][turnKey % 4u] = l; }
   ${unroll(laneQuads, sum)}
   if (isFirst && tid == 0u) {
     var total = 0.0;
-    for (var key = 0u; key < ${turnKeys}u; key++) { total += scores[key]; }
+    for (var key = 0u; key < ${turnKeys}u; key++) { total += scores[key / 4u][key % 4u]; }
     statistics[base + ${quads - 1}u] = vec4f(m, total, 0.0, 0.0);
   }`;
 }

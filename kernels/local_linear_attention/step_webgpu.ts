@@ -18,11 +18,11 @@ import { factorRegion, stepFactor, stepSolveShader } from './step_solve.wgsl.js'
 
 type Call = WebGpuCall<LocalLinearAttentionAttrs & StepAttrs>;
 
-/** Workgroups that keep a large device busy: two a core of 132. */
-const WORKGROUPS = Number(process.env.LLA_WG ?? 264);
+/** Workgroups that keep a large device busy: four a core of 132. */
+const WORKGROUPS = 528;
 
 /** Fewest keys of a range: below this, joining the ranges costs more than they save. */
-const LEAST_KEYS = Number(process.env.LLA_LEAST ?? 64);
+const LEAST_KEYS = 256;
 
 /** Bytes of statistics that one range of keys may take: rows beyond come one after another. */
 const MOST_BYTES = 64 * 2 ** 20;

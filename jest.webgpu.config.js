@@ -10,7 +10,7 @@ const sweeping = [
   'memory',
   'nan',
   'weights',
-  ...(isFullRun ? ['extremes', 'properties'] : []),
+  ...(isFullRun ? ['extremes', 'layers/generate', 'layers/steps', 'properties'] : []),
 ];
 
 /**

@@ -6,6 +6,7 @@ import {
   appendRows,
   centreFloats,
   keyRanges,
+  mostRanges,
   runStep,
   type StepAttrs,
   stepInputs,
@@ -43,15 +44,16 @@ function step(call: Call): Output[] {
   const factor = stepFactor(shape, device.limits.maxComputeWorkgroupStorageSize);
   const mostRows = Math.max(1, Math.min(MOST_STEP_ROWS, Math.floor(MOST_BYTES / (16 * heads * quads))));
   const parts = stepParts(call, mostRows);
-  const rangesOf = (part: (typeof parts)[number]) =>
-    keyRanges(part.keys, heads * part.rows * blocks, WORKGROUPS, statisticsKeys(shape), LEAST_KEYS);
-  const most = Math.max(...parts.map((part) => part.rows * rangesOf(part).ranges));
+  const most = Math.max(
+    ...parts.map(({ rows, capacity }) => rows * mostRanges(capacity, heads * rows * blocks, WORKGROUPS, LEAST_KEYS)),
+  );
   const statistics = call.scratch(16 * heads * most * quads);
   const region = 4 * heads * Math.min(Tq, mostRows) * factorRegion(factor);
   const attend = stepAttention(call, parts, out.buffer, { centre, probe });
   const buffers = { ...stepInputs(call), centre, statistics, probe, ...(region > 0 && { work: call.work(region) }) };
   for (const part of parts) {
-    const { ranges, perRange } = rangesOf(part);
+    const { keys, rows } = part;
+    const { ranges, perRange } = keyRanges(keys, heads * rows * blocks, WORKGROUPS, statisticsKeys(shape), LEAST_KEYS);
     const params = { ...part, ranges, perRange, logScale: logScale(call), ridge: attrs.ridge, nan: NaN };
     appendRows(call, part, centre);
     call.run(statisticsShader(shape), buffers, params, [ranges * blocks, heads, part.rows]);

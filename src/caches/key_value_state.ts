@@ -169,7 +169,8 @@ export const keyValueState: StateKind = {
   isConstantSize: false,
 
   create({ heads, D, Dv }, capacity) {
-    return { cachedKey: zeros([heads, capacity, D]), cachedValue: zeros([heads, capacity, Dv]) };
+    // `zeros` would be made by the processor, and sent.
+    return { cachedKey: fill([heads, capacity, D], 0), cachedValue: fill([heads, capacity, Dv], 0) };
   },
 
   complete(state, inputs, { heads }, capacity): StateTensors {

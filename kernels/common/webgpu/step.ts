@@ -129,8 +129,15 @@ export function keyRanges(
   multiple: number,
   least = multiple,
 ): { ranges: number; perRange: number } {
-  // Never a few more than run at once: they would begin when the others are done.
-  const wanted = Math.min(MOST_RANGES, Math.floor(workgroups / perRange), Math.ceil(keys / least));
-  const size = Math.ceil(keys / Math.max(1, wanted) / multiple) * multiple;
+  const size = Math.ceil(keys / mostRanges(keys, perRange, workgroups, least) / multiple) * multiple;
   return { ranges: Math.ceil(keys / size), perRange: size };
+}
+
+/**
+ * The most ranges that `keyRanges` makes of so many keys or fewer. Scratch memory is taken for those of a full cache: tfjs
+ * pools buffers by their size, so one that grew with the keys would leave all of its sizes behind.
+ */
+export function mostRanges(keys: number, perRange: number, workgroups: number, least: number): number {
+  // Never a few more than run at once: they would begin when the others are done.
+  return Math.max(1, Math.min(MOST_RANGES, Math.floor(workgroups / perRange), Math.ceil(keys / least)));
 }

@@ -1,7 +1,16 @@
 import type { SoftmaxAttentionAttrs } from '../../softmax_attention/spec.js';
 import type { Output, WebGpuCall } from './call.js';
 import { logScale } from './probe_attention.js';
-import { appendRows, centreFloats, keyRanges, type StepAttrs, stepInputs, type StepPart, stepParts } from './step.js';
+import {
+  appendRows,
+  centreFloats,
+  keyRanges,
+  mostRanges,
+  type StepAttrs,
+  stepInputs,
+  type StepPart,
+  stepParts,
+} from './step.js';
 import {
   softmaxMergeShader,
   softmaxPartQuads,
@@ -41,7 +50,8 @@ export function stepAttention<Attrs extends SoftmaxAttentionAttrs & StepAttrs>(
     return { shape, blocks, ...keyRanges(part.keys, heads * blocks, WORKGROUPS, softmaxStepKeys(shape)) };
   };
   const quads = parts.map((part) => {
-    const { shape, ranges } = plan(part);
+    const { shape, blocks } = plan(part);
+    const ranges = mostRanges(part.capacity, heads * blocks, WORKGROUPS, softmaxStepKeys(shape));
     return part.rows * ranges * softmaxPartQuads(shape);
   });
   const all = { ...stepInputs(call), ...buffers, out, parts: call.scratch(16 * heads * Math.max(...quads)) };

@@ -20,6 +20,7 @@ import {
   type LayerStepOptions,
   type SteppedLayer,
 } from './layer_cache.js';
+import { LayerNormalization } from './layer_normalization.js';
 import { LinearAttention, type LinearAttentionArgs, linearArguments } from './linear_attention.js';
 import { LocalLinearAttention, type LocalLinearAttentionArgs, localLinearArguments } from './local_linear_attention.js';
 import { combineMasks } from './masks.js';
@@ -122,7 +123,7 @@ export class TransformerBlock extends SequenceLayer implements SteppedLayer {
     Rotary.of(this.label, checked.rotary, checked.keyDim);
     this.attention = KINDS[checked.attention].make({ ...without(checked, OWN), name: 'attention' } as AnyKindArgs);
     const { epsilon = 1e-3 } = checked;
-    const norm = (name: string) => tfLayers.layerNormalization({ name, epsilon });
+    const norm = (name: string) => new LayerNormalization({ name, epsilon });
     this.norms = [norm('attention_norm'), norm('mlp_norm')];
   }
 

@@ -12,6 +12,14 @@ export async function readText(file: string): Promise<string> {
   }
 }
 
+export async function readBytes(file: string): Promise<Uint8Array> {
+  try {
+    return await readFile(file);
+  } catch (error) {
+    throw new InputError(`cannot read ${file}: ${reason(error)}`);
+  }
+}
+
 /** Tells before the work begins what would fail after it; leaves an existing file as it is. */
 export async function assertWritable(file: string): Promise<void> {
   try {

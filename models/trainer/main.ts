@@ -15,7 +15,7 @@ const UNFINISHED = 2;
 const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
 
 /** What gives the same result elsewhere: without folders and time limits. */
-function commandOf({ model, job, attentions, seed, seeds, backend, set }: Options): string {
+function commandOf({ model, job, attentions, seed, seeds, backend, set, text }: Options): string {
   const settings = Object.entries(set).map(([name, value]) => `--set ${name}=${value}`);
   return [
     `npm run train -- ${model}`,
@@ -25,11 +25,12 @@ function commandOf({ model, job, attentions, seed, seeds, backend, set }: Option
     ...(seeds === undefined ? [] : [`--seeds ${seeds}`]),
     `--backend ${backend}`,
     ...settings,
+    ...(text === undefined ? [] : [`--text ${text}`]),
   ].join(' ');
 }
 
 async function work(options: Options): Promise<boolean> {
-  const experiment = await MODELS[options.model]();
+  const experiment = await MODELS[options.model](options);
   const out = options.out ?? join(modelFolder(options.model), 'results', 'runs');
   if (options.job === 'render') {
     await render(experiment, out, options.publish);

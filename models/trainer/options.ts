@@ -19,6 +19,8 @@ export interface Options {
   /** What the user has set, by name. */
   readonly set: Settings;
   readonly out?: string;
+  /** File that language_model learns, in the place of Moby-Dick. */
+  readonly text?: string;
   readonly restart: boolean;
   readonly maxMinutes?: number;
   readonly checkpointSeconds: number;
@@ -121,6 +123,7 @@ export function readOptions(argv: readonly string[], models: readonly string[]):
   >();
   const jobs = (['compare', 'sweep', 'render'] as const).filter((name) => given[name]);
   if (jobs.length > 1) throw new InputError(`--${jobs.join(' and --')} exclude each other`);
+  if (given.text !== undefined && model !== 'language_model') throw new InputError('--text is for language_model only');
   const named = Object.keys(NAMED).map((name): [string, unknown] => [name, command.getOptionValue(name)]);
   const set_ = Object.fromEntries(named.filter((entry): entry is [string, number] => typeof entry[1] === 'number'));
   return { ...given, model, job: jobs.at(0) ?? 'train', attentions: attention, set: { ...set, ...set_ } };

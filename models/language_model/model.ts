@@ -2,7 +2,8 @@
 import * as tf from '@tensorflow/tfjs-core';
 import * as tfl from '@tensorflow/tfjs-layers';
 import { layers } from '../../src/layers/index.js';
-import type { Attention } from '../trainer/experiment.js';
+import { InputError } from '../common/input_error.js';
+import type { Attention, Settings } from '../trainer/experiment.js';
 import { VOCABULARY, type Windows } from './data.js';
 
 export interface Size {
@@ -12,6 +13,17 @@ export interface Size {
   readonly layers: number;
   /** Ridge at the start, of attentions that have one; each head trains its own. */
   readonly ridge: number;
+}
+
+/** The settings of a run that make the model, checked. */
+export function sizeOf({ dim, heads, layers, ridge }: Settings): Size {
+  if (!Number.isSafeInteger(layers) || layers < 1) {
+    throw new InputError(`setting layers must be a whole number of at least 1, got ${layers}`);
+  }
+  if (!Number.isSafeInteger(heads) || heads < 1 || dim < 1 || dim % (2 * heads) !== 0) {
+    throw new InputError(`setting dim must be an even multiple of heads, got ${dim} for ${heads} heads`);
+  }
+  return { dim, heads, layers, ridge };
 }
 
 /** Ids `[B, T]` to logits `[B, T, 256]`; layers of tfjs and of this package only, so that it is saved and loaded as any. */

@@ -4,7 +4,7 @@ import type { Attention, Batch, Json, Metrics, Settings, Task, TrainedExperiment
 import type { Random } from '../trainer/random.js';
 import { BigramModel } from './bigram.js';
 import { type Corpus, corpusOf, digestOf, randomWindows, startsOf, type Text, windowsAt } from './data.js';
-import { languageModel, lossOf } from './model.js';
+import { languageModel, lossOf, sizeOf } from './model.js';
 import { sampleText } from './sampling.js';
 import { mobyDick, ownText } from './text.js';
 
@@ -23,18 +23,15 @@ class LanguageTask implements Task {
     attention: Attention,
     private readonly settings: Settings,
   ) {
-    const { dim, heads, layers, ridge, context } = settings;
+    const { context } = settings;
     if (!Number.isSafeInteger(context) || context < 1) {
       throw new InputError(`setting context must be a whole number of at least 1, got ${context}`);
-    }
-    if (dim % (2 * heads) !== 0) {
-      throw new InputError(`setting dim must be an even multiple of heads, got ${dim} for ${heads} heads`);
     }
     this.corpus = corpusOf(text, context);
     const { training, heldOut } = this.corpus;
     this.starts = startsOf(heldOut, context);
     this.bigram = new BigramModel(training).loss(heldOut, this.starts.length * context);
-    this.model = languageModel(attention, { dim, heads, layers, ridge });
+    this.model = languageModel(attention, sizeOf(settings));
   }
 
   batch(random: Random): Batch {

@@ -43,11 +43,14 @@ export class TokenEmbedding extends tfl.layers.Layer {
     const { vocabulary, width } = this.args;
     return tf.tidy(() => {
       const ids = tf.cast(tf.reshape<tf.Rank.R1>(tokens, [-1]), 'int32');
-      const lookUp = tf.customGrad((table) => ({
-        value: tf.gather(table as tf.Tensor, ids),
-        gradFunc: (dy: tf.Tensor) =>
-          tf.matMul(tf.oneHot(ids, vocabulary, 1, 0, 'float32'), dy, true, false),
-      }));
+      const lookUp = tf.customGrad((...[table, save]: (tf.Tensor | ((tensors: tf.Tensor[]) => void))[]) => {
+        if (typeof save === 'function') save([ids]);
+        return {
+          value: tf.gather(table as tf.Tensor, ids),
+          gradFunc: (dy: tf.Tensor, [saved]: tf.Tensor[]) =>
+            tf.matMul(tf.oneHot(saved, vocabulary, 1, 0, 'float32'), dy, true, false),
+        };
+      });
       return tf.reshape(lookUp(this.table), [...tokens.shape, width]);
     });
   }

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { Attention, Batch, Settings, Task, TrainedExperiment } from '../trainer/experiment.js';
 import { Random } from '../trainer/random.js';
-import { regressionBatch, type RegressionSizes } from './data.js';
+import { segmentedStreams, type StreamSizes } from './data.js';
 import { regressionModel } from './model.js';
 
 /**
@@ -20,7 +20,7 @@ function tokensOf(inputs: tf.Tensor3D, outputs: tf.Tensor3D): tf.Tensor3D {
 
 class Regression implements Task {
   readonly model;
-  private readonly sizes: RegressionSizes;
+  private readonly sizes: StreamSizes;
   private readonly held: Batch;
 
   constructor(
@@ -28,14 +28,14 @@ class Regression implements Task {
     private readonly settings: Settings,
   ) {
     const { batch, pairs, dim, segments, evaluated } = settings;
-    this.sizes = { batch, pairs, dim, segments };
+    this.sizes = { batch, count: pairs, dim, segment: pairs / segments };
     this.model = regressionModel(attention, settings, 2 * dim + 1, dim);
     this.held = this.make(new Random('in_context_regression', 'held out'), { ...this.sizes, batch: evaluated });
   }
 
-  private make(random: Random, sizes: RegressionSizes): Batch {
-    const { inputs, outputs } = regressionBatch(random, sizes, this.settings.spread);
-    const shape: [number, number, number] = [sizes.batch, sizes.pairs, sizes.dim];
+  private make(random: Random, sizes: StreamSizes): Batch {
+    const { inputs, outputs } = segmentedStreams(random, sizes, { spread: this.settings.spread, isShared: false });
+    const shape: [number, number, number] = [sizes.batch, sizes.count, sizes.dim];
     const x = tf.tensor3d(inputs, shape);
     const y = tf.tensor3d(outputs, shape);
     const tokens = tokensOf(x, y);

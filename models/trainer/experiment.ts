@@ -10,6 +10,7 @@
  * 3. Per step: `task.batch(random)`, then `task.loss(batch)` and its gradients. `random` depends on seed and step alone,
  *    and must be the only source of chance in `batch` and `loss` (so no dropout), as a resumed run repeats the
  *    uninterrupted one to the bit.
+ *    For the same reason tokens go through `TokenEmbedding` (models/common), not through tfjs' embedding layer.
  * 4. Every `evaluateEvery` steps and at the end: `task.evaluate()`, on data that are the same for every attention.
  * 5. After the last step `task.finish()`, if there is one: what it returns is kept in the record of the run.
  *

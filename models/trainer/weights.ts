@@ -3,11 +3,13 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel, LayerVariable } from '@tensorflow/tfjs-layers';
 import type { Random } from './random.js';
 
+const isVariable = (tensor: tf.Tensor): tensor is tf.Variable => tensor instanceof tf.Variable;
+
 /** The variables that are trained, in the model's order. */
 export function trainedVariables(model: LayersModel): tf.Variable[] {
   return model.trainableWeights.map((weight) => {
     const variable = weight.read();
-    if (!(variable instanceof tf.Variable)) throw new Error(`${weight.name} holds no variable`);
+    if (!isVariable(variable)) throw new Error(`${weight.name} holds no variable`);
     return variable;
   });
 }

@@ -101,6 +101,7 @@ export function readOptions(argv: readonly string[], models: readonly string[]):
     .addOption(new Option('--backend <name>', 'tfjs backend').choices(BACKENDS).default('auto'))
     .option('--set <name=number>', "one of the model's settings; may be repeated", assignment)
     .option('--out <folder>', 'where runs are kept (default: models/MODEL/results/runs)', userPath)
+    .option('--text <file>', 'the text that language_model learns (default: Moby-Dick)', userPath)
     .option(
       '--max-minutes <n>',
       'stop after this time, with a checkpoint from which the same command goes on',

@@ -59,12 +59,15 @@ export function languageModel(attention: Attention, { dim, heads, layers: depth,
  */
 function logitsOf(model: tfl.LayersModel, ids: tf.Tensor2D): tf.Tensor2D {
   const [embedding, ...rest] = model.layers;
+  const blocks = rest.slice(0, -2);
   const table = embedding.weights[0].read() as tf.Tensor2D;
   const [B, T] = ids.shape;
-  const rows = tf.matMul(oneHot(ids), table);
-  const embedded: tf.Tensor = tf.reshape(rows, [B, T, table.shape[1]]);
-  const logits = rest.reduce((x, layer) => layer.apply(x) as tf.Tensor, embedded);
-  return tf.reshape(logits, [B * T, VOCABULARY]);
+  const dim = table.shape[1];
+  const run = (x: tf.Tensor, layer: tfl.layers.Layer) => layer.apply(x) as tf.Tensor;
+  const embedded: tf.Tensor = tf.reshape(tf.matMul(oneHot(ids), table), [B, T, dim]);
+  // The last two look at a token at a time; as a matrix, tfjs' dense layer has less to do.
+  const rows: tf.Tensor = tf.reshape(blocks.reduce(run, embedded), [B * T, dim]);
+  return rest.slice(-2).reduce(run, rows) as tf.Tensor2D;
 }
 
 /** Float32 `[B * T, 256]` */

@@ -1,4 +1,4 @@
-import { add, type serialization, type Tensor, tidy } from '@tensorflow/tfjs-core';
+import { add, reshape, type serialization, type Tensor, tidy } from '@tensorflow/tfjs-core';
 import { input as symbolicInput, layers as tfLayers, type Shape, type SymbolicTensor } from '@tensorflow/tfjs-layers';
 
 import { isOneOf, isPositiveNumber, reject } from '../../kernels/common/validate.js';
@@ -206,7 +206,9 @@ export class TransformerBlock extends SequenceLayer implements SteppedLayer {
     const run = (tokens: Tensor, layer: tfLayers.Layer) => layer.call(tokens, {}) as Tensor;
     const [attentionNorm, mlpNorm] = this.norms;
     const attended = add(x, attend(run(x, attentionNorm)));
-    const mixed = [mlpNorm, ...this.mlp].reduce(run, attended);
+    // As a matrix: tfjs' dense layer copies its kernel, transposed by the identity, for an input of rank 3.
+    const rows = reshape(attended, [-1, attended.shape[attended.rank - 1]]);
+    const mixed = reshape([mlpNorm, ...this.mlp].reduce(run, rows), attended.shape);
     const { dropout = 0, seed } = this.args;
     return add(attended, training ? this.drop(mixed, dropout, seed) : mixed);
   }

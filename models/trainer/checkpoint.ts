@@ -7,7 +7,7 @@ import { readFile } from 'node:fs/promises';
 import * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { loadSafetensors, saveSafetensors } from '../../src/safetensors/index.js';
-import { writeAtomically } from '../common/files.js';
+import { codeOf, reason, writeAtomically } from '../common/files.js';
 import { InputError } from '../common/input_error.js';
 import type { Adam } from './adam.js';
 import { difference, type Progress, type RunKey } from './record.js';
@@ -94,10 +94,10 @@ export async function loadCheckpoint(
 ): Promise<CheckpointState | undefined> {
   let bytes: Uint8Array;
   try {
-    bytes = await readFile(file);
+    bytes = Uint8Array.from(await readFile(file));
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
-    throw new InputError(`cannot read ${file}: ${error instanceof Error ? error.message : String(error)}`);
+    if (codeOf(error) === 'ENOENT') return undefined;
+    throw new InputError(`cannot read ${file}: ${reason(error)}`);
   }
   const state = readState(file, bytes);
   const other = difference(state.key, key);

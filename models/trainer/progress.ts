@@ -26,13 +26,13 @@ const shown = ({ loss, rate, left }: ProgressLine) => ({
 export function showProgress(title: string, first: number, steps: number): ProgressDisplay {
   if (!process.stderr.isTTY) {
     let last = Date.now();
-    console.error(`${title}: ${first > 0 ? `goes on after step ${first} of` : 'begins,'} ${steps} steps`);
+    process.stderr.write(`${title}: ${first > 0 ? `goes on after step ${first} of` : 'begins,'} ${steps} steps\n`);
     return {
       update(line) {
         if (Date.now() - last < PAUSE) return;
         last = Date.now();
         const { loss, rate, left } = shown(line);
-        console.error(`${title}: step ${line.step} of ${steps}, loss ${loss}, rate ${rate}, ${left} left`);
+        process.stderr.write(`${title}: step ${line.step} of ${steps}, loss ${loss}, rate ${rate}, ${left} left\n`);
       },
       stop: () => undefined,
     };

@@ -94,14 +94,14 @@ class Trainer {
     const display = showProgress(title, this.step, steps);
     const first = this.step;
     const start = performance.now();
-    let saved = start;
+    let saved = { at: start, step: first };
     const save = async () => {
       await saveCheckpoint(file, this.task.model, this.adam, {
         ...this.progress,
         key: this.key,
         seconds: this.seconds,
       });
-      saved = performance.now();
+      saved = { at: performance.now(), step: this.step };
     };
     try {
       for (;;) {
@@ -110,7 +110,8 @@ class Trainer {
           await save();
           return ending;
         }
-        if (performance.now() - saved >= 1000 * checkpointEvery) await save();
+        const isDue = this.step > saved.step && performance.now() - saved.at >= 1000 * checkpointEvery;
+        if (isDue) await save();
         const loss = await this.interval();
         const pace = (performance.now() - start) / 1000 / (this.step - first);
         const rate = rateAt(this.step, this.key.settings);

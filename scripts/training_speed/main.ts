@@ -43,6 +43,13 @@ const exists = (file: string): Promise<boolean> =>
     () => false,
   );
 
+/** What was asked for, without the files. */
+function commandLine(): string {
+  const args = process.argv.slice(2);
+  const isFile = (at: number) => ['--json', '--markdown'].includes(args[at]);
+  return ['npm run train:speed --', ...args.filter((_, at) => !isFile(at) && !isFile(at - 1))].join(' ');
+}
+
 async function measure(options: Options): Promise<Run> {
   const { dim, heads, layers, context, batch, warmUp, steps, seconds } = options;
   const shape = { dim, heads, layers, context, batch };
@@ -62,7 +69,7 @@ async function measure(options: Options): Promise<Run> {
     adapter: device.adapter,
     driver: device.driver ?? '',
     date: new Date().toISOString().slice(0, 10),
-    command: `npm run train:speed -- --backend ${device.backend}`,
+    command: commandLine(),
     node: process.version,
     shape,
     warmUp,

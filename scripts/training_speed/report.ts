@@ -28,6 +28,8 @@ export const withRun = (runs: readonly Run[], run: Run): Run[] => [...runs.filte
 export const writeRuns = (file: string, runs: readonly Run[]): Promise<void> =>
   writeAtomically(file, `${JSON.stringify(runs, undefined, 1)}\n`);
 
+const milliseconds = (time: number): string => (time < 1000 ? time.toPrecision(3) : String(Math.round(time)));
+
 const row = (cells: readonly (string | number)[]): string => `| ${cells.join(' | ')} |`;
 
 function tableOf({ shape, speeds }: Run): string {
@@ -40,7 +42,7 @@ function tableOf({ shape, speeds }: Run): string {
       row([
         LABELS[attention],
         stepsPerSecond.toPrecision(3),
-        (1000 / stepsPerSecond).toPrecision(3),
+        milliseconds(1000 / stepsPerSecond),
         Math.round(stepsPerSecond * tokens),
         softmax === undefined ? '-' : (stepsPerSecond / softmax.stepsPerSecond).toFixed(2),
         losses.map((loss) => loss.toFixed(2)).join(' to '),

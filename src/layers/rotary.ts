@@ -85,20 +85,43 @@ export class Rotary {
 
   /** Cosines and sines for `T` tokens from each start, `[starts, 1, T, rotated]` both. */
   private waves(starts: readonly number[], T: number): Waves {
-    const { rotated } = this;
-    const half = rotated / 2;
-    // Angles in float64: a float32 angle would lose a digit with every factor of ten in the position.
-    const table = (wave: (angle: number, isFirst: boolean) => number) =>
-      tensor(
-        Float32Array.from({ length: starts.length * T * rotated }, (_, at) => {
-          const position = starts[Math.floor(at / (T * rotated))] + (Math.floor(at / rotated) % T);
-          const channel = at % rotated;
-          return wave(position * this.base ** (-(channel % half) / half), channel < half);
-        }),
-        [starts.length, 1, T, rotated],
-      );
-    return [table(Math.cos), table((angle, isFirst) => (isFirst ? -Math.sin(angle) : Math.sin(angle)))];
+    const { rotated, base } = this;
+    const key = [base, rotated, T, ...starts].join(' ');
+    const tables = recentTables.get(key) ?? waveTables(starts, T, rotated, base);
+    recentTables.delete(key);
+    recentTables.set(key, tables);
+    if (recentTables.size > MOST_TABLES) recentTables.delete([...recentTables.keys()][0]);
+    const [cos, sin] = tables.map((table) => tensor(table, [starts.length, 1, T, rotated]));
+    return [cos, sin];
   }
+}
+
+type WaveTables = readonly [cos: Float32Array, sin: Float32Array];
+
+/**
+ * Those used last. All layers of a model ask for the same ones, at every step of a training; to compute them takes the
+ * host longer than all else of a small model's step. Kept as numbers, since a tensor would count as a leak.
+ */
+const recentTables = new Map<string, WaveTables>();
+const MOST_TABLES = 4;
+
+function waveTables(starts: readonly number[], T: number, rotated: number, base: number): WaveTables {
+  const half = rotated / 2;
+  const size = starts.length * T * rotated;
+  const [cos, sin] = [new Float32Array(size), new Float32Array(size)];
+  const speeds = Array.from({ length: half }, (_, channel) => base ** (-channel / half));
+  for (let at = 0; at < size; at += rotated) {
+    const row = at / rotated;
+    const position = starts[Math.floor(row / T)] + (row % T);
+    for (const [channel, speed] of speeds.entries()) {
+      // In float64: a float32 angle would lose a digit with every factor of ten in the position.
+      const angle = position * speed;
+      cos[at + channel] = cos[at + half + channel] = Math.cos(angle);
+      sin[at + half + channel] = Math.sin(angle);
+      sin[at + channel] = -sin[at + half + channel];
+    }
+  }
+  return [cos, sin];
 }
 
 /** Cosines; sines, negative in the first half. */

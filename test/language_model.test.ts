@@ -212,3 +212,13 @@ test.each([
   const { status, stderr } = spawnSync(process.execPath, command, { encoding: 'utf8' });
   expect([status, stderr.includes(message) ? message : stderr]).toEqual([1, message]);
 });
+
+test.each([
+  [['Call me', '--model', 'no_such_model'], 'no_such_model/model.json cannot be read'],
+  [['Call me', '--run', 'no_such_run'], 'there is no such file'],
+  [[''], 'the prompt must not be empty'],
+])('sample refuses %p', (args, message) => {
+  const command = ['--import', 'tsx', 'models/language_model/main.ts', '--backend', 'cpu', ...args];
+  const { status, stderr } = spawnSync(process.execPath, command, { encoding: 'utf8' });
+  expect([status, stderr.includes(message) ? message : stderr]).toEqual([1, message]);
+});

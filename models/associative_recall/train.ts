@@ -86,8 +86,8 @@ export const experiment: TrainedExperiment = {
   title: 'Multi-query associative recall',
   metrics: [{ name: 'accuracy', label: 'accuracy', better: 'higher' }],
   settings: {
-    steps: 2000,
-    batch: 64,
+    steps: 1500,
+    batch: 128,
     rate: 3e-3,
     /** Pairs in a sequence of three times as many tokens. */
     pairs: 16,

@@ -80,7 +80,7 @@ export const experiment: UntrainedExperiment = {
     /** Numbers of an input and of an output. */
     dim: 32,
     /** Deviation of a segment's inputs around its direction. */
-    spread: 0.6,
+    spread: 0.8,
   },
   panels: {
     position: { title: 'by position, a region per segment', x: 'position in the stream', y: 'error' },

@@ -17,7 +17,7 @@ export interface Host {
   readonly mustPause: () => boolean;
 }
 
-export const recordFile = (out: string, { attention, seed }: Pick<RunKey, 'attention' | 'seed'>): string =>
+const recordFile = (out: string, { attention, seed }: Pick<RunKey, 'attention' | 'seed'>): string =>
   join(out, `${attention}_seed${seed}`, 'record.json');
 
 const exists = (file: string): Promise<boolean> =>
@@ -28,7 +28,7 @@ const exists = (file: string): Promise<boolean> =>
 
 export const now = (): string => new Date().toISOString().slice(0, 10);
 
-export const shownMetrics = (experiment: Experiment, metrics: Metrics): string =>
+const shownMetrics = (experiment: Experiment, metrics: Metrics): string =>
   experiment.metrics.map(({ name, label }) => `${label} ${metrics[name]?.toPrecision(4) ?? '-'}`).join(', ');
 
 /** The record of a run, which is run where it is not there; nothing where it had to pause. */

@@ -87,12 +87,12 @@ export const experiment: TrainedExperiment = {
   metrics: [{ name: 'accuracy', label: 'accuracy', better: 'higher' }],
   settings: {
     steps: 1500,
-    batch: 128,
+    batch: 256,
     rate: 3e-3,
     /** Pairs in a sequence of three times as many tokens. */
     pairs: 16,
     /** Tokens: half of them keys, half values. */
-    vocabulary: 8192,
+    vocabulary: 1024,
     width: 64,
     heads: 1,
     layers: 2,

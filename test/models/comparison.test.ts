@@ -49,7 +49,18 @@ test('a table with means and spread, a plot with a line for each attention', asy
 
 test('test_time_regression: local linear attention has the smallest error where regions differ', async () => {
   const out = join(folder, 'regression');
-  const sizes = ['--set', 'length=96', '--set', 'segment=48', '--set', 'dim=4', '--set', 'batch=2'];
+  const sizes = [
+    '--set',
+    'length=192',
+    '--set',
+    'segment=32',
+    '--set',
+    'dim=4',
+    '--set',
+    'batch=2',
+    '--set',
+    'largest=8',
+  ];
   const args = ['test_time_regression', '--compare', '--seeds', '1', '--backend', 'cpu', '--out', out, ...sizes];
   expect(await runHere(args)).toBe(true);
   const errors = (metric: string) =>

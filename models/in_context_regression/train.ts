@@ -85,7 +85,7 @@ export const experiment: TrainedExperiment = {
     { name: 'late', label: 'error in the last quarter of later segments', better: 'lower' },
   ],
   settings: {
-    steps: 1500,
+    steps: 1000,
     batch: 32,
     rate: 2e-3,
     /** Pairs in a context, and the number of maps that follow each other in it. */

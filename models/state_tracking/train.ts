@@ -87,7 +87,7 @@ export const experiment: TrainedExperiment = {
     { name: 'late', label: 'accuracy in the second half', better: 'higher' },
   ],
   settings: {
-    steps: 2000,
+    steps: 1000,
     batch: 64,
     rate: 1e-3,
     /** Elements that are permuted: 3 makes 6 permutations, 5 makes 120. */

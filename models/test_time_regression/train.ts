@@ -37,7 +37,7 @@ async function measure(attention: string, settings: Settings, seed: number): Pro
   const bySegment = new Map<number, SegmentedError>();
   for (const length of SEGMENTS.filter((one) => one <= count)) bySegment.set(length, await run({ segment: length }));
   const byDim = new Map<number, SegmentedError>();
-  for (const one of DIMS) byDim.set(one, await run({ dim: one }));
+  for (const one of DIMS.filter((one) => one <= settings.largest)) byDim.set(one, await run({ dim: one }));
   return {
     metrics: { separate: separate.error, shared: shared.error },
     curves: {
@@ -80,7 +80,9 @@ export const experiment: UntrainedExperiment = {
     /** Numbers of an input and of an output. */
     dim: 32,
     /** Deviation of a segment's inputs around its direction. */
-    spread: 0.6,
+    spread: 0.8,
+    /** Largest of the dimensions that are tried. */
+    largest: 64,
   },
   panels: {
     position: { title: 'by position, a region per segment', x: 'position in the stream', y: 'error' },

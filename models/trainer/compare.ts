@@ -6,6 +6,7 @@ import { type Attention, ATTENTIONS, type Experiment, isTrained, type Metrics, t
 import { type Options, settingsOf } from './options.js';
 import { difference, readRecord, type RunKey, type RunRecord, VERSION, writeRecord } from './record.js';
 import { run } from './run.js';
+import { readChosen } from './sweep_file.js';
 
 /** Where and how runs are run. */
 export interface Host {
@@ -16,7 +17,7 @@ export interface Host {
   readonly mustPause: () => boolean;
 }
 
-export const recordFile = (out: string, { attention, seed }: Pick<RunKey, 'attention' | 'seed'>): string =>
+const recordFile = (out: string, { attention, seed }: Pick<RunKey, 'attention' | 'seed'>): string =>
   join(out, `${attention}_seed${seed}`, 'record.json');
 
 const exists = (file: string): Promise<boolean> =>
@@ -25,9 +26,9 @@ const exists = (file: string): Promise<boolean> =>
     () => false,
   );
 
-const now = (): string => new Date().toISOString().slice(0, 10);
+export const now = (): string => new Date().toISOString().slice(0, 10);
 
-export const shownMetrics = (experiment: Experiment, metrics: Metrics): string =>
+const shownMetrics = (experiment: Experiment, metrics: Metrics): string =>
   experiment.metrics.map(({ name, label }) => `${label} ${metrics[name]?.toPrecision(4) ?? '-'}`).join(', ');
 
 /** The record of a run, which is run where it is not there; nothing where it had to pause. */
@@ -86,13 +87,15 @@ export async function compare(experiment: Experiment, options: Options, host: Ho
   const unknown = attentions.find((attention) => !(experiment.attentions ?? ATTENTIONS).includes(attention));
   if (unknown !== undefined) throw new InputError(`${experiment.name} does not compare ${unknown}`);
   const seeds = options.seeds ?? (isComparison ? 3 : 1);
+  const chosen = options.chosen === undefined ? {} : await readChosen(options.chosen, experiment);
+  const setFor = (attention: Attention): Settings => ({ ...chosen[attention], ...options.set });
   // What is wrong with a setting is found before the first step.
-  for (const attention of attentions) settingsOf(experiment, attention, options.set);
+  for (const attention of attentions) settingsOf(experiment, attention, setFor(attention));
   // Seed by seed: a comparison that has to pause has as many of each attention.
   for (let seed = options.seed; seed < options.seed + seeds; seed++) {
     for (const attention of attentions) {
       const how = { ...options, keepCheckpoint: !isComparison };
-      const record = await runOnce(experiment, attention, seed, options.set, how, host);
+      const record = await runOnce(experiment, attention, seed, setFor(attention), how, host);
       if (record === undefined) return false;
       const { ending, step, metrics, made } = record;
       const steps = isTrained(experiment) ? ` after ${step} steps (${ending})` : '';

@@ -7,6 +7,7 @@
  *
  * 1. `experiment.start(attention, settings, seed)` builds a `Task` on the current tfjs backend.
  * 2. Weights of two and more dimensions get values from the seed (`weights.ts`); the others stay as the layers made them.
+ *    `task.prepare()`, if there is one, changes what is to begin otherwise.
  * 3. Per step: `task.batch(random)`, then `task.loss(batch)` and its gradients. `random` depends on seed and step alone,
  *    and must be the only source of chance in `batch` and `loss` (so no dropout), as a resumed run repeats the
  *    uninterrupted one to the bit.
@@ -79,6 +80,8 @@ export type Json = string | number | boolean | null | readonly Json[] | { readon
 /** A model with its data, ready to be trained. */
 export interface Task {
   readonly model: LayersModel;
+  /** Sets weights that begin in another way than all models' do; called once, before the first step. */
+  prepare?(): void;
   batch(random: Random): Batch;
   /** Mean loss of a batch, differentiable; called inside `tf.tidy`. */
   loss(batch: Batch): tf.Scalar;

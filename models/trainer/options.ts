@@ -18,6 +18,8 @@ export interface Options {
   readonly backend: (typeof BACKENDS)[number];
   /** What the user has set, by name. */
   readonly set: Settings;
+  /** A file of `--sweep`. */
+  readonly chosen?: string;
   readonly out?: string;
   /** File that language_model learns, in the place of Moby-Dick. */
   readonly text?: string;
@@ -111,6 +113,11 @@ export function readOptions(argv: readonly string[], models: readonly string[]):
     .option('--restart', 'begin anew instead of going on', false)
     .option('--compare', "train every attention with several seeds; the table goes into the model's README.md")
     .option('--sweep', 'try values of settings, for every attention alike')
+    .option(
+      '--chosen <file>',
+      "take what a sweep chose for each attention (its sweep.json) for the model's own values",
+      userPath,
+    )
     .option('--render', 'table and plot of the runs that are there, without training')
     .option('--no-publish', 'with --compare and --render: leave models/MODEL as it is; table and plot go to --out')
     .option('--debug', 'show where in the program an error arose', false);

@@ -32,6 +32,7 @@ export async function run(
   const task = await experiment.start(key.attention, key.settings, key.seed);
   const { model } = task;
   setFirstValues(model, new Random('weights', key.seed), key.settings.scale);
+  task.prepare?.();
   const variables = trainedVariables(model);
   const adam = new Adam(variables, { decay: key.settings.decay, clip: key.settings.clip });
   try {

@@ -33,14 +33,14 @@ export const LABELS: Readonly<Record<Attention, string>> = {
   parallax: 'Parallax',
 };
 
-export function spreadOf(values: readonly number[]): Spread {
+function spreadOf(values: readonly number[]): Spread {
   const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
   const squares = values.reduce((sum, value) => sum + (value - mean) ** 2, 0);
   return { mean, deviation: values.length > 1 ? Math.sqrt(squares / (values.length - 1)) : 0 };
 }
 
 /** The runs of each attention that has some, in the order of `ATTENTIONS`. */
-export function byAttention(records: readonly RunRecord[]): [Attention, RunRecord[]][] {
+function byAttention(records: readonly RunRecord[]): [Attention, RunRecord[]][] {
   return ATTENTIONS.map((attention): [Attention, RunRecord[]] => [
     attention,
     records.filter(({ key }) => key.attention === attention),

@@ -4,26 +4,18 @@
  */
 import { join } from 'node:path';
 import { formatTable } from '../../src/cli/table.js';
-import { writeAtomically } from '../common/files.js';
 import { InputError } from '../common/input_error.js';
-import { type Host, runOnce } from './compare.js';
+import { type Host, now, runOnce } from './compare.js';
 import { type Attention, ATTENTIONS, type Experiment, isTrained, type Settings } from './experiment.js';
 import { type Options, settingsOf } from './options.js';
-import type { RunRecord } from './record.js';
 import { digits, LABELS } from './summary.js';
+import { type Trial, writeSweep } from './sweep_file.js';
 
 /** Far from the seeds of comparisons, which begin at 1. */
 const SEED = 1000;
 
 /** Attentions without a ridge have nothing to try there. */
 const HAS_RIDGE: readonly Attention[] = ['localLinear', 'mesa'];
-
-interface Trial {
-  readonly attention: Attention;
-  readonly set: Settings;
-  readonly value: number;
-  readonly ending: RunRecord['ending'];
-}
 
 /** Tries all; whether it came to the end. */
 export async function sweep(experiment: Experiment, options: Options, host: Host): Promise<boolean> {
@@ -38,8 +30,8 @@ export async function sweep(experiment: Experiment, options: Options, host: Host
     for (const [name, values] of Object.entries(experiment.sweep)) {
       if (name === 'ridge' && !HAS_RIDGE.includes(attention)) continue;
       for (const value of values) {
-        const set: Settings = { ...options.set, ...best?.set, [name]: value };
-        const label = Object.entries(settingsOf(experiment, attention, set))
+        const set: Settings = { ...best?.set, [name]: value };
+        const label = Object.entries(settingsOf(experiment, attention, { ...options.set, ...set }))
           .filter(([key]) => Object.hasOwn(experiment.sweep, key))
           .map(([key, number]) => `${key}=${number}`)
           .join(',');
@@ -47,12 +39,14 @@ export async function sweep(experiment: Experiment, options: Options, host: Host
         tried.add(label);
         const out = join(host.out, 'sweep', label);
         const how = { ...options, keepCheckpoint: false };
-        const record = await runOnce(experiment, attention, SEED, set, how, { ...host, out });
+        const record = await runOnce(experiment, attention, SEED, { ...options.set, ...set }, how, { ...host, out });
         if (record === undefined) return false;
-        const measured = record.metrics[metric.name] ?? NaN;
+        const measured = record.metrics[metric.name] ?? null;
         const trial: Trial = { attention, set, value: measured, ending: record.ending };
         trials.push(trial);
-        console.log(`${attention}, ${label}: ${metric.label} ${digits(measured)}, ${record.made.seconds.toFixed(1)} s`);
+        console.log(
+          `${attention}, ${label}: ${metric.label} ${digits(measured ?? NaN)}, ${record.made.seconds.toFixed(1)} s`,
+        );
         if (record.ending !== 'diverged' && (best === undefined || isBetter(trial, best, metric.better))) best = trial;
       }
     }
@@ -63,19 +57,20 @@ export async function sweep(experiment: Experiment, options: Options, host: Host
     Object.entries(set)
       .map(([name, number]) => `${name}=${number}`)
       .join(' '),
-    digits(value),
+    digits(value ?? NaN),
     chosen[attention] === set ? '<- chosen' : ending === 'diverged' ? 'diverged' : '',
   ]);
   console.log(formatTable([['attention', 'settings', metric.label, ''], ...rows]));
   const file = join(host.out, 'sweep.json');
   const { backend, adapter, command } = host;
-  await writeAtomically(
-    file,
-    `${JSON.stringify({ backend, adapter, command, metric: metric.name, trials, chosen }, null, 1)}\n`,
-  );
+  const [model, date] = [experiment.name, now()];
+  await writeSweep(file, { model, backend, adapter, date, command, metric: metric.name, trials, chosen });
   console.log(`written to ${file}`);
   return true;
 }
 
-const isBetter = (a: Trial, b: Trial, better: 'higher' | 'lower'): boolean =>
-  better === 'higher' ? a.value > b.value : a.value < b.value;
+/** A value that is none is the worst. */
+function isBetter(a: Trial, b: Trial, better: 'higher' | 'lower'): boolean {
+  const sign = better === 'higher' ? 1 : -1;
+  return (a.value === null ? -Infinity : sign * a.value) > (b.value === null ? -Infinity : sign * b.value);
+}

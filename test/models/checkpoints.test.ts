@@ -13,7 +13,7 @@ import { argumentsOf, runHere } from './runs.js';
 jest.setTimeout(60_000);
 
 const MODEL = 'associative_recall';
-const small = ['--set', 'logEvery=1', '--set', 'evaluated=1'];
+const small = ['--set', 'logEvery=1', '--set', 'evaluated=1', '--steps', '6'];
 let folder: string;
 let good: string;
 

@@ -68,10 +68,8 @@ class LanguageTask implements Task {
     const { name, training, heldOut } = this.corpus;
     const notes = { text: name, training: training.length, heldOut: heldOut.length, context };
     if (sampled === 0) return notes;
-    const start = performance.now();
     const sample = await sampleText(this.model, PROMPT, { maxTokens: sampled, temperature: 0.8, seed: 1 });
-    const bytesPerSecond = sampled / ((performance.now() - start) / 1000);
-    return { ...notes, prompt: PROMPT, sample, bytesPerSecond };
+    return { ...notes, prompt: PROMPT, sample };
   }
 
   dispose(): void {

@@ -19,6 +19,34 @@ export const SMALL: Readonly<Record<string, readonly string[]>> = {
     ...['--rate', '0.01'],
     ...EVALUATION,
   ],
+  language_model: [
+    ...[
+      '--text',
+      'LICENSE',
+      '--steps',
+      '40',
+      '--batch',
+      '4',
+      '--set',
+      'dim=16',
+      '--set',
+      'heads=2',
+      '--set',
+      'layers=1',
+    ],
+    ...[
+      '--set',
+      'context=16',
+      '--set',
+      'sampled=16',
+      '--rate',
+      '0.01',
+      '--set',
+      'logEvery=5',
+      '--set',
+      'evaluateEvery=20',
+    ],
+  ],
   state_tracking: [
     ...['--steps', '40', '--batch', '4', '--set', 'length=6', '--set', 'width=16', '--set', 'mlp=1', '--rate', '0.01'],
     ...EVALUATION,
@@ -36,7 +64,7 @@ export const argumentsOf = (model: string, out: string, ...more: readonly string
 /** Runs in this process; whether it came to its end. */
 export async function runHere(args: readonly string[], mustPause: () => boolean = () => false): Promise<boolean> {
   const options = readOptions(args, Object.keys(MODELS));
-  const experiment = await MODELS[options.model]();
+  const experiment = await MODELS[options.model](options);
   const { out = '' } = options;
   return compare(experiment, options, { backend: 'cpu', adapter: 'a processor', out, command: 'test', mustPause });
 }

@@ -17,6 +17,7 @@ import { initializers, layers as tfLayers, type LayerVariable, type Shape } from
 import { isPositiveNumber, printed, reject } from '../../kernels/common/validate.js';
 import { type ArgumentChecks, checkArguments, type LayerArgs, layerArguments, layerLabel } from './arguments.js';
 
+/** Arguments of `layers.layerNormalization`. */
 export interface LayerNormalizationArgs extends LayerArgs {
   /** Added to the variance. Default 1e-3, as in Keras. */
   epsilon?: number;

@@ -48,7 +48,7 @@ export const SMALL: Readonly<Record<string, readonly string[]>> = {
     ],
   ],
   state_tracking: [
-    ...['--steps', '40', '--batch', '4', '--set', 'length=6', '--set', 'width=16', '--set', 'mlp=1', '--rate', '0.01'],
+    ...['--steps', '40', '--batch', '16', '--set', 'length=4', '--set', 'width=16', '--set', 'mlp=1', '--rate', '0.01'],
     ...EVALUATION,
   ],
 };

@@ -5,6 +5,7 @@
 import { build } from 'esbuild';
 
 const ENTRY = 'test/browser/operators.ts';
+const WASM_FILES = 'node_modules/@tensorflow/tfjs-backend-wasm/dist/*.wasm';
 const { TFJS_LLA_TEST = '', TFJS_LLA_GPU } = process.env;
 
 /** Bundles a file of tests, TypeScript and packages, into one script. */
@@ -41,7 +42,7 @@ export default async function configure(config) {
   Object.assign(process.env, env, { CHROME_BIN: executable });
   config.set({
     frameworks: ['jasmine'],
-    files: [ENTRY],
+    files: [ENTRY, { pattern: WASM_FILES, included: false }],
     preprocessors: { [ENTRY]: ['bundle'] },
     plugins: ['karma-jasmine', 'karma-chrome-launcher', { 'preprocessor:bundle': ['factory', bundler] }],
     browsers: ['HeadlessChrome'],

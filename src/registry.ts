@@ -11,3 +11,15 @@ export function findKernel(kernelName: string, backendName: string): KernelConfi
 export function findGradient(kernelName: string): GradConfig | undefined {
   return getGradient(kernelName);
 }
+
+const obstacles = new Map<string, () => string | undefined>();
+
+/** Says how to find out what keeps a backend's own kernels from running on its device, if anything does. */
+export function registerObstacle(backendName: string, find: () => string | undefined): void {
+  obstacles.set(backendName, find);
+}
+
+/** What keeps the own kernels of a backend, which must be set up, from running. */
+export function findObstacle(backendName: string): string | undefined {
+  return obstacles.get(backendName)?.();
+}

@@ -1,8 +1,9 @@
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 
+import type { StepAttrs } from '../common/step_parts.js';
 import type { KernelCall, Output, WebGpuCall } from '../common/webgpu/call.js';
 import { stateStep } from '../common/webgpu/state_step.js';
-import { runStep, type StepAttrs } from '../common/webgpu/step.js';
+import { runStep } from '../common/webgpu/step.js';
 import { featureMapOf } from './feature_map.wgsl.js';
 import { type LinearAttentionAttrs, linearAttentionSpec } from './spec.js';
 import { linearStepShader } from './step.wgsl.js';

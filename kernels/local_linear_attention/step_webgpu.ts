@@ -2,13 +2,13 @@ import type { TensorInfo } from '@tensorflow/tfjs-core';
 
 import type { KernelCall, Output, WebGpuCall } from '../common/webgpu/call.js';
 import { logScale } from '../common/webgpu/probe_attention.js';
+import type { StepAttrs } from '../common/step_parts.js';
 import {
   appendRows,
   centreFloats,
   keyRanges,
   mostRanges,
   runStep,
-  type StepAttrs,
   stepInputs,
   stepParts,
 } from '../common/webgpu/step.js';

@@ -1,9 +1,10 @@
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 
+import type { StepAttrs } from '../common/step_parts.js';
 import type { KernelCall, WebGpuCall } from '../common/webgpu/call.js';
 import { MOST_TOKENS, type StateStep } from '../common/webgpu/state_step.wgsl.js';
 import { stateStep } from '../common/webgpu/state_step.js';
-import { runStep, type StepAttrs } from '../common/webgpu/step.js';
+import { runStep } from '../common/webgpu/step.js';
 import { linearStepShader } from '../linear_attention/step.wgsl.js';
 import { type MesaAttentionAttrs, mesaAttentionSpec } from './spec.js';
 import { mesaStepFactor, mesaStepRegion, mesaStepSolveShader } from './step.wgsl.js';

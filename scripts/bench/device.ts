@@ -7,6 +7,8 @@ import { type BackendName, initBackend } from '../../src/node.js';
 import type { BenchCase } from './cases.js';
 import { type Body, timeOnce, type Timing } from './measure.js';
 import { peakGrowth } from './peak_memory.js';
+import type { Row } from './run_case.js';
+import type { Yardstick } from './yardstick.js';
 
 /** Iterations of local linear attention's solver in one call. */
 export interface Iterations {
@@ -55,6 +57,9 @@ export interface BenchDevice {
   copyTime?(bytes: number): Promise<Timing>;
   /** Errors that the device has reported since the last question. */
   takeErrors(): string[];
+  /** Where a case and the yardstick are measured elsewhere than in this process. */
+  runCase?(one: BenchCase): Promise<Row>;
+  matMul?(size: number): Promise<Yardstick>;
 }
 
 /** Backends of the processor: no clock of their own, one device. */
@@ -89,6 +94,10 @@ async function processorDevice(name: BackendName): Promise<BenchDevice> {
 }
 
 export async function benchDevice(name: string): Promise<BenchDevice> {
+  if (name === 'webgl') {
+    const { WebGlDevice } = await import('./webgl.js');
+    return WebGlDevice.create();
+  }
   if (name !== 'webgpu') return processorDevice(name as BackendName);
   const { WebGpuDevice } = await import('./webgpu.js');
   return WebGpuDevice.create();

@@ -32,12 +32,15 @@ function positiveIntegers(text: string): number[] {
 const program = new Command('npm run bench --')
   .description('Times the operators, their errors beside the times; docs/benchmarks/README.md explains the table.')
   .addOption(
-    new Option('--backend <name>', 'tfjs backend').choices(['cpu', 'wasm', 'webgpu', 'tensorflow']).default('cpu'),
+    new Option('--backend <name>', 'tfjs backend')
+      .choices(['cpu', 'wasm', 'webgpu', 'webgl', 'tensorflow'])
+      .default('cpu'),
   )
   .addOption(
-    new Option('--suite <name>', "what to measure; default: 'issue' on webgpu, else 'compare'").choices(
-      Object.keys(suites),
-    ),
+    new Option(
+      '--suite <name>',
+      "what to measure; default: 'issue' on webgpu, 'webgl' on webgl, else 'compare'",
+    ).choices(Object.keys(suites)),
   )
   .option('--decode', 'one new token against a cache: every operator by length of the cache, instead of a suite')
   .option('--lengths <n,...>', 'tokens in the cache, for --decode', positiveIntegers)
@@ -58,6 +61,9 @@ const program = new Command('npm run bench --')
 const matMulSize = (backend: string, suite: string): number =>
   backend !== 'webgpu' ? 512 : suite === 'quick' ? 256 : 4096;
 
+/** Suites of the backends that have one of their own. */
+const DEFAULT_SUITES: Readonly<Partial<Record<string, string>>> = { webgpu: 'issue', webgl: 'webgl' };
+
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 async function runAll(cases: readonly BenchCase[], device: BenchDevice, report: Report, options: Options) {
@@ -71,7 +77,8 @@ async function runAll(cases: readonly BenchCase[], device: BenchDevice, report: 
     }
     try {
       const measured = isBroken ? { ...one, isFresh: true } : one;
-      report.add(await within(runCase(measured, device), 1000 * options.caseLimit, 'the case'));
+      const measuring = device.runCase ? device.runCase(measured) : runCase(measured, device);
+      report.add(await within(measuring, 1000 * options.caseLimit, 'the case'));
       isBroken = false;
     } catch (error) {
       report.fail(caseName(one), [messageOf(error), ...device.takeErrors()].join('; '));
@@ -108,12 +115,14 @@ async function decode(options: Options): Promise<number> {
 
 async function main(): Promise<number> {
   const options = program.parse().opts<Options>();
+  if (options.decode && options.backend === 'webgl') program.error('error: --decode does not run in a browser yet');
   if (options.decode) return decode(options);
-  const suite = options.suite ?? (options.backend === 'webgpu' ? 'issue' : 'compare');
+  const suite = options.suite ?? DEFAULT_SUITES[options.backend] ?? 'compare';
   const cases = suites[suite](options).filter((one) => options.only?.test(caseName(one)) ?? true);
   if (cases.length === 0) program.error(`error: no case of the suite ${suite} matches ${String(options.only)}`);
   const device = await benchDevice(options.backend);
-  const yardstick = await measureMatMul(device, options.matmul ?? matMulSize(options.backend, suite));
+  const size = options.matmul ?? matMulSize(options.backend, suite);
+  const yardstick = await (device.matMul ? device.matMul(size) : measureMatMul(device, size));
   const report = new Report(device, yardstick, suite, { command: commandLine(), json: options.json });
   report.printSummary();
   console.log(

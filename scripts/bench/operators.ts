@@ -121,7 +121,7 @@ export function runComposed(one: BenchCase, tensors: NamedTensorMap): Tensor {
   const isIterative = one.operator === 'localLinearAttention';
   return tf.tidy(() => {
     const { inputs, attrs } = preparedCall(one, tensors, { ...optionsOf(one), ...(isIterative && fixed) });
-    const kernel = composedKernels({ readsBack: tf.getBackend() !== 'webgpu' })[specOf(one.operator).kernelName];
+    const kernel = composedKernels({ readsBack: !tf.getBackend().startsWith('webg') })[specOf(one.operator).kernelName];
     const outputs = kernel({ inputs, attrs, backend: tf.backend() });
     return (outputs as Tensor[])[0];
   });

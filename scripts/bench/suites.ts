@@ -127,6 +127,21 @@ function quick(): BenchCase[] {
   ];
 }
 
+/** What the kernels of `webgl` are held to, at sizes that a GPU simulated in software can bear. */
+function webgl(): BenchCase[] {
+  const four = { heads: 4, isFresh: true };
+  const one = { heads: 1, isFresh: true, bar: { extraMebibytes: 8 } };
+  return [
+    softmax(1024, 64, { ...four, isCompared: true }),
+    localLinear(1024, 64, 1, { ...four, isCompared: true }),
+    softmax(4096, 64, one),
+    localLinear(4096, 64, 1, one),
+    softmax(1024, 64, { ...four, direction: 'gradient' }),
+    localLinear(1024, 64, 1, { ...four, tolerance: undefined }),
+    localLinear(1024, 64, 1, { ...four, direction: 'gradient' }),
+  ];
+}
+
 /** One new token against its context: what a step of decoding without a cache costs. */
 const decode = (): BenchCase[] =>
   [1024, 4096, 16384].flatMap((keys) =>
@@ -181,6 +196,7 @@ export const suites: Readonly<Record<string, (settings: SuiteSettings) => BenchC
   compare,
   growth,
   issue,
+  webgl,
   quick,
   decode,
   gradients: () => [64, 128, 32].flatMap((dim) => LENGTHS.flatMap((n) => gradientRows(n, dim))),

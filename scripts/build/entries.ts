@@ -11,6 +11,7 @@ export const ENTRIES: Readonly<Record<string, string>> = {
   './node': 'src/node',
   './safetensors': 'src/safetensors/index',
   './tensorflow': 'src/tensorflow',
+  './webgl': 'src/backends/webgl',
   './webgpu': 'src/backends/webgpu',
 };
 

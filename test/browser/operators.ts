@@ -1,37 +1,66 @@
 /** The case table in a browser: what `operator_suite.ts` is in Node, for jasmine. */
+import '@tensorflow/tfjs-backend-webgl';
 import '@tensorflow/tfjs-backend-webgpu';
 import * as tf from '@tensorflow/tfjs-core';
+import '../../src/backends/webgl.js';
 import '../../src/backends/webgpu.js';
+import { cacheSuite } from '../cache_suite.js';
 import { casesOf, operators, type Extent } from '../cases.js';
 import { checkCase } from '../check_case.js';
+import { switchingSuite } from './switching.js';
 
-/** The backends that a run must cover. One that does not work fails its tests; none is skipped. */
-const backends = ['webgpu'] as const;
+const isFullRun = process.env.TFJS_LLA_TEST === 'full';
 
-/** See `backends.ts` on why a run does not take all of the table. */
-const extent: Extent = 'optionPairs';
+/**
+ * The backends that a run must cover, and how much of the table (see `backends.ts` on why not all of it). One that does not
+ * work fails its tests; none is skipped.
+ */
+const extents: Readonly<Record<'webgpu' | 'webgl', Extent>> = {
+  webgpu: 'optionPairs',
+  webgl: isFullRun ? 'pairs' : 'optionPairs',
+};
+
+type Backend = keyof typeof extents;
+
+/** What a backend computes with. */
+const adapters: Readonly<Record<Backend, () => string>> = {
+  webgpu() {
+    const { device } = tf.backend() as tf.KernelBackend & { readonly device: GPUDevice };
+    const { vendor, architecture, description } = device.adapterInfo;
+    return [vendor, architecture, description].join(' ');
+  },
+  webgl() {
+    type WebGl = tf.KernelBackend & { getGPGPUContext(): { readonly gl: WebGLRenderingContext } };
+    const { gl } = (tf.backend() as WebGl).getGPGPUContext();
+    const info = gl.getExtension('WEBGL_debug_renderer_info');
+    return String(gl.getParameter(info?.UNMASKED_RENDERER_WEBGL ?? gl.RENDERER));
+  },
+};
 
 /** Makes `backend` the current one; throws where it is not available. Its adapter goes to the report. */
-async function useBackend(backend: string): Promise<void> {
+async function useBackend(backend: Backend): Promise<void> {
   if (!(await tf.setBackend(backend))) throw new Error(`backend ${backend} is not available`);
   await tf.ready();
   if (tf.getBackend() !== backend) throw new Error(`asked for backend ${backend}, got ${tf.getBackend()}`);
-  const { device } = tf.backend() as tf.KernelBackend & { readonly device: GPUDevice };
-  const { vendor, architecture, description } = device.adapterInfo;
-  console.log(`backend ${backend}: ${[vendor, architecture, description].join(' ')}, ${navigator.userAgent}`);
+  console.log(`backend ${backend}: ${adapters[backend]()}, ${navigator.userAgent}`);
 }
 
 // Only what jasmine and jest have in common is used here: the types are jest's.
-for (const backend of backends) {
+for (const backend of Object.keys(extents) as Backend[]) {
   describe(`${backend} in a browser:`, () => {
     beforeAll(() => useBackend(backend));
 
     for (const operator of operators) {
-      for (const [name, build] of casesOf(operator, extent)) {
+      for (const [name, build] of casesOf(operator, extents[backend])) {
         it(`${operator}: ${name}`, async () => {
           expect(await checkCase(build(), backend)).toEqual([]);
         });
       }
     }
   });
+
+  cacheSuite(backend, () => useBackend(backend), isFullRun ? 'all' : 'part');
 }
+
+// Last: by now all that it compiles on the devices is there.
+switchingSuite();

@@ -2,7 +2,7 @@ import type { AttentionAttrs } from '../spec.js';
 import type { Output, WebGpuCall } from './call.js';
 import type { Shader } from './shader.js';
 import { type LeftSum, MOST_TOKENS, stateSumsShader, stateSumsWorkgroups, type StateStep } from './state_step.wgsl.js';
-import type { StepAttrs } from './step.js';
+import type { StepAttrs } from '../step_parts.js';
 
 /** A shader over new tokens. */
 export interface StatePass {

@@ -2,28 +2,9 @@ import type { KernelFunc, TensorInfo } from '@tensorflow/tfjs-core';
 import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 
 import type { AttentionAttrs, OperatorSpec } from '../spec.js';
+import { type StepAttrs, type StepPart, stepParts as partsOf } from '../step_parts.js';
 import { type KernelCall, type Output, WebGpuCall } from './call.js';
 import { APPENDED_ROWS, appendShader, MOST_RANGES, type StepKeys } from './step.wgsl.js';
-
-/** Where a step stands: what the cache holds, and the tokens that ever went through it. */
-export type StepAttrs = AttentionAttrs & {
-  /** Tokens that the cache holds before the step. */
-  length: number;
-  /** Position of the first new token. */
-  total: number;
-  /** Tokens that a row sees at most; 0: all. */
-  window: number;
-};
-
-/** Rows of a step that are handled together: the uniforms of every shader (step.wgsl.ts). */
-export interface StepPart {
-  readonly t: number;
-  readonly firstRow: number;
-  readonly rows: number;
-  readonly keys: number;
-  readonly start: number;
-  readonly capacity: number;
-}
 
 /** Names of a cache's tensors: a step writes to those that it is given. */
 const CACHE_TENSORS = [
@@ -59,25 +40,7 @@ export function runStep<Attrs extends AttentionAttrs>(
 
 /** The parts of a step over cached keys, in order, of at most `mostRows` rows. */
 export function stepParts<Attrs extends StepAttrs>(call: WebGpuCall<Attrs>, mostRows: number): StepPart[] {
-  const { length, total, window } = call.attrs;
-  const { Tq: t } = call.dims;
-  const capacity = call.tensor('cachedKey').shape[1];
-  // The rows of a wider step would overwrite keys that its first ones see.
-  const isWhole = t === 1 || length + t <= capacity;
-  const most = isWhole ? Math.max(1, Math.min(t, mostRows)) : 1;
-  return Array.from({ length: Math.ceil(t / most) }, (_, part) => {
-    const firstRow = part * most;
-    const rows = Math.min(most, t - firstRow);
-    const firstKey = Math.max(total - length, window > 0 ? total + firstRow - window + 1 : 0);
-    return {
-      t,
-      firstRow,
-      rows,
-      keys: total + firstRow + rows - firstKey,
-      start: firstKey % capacity,
-      capacity,
-    };
-  });
+  return partsOf(call.attrs, call.dims.Tq, call.tensor('cachedKey').shape[1], mostRows);
 }
 
 /** Appends a part's rows to the cache; `centre`: a buffer for the centres of the heads' keys. */

@@ -1,16 +1,8 @@
 import type { SoftmaxAttentionAttrs } from '../../softmax_attention/spec.js';
 import type { Output, WebGpuCall } from './call.js';
 import { logScale } from './probe_attention.js';
-import {
-  appendRows,
-  centreFloats,
-  keyRanges,
-  mostRanges,
-  type StepAttrs,
-  stepInputs,
-  type StepPart,
-  stepParts,
-} from './step.js';
+import type { StepAttrs, StepPart } from '../step_parts.js';
+import { appendRows, centreFloats, keyRanges, mostRanges, stepInputs, stepParts } from './step.js';
 import {
   softmaxMergeShader,
   softmaxPartQuads,

@@ -1,0 +1,253 @@
+import type { MathBackendWebGL } from '@tensorflow/tfjs-backend-webgl';
+import { getKernel, type NamedTensorInfoMap, type TensorInfo } from '@tensorflow/tfjs-core';
+
+import type { SoftmaxAttentionAttrs } from '../../../softmax_attention/spec.js';
+import type { OperatorSpec } from '../../spec.js';
+import { type StepAttrs, type StepPart, stepParts } from '../../step_parts.js';
+import { quads } from './sweep.js';
+import {
+  appendBiasProgram,
+  appendProgram,
+  joinRangesProgram,
+  probedWeightsProgram,
+  rangeStatisticsProgram,
+  scoresProgram,
+  seenProgram,
+  STATISTICS_QUADS,
+  statisticsProgram,
+  stepRowsProgram,
+  stepStoreProgram,
+  weightedSumsProgram,
+  weightsProgram,
+} from './step.glsl.js';
+import { type KernelCall, type NumberTensor, type TexelBuffer, TexelCall } from './call.js';
+
+export type StepCall<Attrs extends SoftmaxAttentionAttrs = SoftmaxAttentionAttrs> = TexelCall<Attrs & StepAttrs>;
+
+/** From so many tokens on a step is the operator's own call: see `runStep`. */
+const WIDE = 16;
+
+/** Floats of the scores and the weights of a part: 16 MiB. */
+const SCORE_FLOATS = 2 ** 22;
+
+/** Texels of a draw call that keep a device busy. */
+const BUSY_TEXELS = 2 ** 15;
+
+/** A part of a step on the device: its rows are `lines = heads x rows`. */
+export interface PartOnDevice {
+  readonly part: StepPart;
+  readonly lines: number;
+  readonly cachedKey: NumberTensor;
+  readonly cachedValue: NumberTensor;
+  /** Softmax weights `[lines, keys / 4]`. */
+  readonly weights: TexelBuffer;
+}
+
+/** Makes the probes `[lines, D / 4]` of a part's rows, given `kbar [lines, D / 4]`. */
+type Probe<Attrs extends SoftmaxAttentionAttrs> = (
+  step: CacheStep<Attrs>,
+  on: PartOnDevice,
+  kbar: TexelBuffer,
+) => TexelBuffer;
+
+/** A step of an operator whose weights are a softmax of scores: appends its rows, then attends. */
+export class CacheStep<Attrs extends SoftmaxAttentionAttrs> {
+  private readonly held = new Map<string, TexelBuffer>();
+
+  constructor(readonly call: StepCall<Attrs>) {}
+
+  /** A buffer that keeps its contents until it is asked for again. */
+  buffer(name: string, texels: number): TexelBuffer {
+    const known = this.held.get(name);
+    if (known && known.texels >= texels) return { ...known, texels };
+    const made = this.call.buffer(texels);
+    this.held.set(name, made);
+    return made;
+  }
+
+  /** Appends all rows and fills `out`. */
+  run(out: NumberTensor, probe?: Probe<Attrs>): void {
+    const { call } = this;
+    const { heads, Tq } = call.dims;
+    const [, capacity] = call.tensor('cachedKey').shape;
+    const all = call.attrs.length + Tq;
+    const mostRows = Math.max(1, Math.floor(SCORE_FLOATS / (2 * heads * all)));
+    for (const part of stepParts(call.attrs, Tq, capacity, mostRows)) {
+      this.append(part);
+      this.attend(part, out, probe);
+    }
+  }
+
+  /** Writes a part's rows to the cache. */
+  append({ t, firstRow, rows, capacity }: StepPart): void {
+    const { call } = this;
+    const { heads, batch, D, Dv } = call.dims;
+    const params = { t, firstRow, rows, capacity, to: (call.attrs.total + firstRow) % capacity };
+    for (const [source, to, width] of [
+      ['key', 'cachedKey', D],
+      ['value', 'cachedValue', Dv],
+    ] as const) {
+      const points = heads * rows * width;
+      call.runPoints(appendProgram, { source: call.input(source) }, { ...params, width }, call.held(to), points);
+    }
+    if (!call.has('cachedBias')) return;
+    const names = ['keyBias', 'keyMask'].filter((name) => call.has(name));
+    call.runPoints(
+      appendBiasProgram(call.has('keyBias'), call.has('keyMask')),
+      Object.fromEntries(names.map((name) => [name, call.input(name)])),
+      { ...params, width: 1, headsPerBatch: heads / batch },
+      call.held('cachedBias'),
+      heads * rows,
+    );
+  }
+
+  /** Keys, values and biases that a part's rows see, as the operator takes them. */
+  seen({ keys, start, capacity }: StepPart): NamedTensorInfoMap {
+    const { call } = this;
+    const lead = call.tensor('query').shape.slice(0, -2);
+    const inputs: NamedTensorInfoMap = {};
+    for (const [cached, name] of [
+      ['cachedKey', 'key'],
+      ['cachedValue', 'value'],
+      ['cachedBias', 'keyBias'],
+    ] as const) {
+      if (!call.has(cached)) continue;
+      const isBias = name === 'keyBias';
+      const rest = call.tensor(cached).shape.slice(2);
+      const to = call.temporary([...lead, keys, ...rest]);
+      const params = { keys, start, capacity, width: isBias ? 1 : rest[0] };
+      call.run(seenProgram(isBias), { source: call.held(cached) }, params, { to });
+      inputs[name] = to.info;
+    }
+    return inputs;
+  }
+
+  private attend(part: StepPart, out: NumberTensor, probe: Probe<Attrs> | undefined): void {
+    const { call } = this;
+    const { D, Dv, heads } = call.dims;
+    const { t, firstRow, rows } = part;
+    const lines = heads * rows;
+    const [cachedKey, cachedValue] = ['cachedKey', 'cachedValue'].map((name) => call.held(name));
+    const { weights, statistics } = this.softmax(part, lines, cachedKey, cachedValue);
+    const on = { part, lines, cachedKey, cachedValue, weights };
+    let probes: TexelBuffer | undefined;
+    let last = weights;
+    if (probe) {
+      const kbar = this.weightedSums('kbar', on, weights, cachedKey, D);
+      probes = probe(this, on, kbar);
+      last = this.buffer('probedWeights', weights.texels);
+      call.run(probedWeightsProgram, { weights, kbar, probes, cachedKey }, { ...part, D }, { to: last });
+    }
+    const sums = this.weightedSums('sums', on, last, cachedValue, Dv);
+    const sources = { sums, statistics, ...(probes && { probes }) };
+    call.run(stepStoreProgram(probes !== undefined), sources, { t, firstRow, rows, D, Dv }, { to: out });
+  }
+
+  private softmax(
+    part: StepPart,
+    lines: number,
+    cachedKey: NumberTensor,
+    cachedValue: NumberTensor,
+  ): { weights: TexelBuffer; statistics: TexelBuffer } {
+    const { call } = this;
+    const { D, Dv } = call.dims;
+    const width = quads(part.keys);
+    const hasBias = call.has('cachedBias');
+    const scores = this.buffer('scores', lines * width);
+    const sources = { query: call.input('query'), cachedKey, cachedValue };
+    call.run(
+      scoresProgram(hasBias),
+      { ...sources, ...(hasBias && { cachedBias: call.held('cachedBias') }) },
+      { ...part, D, Dv, scale: call.attrs.scale },
+      { to: scores },
+    );
+    const ranges = Math.ceil(width / STATISTICS_QUADS);
+    const parts = this.buffer('rangeStatistics', lines * ranges);
+    call.run(rangeStatisticsProgram, { scores }, { quads: width, ranges }, { to: parts });
+    const statistics = this.buffer('statistics', lines);
+    call.run(statisticsProgram, { parts }, { ranges }, { to: statistics });
+    const weights = this.buffer('weights', lines * width);
+    call.run(weightsProgram, { scores, statistics }, { quads: width }, { to: weights });
+    return { weights, statistics };
+  }
+
+  /** `[lines, numbers / 4]`: the weighted sums of cached rows. */
+  private weightedSums(
+    name: string,
+    { part, lines }: PartOnDevice,
+    weights: TexelBuffer,
+    source: NumberTensor,
+    numbers: number,
+  ): TexelBuffer {
+    const { call } = this;
+    const width = quads(numbers);
+    const { ranges, perRange } = keyRanges(part.keys, lines * width);
+    const parts = this.buffer('weightedSums', lines * ranges * width);
+    call.run(weightedSumsProgram, { weights, source }, { ...part, numbers, ranges, perRange }, { to: parts });
+    const joined = this.buffer(name, lines * width);
+    call.run(joinRangesProgram, { parts }, { width, ranges }, { to: joined });
+    return joined;
+  }
+
+  /** `sign` times a part's rows of an input, `[lines, D / 4]`. */
+  rows(input: 'query' | 'probe', { part, lines }: PartOnDevice, sign: number): TexelBuffer {
+    const { call } = this;
+    const { D } = call.dims;
+    const { t, firstRow, rows } = part;
+    const to = this.buffer(input, lines * quads(D));
+    call.run(stepRowsProgram, { source: call.input(input) }, { t, firstRow, rows, D, sign }, { to });
+    return to;
+  }
+}
+
+/** Ranges of keys, for a draw call that would have `texels` with one range: enough to keep a device busy. */
+export function keyRanges(keys: number, texels: number): { ranges: number; perRange: number } {
+  const wanted = Math.min(Math.ceil(keys / 32), Math.ceil(BUSY_TEXELS / texels));
+  const perRange = Math.ceil(keys / wanted);
+  return { ranges: Math.ceil(keys / perRange), perRange };
+}
+
+/**
+ * Runs a step's kernel, `out [..., t, Dv]`. A wide step that overwrites nothing which its rows see is the operator's own
+ * causal call, on its new tokens or, where the cache holds others, on a copy of what they see.
+ */
+export function runStep<Attrs extends SoftmaxAttentionAttrs>(
+  spec: OperatorSpec<Attrs>,
+  kernelCall: KernelCall,
+  probe?: Probe<Attrs>,
+): TensorInfo[] {
+  const step = spec as OperatorSpec<Attrs & StepAttrs>;
+  return TexelCall.run(step, kernelCall, (call) => {
+    const { Tq } = call.dims;
+    const [, capacity] = call.tensor('cachedKey').shape;
+    const cacheStep = new CacheStep<Attrs>(call);
+    if (Tq < WIDE || call.attrs.length + Tq > capacity) {
+      const out = call.output(call.resultShape);
+      cacheStep.run(out, probe);
+      return [out];
+    }
+    const [part] = stepParts(call.attrs, Tq, capacity, Tq);
+    if (call.attrs.length === 0) {
+      const out = operatorCall(spec, kernelCall, kernelCall.inputs);
+      cacheStep.append(part);
+      return [{ info: out }];
+    }
+    cacheStep.append(part);
+    const { query, probe: given, ridge } = kernelCall.inputs as Partial<NamedTensorInfoMap>;
+    const rows = { query, ...(given && { probe: given }), ...(ridge && { ridge }) };
+    return [{ info: operatorCall(spec, kernelCall, { ...rows, ...cacheStep.seen(part) }) }];
+  });
+}
+
+/** The result of the operator's own kernel for other inputs. */
+function operatorCall<Attrs extends SoftmaxAttentionAttrs>(
+  spec: OperatorSpec<Attrs>,
+  { backend, attrs }: KernelCall,
+  inputs: NamedTensorInfoMap,
+): TensorInfo {
+  const webgl = backend as MathBackendWebGL;
+  const made = getKernel(spec.kernelName, 'webgl').kernelFunc({ inputs, backend: webgl, ...(attrs && { attrs }) });
+  const [out, ...residuals] = Array.isArray(made) ? made : [made];
+  for (const { dataId } of residuals) webgl.disposeData(dataId);
+  return out;
+}

@@ -2,15 +2,13 @@ import shared from './jest.config.js';
 
 const isFullRun = process.env.TFJS_LLA_TEST === 'full';
 
-/** Suites beside the case table; those that compile many shaders are left to the full run. */
+/** Suites beside the case table; those that compile many shaders or take many steps are left to the full run. */
 const sweeping = [
   'caches',
-  'fixtures',
   'inputs',
   'memory',
-  'nan',
   'weights',
-  ...(isFullRun ? ['extremes', 'properties'] : []),
+  ...(isFullRun ? ['extremes', 'fixtures', 'layers/generate', 'layers/steps', 'nan', 'properties'] : []),
 ];
 
 /**
@@ -25,7 +23,7 @@ export default {
     '<rootDir>/test/*_attention.test.ts',
     ...sweeping.map((name) => `<rootDir>/test/${name}.test.ts`),
   ],
-  testPathIgnorePatterns: [],
+  testPathIgnorePatterns: isFullRun ? [] : ['/test/webgpu/training'],
   // Compiling a shader for SwiftShader may take seconds.
   testTimeout: 180_000,
   globals: { testedBackends: ['webgpu'] },

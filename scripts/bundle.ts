@@ -2,6 +2,7 @@
  * `tsx scripts/bundle.ts ENTRY FILE`: one of the programs here as one CommonJS file, for a machine with nothing but Node and
  * Dawn's addon. There: `DAWN_NODE=/path/to/dawn.node node FILE --backend webgpu`.
  */
+import { dirname } from 'node:path';
 import { build, type Plugin } from 'esbuild';
 
 /** The addon of the npm package `webgpu`, from a path instead of a package. */
@@ -14,6 +15,17 @@ const dawnFromEnvironment: Plugin = {
         "if (!process.env.DAWN_NODE) throw new Error('set DAWN_NODE to the path of dawn.node');",
         'export const { create, globals } = module.require(process.env.DAWN_NODE);',
       ].join('\n'),
+    }));
+  },
+};
+
+/** vega's module for Node looks for a package that draws bitmaps, by an import that CommonJS does not have; SVG needs none. */
+const canvasOfBrowsers: Plugin = {
+  name: 'canvas-of-browsers',
+  setup(bundler) {
+    bundler.onLoad({ filter: /vega-canvas\.node\.js$/ }, ({ path }) => ({
+      contents: `export * from ${JSON.stringify(path.replace(/\.node\.js$/, '.browser.js'))};`,
+      resolveDir: dirname(path),
     }));
   },
 };
@@ -32,7 +44,7 @@ await build({
   ignoreAnnotations: true,
   // Backend wasm reads a file beside its module; the bundle is for the others.
   external: ['@tensorflow/tfjs-backend-wasm'],
-  plugins: [dawnFromEnvironment],
+  plugins: [dawnFromEnvironment, canvasOfBrowsers],
   logLevel: 'warning',
 });
 console.log(`written ${outfile}`);

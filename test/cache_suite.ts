@@ -74,6 +74,25 @@ export function cacheSuite(backend: string, start: () => Promise<void>, extent: 
             tf.dispose(tensors);
           });
 
+        it('many tokens at once, into an empty cache and into one that holds some', async () => {
+          const call = callOf(operator, 250, 13, { keyMask: true, keyBias: true, ridge: true });
+          const full = await expected(call);
+          const tensors = tensorsOf(call);
+          const cache = cacheFor(call, { capacity: 16 });
+          for (const [from, to] of [
+            [0, 70],
+            [70, 75],
+            [75, 180],
+            [180, 183],
+            [183, 250],
+          ]) {
+            // prettier-ignore
+            await expectClose(stepOver(cache, call, tensors, from, to), rowsOf(full, from, to));
+          }
+          cache.dispose();
+          tf.dispose(tensors);
+        });
+
         it('a mask from a later step on, and one more row without', async () => {
           const call = callOf(operator, 9, 6, { keyMask: true });
           const { keyMask } = call.tensors;
@@ -191,6 +210,25 @@ export function cacheSuite(backend: string, start: () => Promise<void>, extent: 
           await expectClose(stepOver(cache, call, tensors, 0, 2), rowsOf(full, 0, 2));
           cache.dispose();
           tf.dispose(tensors);
+        });
+
+        it('a window that many tokens fill, then pass', async () => {
+          const window = 100;
+          const call = callOf(operator, 260, 14, { keyBias: true });
+          const full = await expected(call);
+          const tensors = tensorsOf(call);
+          const cache = cacheFor(call, { window });
+          await expectClose(stepOver(cache, call, tensors, 0, 30), rowsOf(full, 0, 30));
+          await expectClose(stepOver(cache, call, tensors, 30, 95), rowsOf(full, 30, 95));
+          stepOver(cache, call, tensors, 95, 250).dispose();
+          const seen = tokens(operator, tensors, 151, 251);
+          const own = tokens(operator, tensors, 250, 251);
+          const { out: data, shape } = await read(
+            tf.tidy(() => apply(call, { ...seen, query: own.query, ...(own.probe && { probe: own.probe }) })),
+          );
+          await expectClose(stepOver(cache, call, tensors, 250, 251), { data, shape });
+          cache.dispose();
+          tf.dispose([tensors, seen, own]);
         });
 
         for (const window of WINDOWS[extent])

@@ -1,4 +1,5 @@
-import { InputError, numberColumn } from '../models/forecast/csv.js';
+import { InputError } from '../models/common/input_error.js';
+import { numberColumn } from '../models/forecast/csv.js';
 import { fewestValues, windowsOf } from '../models/forecast/data.js';
 
 /** A series like those that `--csv` makes. */

@@ -3,11 +3,7 @@
  * nothing here touches a file, so that a page in a browser can use it on text of its own.
  */
 import { parse } from 'csv-parse/sync';
-
-/** Something the user gave is not usable; the message is meant for them and stands without a stack trace. */
-export class InputError extends Error {
-  override readonly name = 'InputError';
-}
+import { InputError } from '../common/input_error.js';
 
 export type Row = {
   /** Line in the text on which the row ends, counted from 1: what an editor shows. */

@@ -1,5 +1,5 @@
 /** From numbers in time order to the pairs that test-time regression sees: windows of past values, and the next value. */
-import { InputError } from './csv.js';
+import { InputError } from '../common/input_error.js';
 
 export type Series = {
   /** Short, for a table's heading. */

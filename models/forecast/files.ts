@@ -1,10 +1,10 @@
 /** The files of a run: the series that come with the project, the user's own, and where results may be written. */
-import { constants } from 'node:fs';
-import { access, mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { InputError, numberColumn, parseTable } from './csv.js';
+import { readText } from '../common/files.js';
+import { InputError } from '../common/input_error.js';
+import { numberColumn, parseTable } from './csv.js';
 import type { Series } from './data.js';
 
 /** Where the results of the committed run lie, and those of later runs go. */
@@ -76,49 +76,4 @@ async function githubActivity(folder: string): Promise<Series> {
 export async function ownSeries(file: string, column: string | undefined): Promise<Series> {
   const { name, values } = numberColumn(await readText(file), file, column);
   return { title: name, source: `${file}, column '${name}'`, unit: name, values };
-}
-
-async function readText(file: string): Promise<string> {
-  try {
-    return await readFile(file, 'utf8');
-  } catch (error) {
-    throw new InputError(`cannot read ${file}: ${reason(error)}`);
-  }
-}
-
-/** Tells before the work begins what would fail after it; leaves an existing file as it is. */
-export async function assertWritable(file: string): Promise<void> {
-  try {
-    await mkdir(dirname(file), { recursive: true });
-    const found = await stat(file).catch(() => undefined);
-    if (found?.isDirectory()) throw new InputError(`cannot write ${file}: it is a directory`);
-    await access(found === undefined ? dirname(file) : file, constants.W_OK);
-  } catch (error) {
-    throw error instanceof InputError ? error : new InputError(`cannot write ${file}: ${reason(error)}`);
-  }
-}
-
-export async function write(file: string, text: string): Promise<void> {
-  try {
-    await writeFile(file, text);
-  } catch (error) {
-    throw new InputError(`cannot write ${file}: ${reason(error)}`);
-  }
-}
-
-const REASONS: Readonly<Record<string, string>> = {
-  ENOENT: 'there is no such file',
-  EISDIR: 'it is a directory, not a file',
-  ENOTDIR: 'a part of its path is a file, not a directory',
-  EEXIST: 'a part of its path is a file, not a directory',
-  EACCES: 'permission denied',
-  EPERM: 'permission denied',
-  EROFS: 'the file system is read-only',
-  ENOSPC: 'no space is left on the device',
-};
-
-function reason(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  const code = 'code' in error ? String(error.code) : '';
-  return REASONS[code] ?? error.message;
 }

@@ -1,9 +1,10 @@
 /** `npm start`: the first job, on real input. README.md says what it does and what it found. */
 import { relative } from 'node:path';
-import { InputError } from './csv.js';
+import { assertWritable, write } from '../common/files.js';
+import { InputError } from '../common/input_error.js';
 import type { Series } from './data.js';
 import { windowsOf } from './data.js';
-import { assertWritable, defaultSeries, ownSeries, RESULTS, write } from './files.js';
+import { defaultSeries, ownSeries, RESULTS } from './files.js';
 import type { Report } from './job.js';
 import type { Options } from './options.js';
 import { readOptions } from './options.js';

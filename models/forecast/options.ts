@@ -1,7 +1,7 @@
 /** The command line of the job. */
 import { basename, extname, join, resolve } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { InputError } from './csv.js';
+import { InputError } from '../common/input_error.js';
 
 export const BACKENDS = ['auto', 'tensorflow', 'wasm', 'cpu'] as const;
 export type Backend = (typeof BACKENDS)[number];

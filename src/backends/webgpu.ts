@@ -14,24 +14,37 @@ import { softmaxAttentionGradWebGpu, softmaxAttentionWebGpu } from '../../kernel
 import { linearAttentionGradWebGpu, linearAttentionWebGpu } from '../../kernels/linear_attention/webgpu.js';
 import { mesaAttentionGradWebGpu, mesaAttentionWebGpu } from '../../kernels/mesa_attention/webgpu.js';
 import { localLinearAttentionStepWebGpu } from '../../kernels/local_linear_attention/step_webgpu.js';
+import { linearAttentionAppendWebGpu, linearAttentionStepWebGpu } from '../../kernels/linear_attention/step_webgpu.js';
+import { mesaAttentionAppendWebGpu, mesaAttentionStepWebGpu } from '../../kernels/mesa_attention/step_webgpu.js';
 import { parallaxAttentionStepWebGpu } from '../../kernels/parallax_attention/step_webgpu.js';
 import { softmaxAttentionStepWebGpu } from '../../kernels/softmax_attention/step_webgpu.js';
+import { appendKeysWebGpu } from '../../kernels/common/webgpu/step.js';
+import { localLinearAttentionSpec } from '../../kernels/local_linear_attention/spec.js';
+import { parallaxAttentionSpec } from '../../kernels/parallax_attention/spec.js';
+import { softmaxAttentionSpec } from '../../kernels/softmax_attention/spec.js';
 import { replaceKernels } from './replace_kernels.js';
 
 const kernels: Readonly<Record<string, KernelFunc>> = {
   LocalLinearAttention: localLinearAttentionWebGpu,
   LocalLinearAttentionGrad: localLinearAttentionGradWebGpu,
+  LocalLinearAttentionAppend: appendKeysWebGpu(localLinearAttentionSpec),
   LocalLinearAttentionStep: localLinearAttentionStepWebGpu,
   SoftmaxAttention: softmaxAttentionWebGpu,
   SoftmaxAttentionGrad: softmaxAttentionGradWebGpu,
+  SoftmaxAttentionAppend: appendKeysWebGpu(softmaxAttentionSpec),
   SoftmaxAttentionStep: softmaxAttentionStepWebGpu,
   ParallaxAttention: parallaxAttentionWebGpu,
   ParallaxAttentionGrad: parallaxAttentionGradWebGpu,
+  ParallaxAttentionAppend: appendKeysWebGpu(parallaxAttentionSpec),
   ParallaxAttentionStep: parallaxAttentionStepWebGpu,
   LinearAttention: linearAttentionWebGpu,
   LinearAttentionGrad: linearAttentionGradWebGpu,
+  LinearAttentionAppend: linearAttentionAppendWebGpu,
+  LinearAttentionStep: linearAttentionStepWebGpu,
   MesaAttention: mesaAttentionWebGpu,
   MesaAttentionGrad: mesaAttentionGradWebGpu,
+  MesaAttentionAppend: mesaAttentionAppendWebGpu,
+  MesaAttentionStep: mesaAttentionStepWebGpu,
 };
 
 replaceKernels('webgpu', kernels);

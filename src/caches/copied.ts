@@ -1,4 +1,4 @@
-import { concat, customGrad, gather, type Tensor, zeros } from '@tensorflow/tfjs-core';
+import { concat, customGrad, fill, gather, type Tensor } from '@tensorflow/tfjs-core';
 
 /** Runs `f` as one step of a tape that is recording, which keeps nothing: what a cache holds is a constant to gradients. */
 function constant(x: Tensor, f: (x: Tensor) => Tensor): Tensor {
@@ -29,5 +29,5 @@ export function copied(x: Tensor): Tensor {
 /** `x [heads, capacity, ...]` with room for `count` tokens more. */
 export function enlarged(x: Tensor, count: number): Tensor {
   const [heads, , ...rest] = x.shape;
-  return constant(x, (input) => concat([input, zeros([heads, count, ...rest])], 1));
+  return constant(x, (input) => concat([input, fill([heads, count, ...rest], 0)], 1));
 }

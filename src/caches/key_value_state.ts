@@ -35,6 +35,9 @@ const PER_KEY: readonly (readonly [string, number])[] = [
   ['keyBias', 1],
 ];
 
+/** Rows of a cache that may be copied for each new one. */
+const MOST_COPIED = 16;
+
 /** Part `first .. first + count - 1` of an axis that is counted from the end. */
 function part(x: Tensor, fromEnd: number, first: number, count: number): Tensor {
   const axis = x.rank - fromEnd;
@@ -166,7 +169,8 @@ export const keyValueState: StateKind = {
   isConstantSize: false,
 
   create({ heads, D, Dv }, capacity) {
-    return { cachedKey: zeros([heads, capacity, D]), cachedValue: zeros([heads, capacity, Dv]) };
+    // `zeros` would be made by the processor, and sent.
+    return { cachedKey: fill([heads, capacity, D], 0), cachedValue: fill([heads, capacity, Dv], 0) };
   },
 
   complete(state, inputs, { heads }, capacity): StateTensors {
@@ -187,6 +191,16 @@ export const keyValueState: StateKind = {
       context[name] = reshape(read, [...shape.lead, count + dims.Tk, ...all.shape.slice(2)]);
     }
     return context;
+  },
+
+  rowsOfMany(call) {
+    const { spec, attrs, place, dims } = call;
+    const cached = cachedKeys(place);
+    const moves = place.window > 0 && cached + dims.Tq > place.window;
+    // What the cache holds is copied for it.
+    if (moves || cached > MOST_COPIED * dims.Tq) return undefined;
+    const [whole] = segments(call);
+    return runKernel(spec.kernelName, segmentInputs(call, this.context(call), whole), attrs)[0];
   },
 
   composedStep(call) {

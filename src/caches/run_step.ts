@@ -13,6 +13,14 @@ function stepKernelName(call: StepCall): string {
   return `${call.spec.kernelName}Step`;
 }
 
+/** Name of the kernel that only appends, where the rows of many tokens are better left to the operator's own kernel. */
+function appendKernelName(call: StepCall): string {
+  return `${call.spec.kernelName}Append`;
+}
+
+/** New tokens from which on they are many. */
+const MANY = 64;
+
 /**
  * Runs a step on the current backend: its result, and the tensors that hold the state from then on, which are those of
  * the call where the backend's kernel has written into them, else new ones, kept.
@@ -29,9 +37,16 @@ export function runStep(kind: StateKind, call: StepCall): { out: Tensor; state: 
   const step = customGrad((...args: (Tensor | GradSaveFunc)[]) => {
     const save = args[args.length - 1] as GradSaveFunc;
     const context: NamedTensorMap = isRecorded ? kind.context(call) : {};
+    const write = (kernelName: string): Tensor[] =>
+      runKernel(kernelName, { ...inputs, ...state }, { ...attrs, ...place });
+    const canAppend = call.dims.Tq >= MANY && findKernel(appendKernelName(call), backend) !== undefined;
+    const many = canAppend ? kind.rowsOfMany(call) : undefined;
     let out: Tensor;
-    if (findKernel(stepKernelName(call), backend)) {
-      [out] = runKernel(stepKernelName(call), { ...inputs, ...state }, { ...attrs, ...place });
+    if (many) {
+      out = many;
+      write(appendKernelName(call));
+    } else if (findKernel(stepKernelName(call), backend)) {
+      [out] = write(stepKernelName(call));
     } else {
       const made = kind.composedStep(call);
       out = made.out;

@@ -47,6 +47,11 @@ export interface StateKind {
   complete(state: StateTensors, inputs: NamedTensorMap, shape: CacheShape, capacity: number): StateTensors;
   /** What the gradient of a step needs of the state, as a copy: later steps write over it. */
   context(call: StepCall): NamedTensorMap;
+  /**
+   * The rows of a step of many tokens by the operator's own kernel, which is made for many; undefined where that is not to
+   * be had, or would cost more than the step's kernel.
+   */
+  rowsOfMany(call: StepCall): Tensor | undefined;
   /** The step made of tfjs operators, for a backend without a kernel for it: its result and the tensors that follow. */
   composedStep(call: StepCall): { out: Tensor; state: StateTensors };
   /** Gradients of the step's inputs by name, for the cotangent `dout`. */

@@ -1,6 +1,7 @@
 import { type NamedTensorMap, type Tensor, tidy, zeros } from '@tensorflow/tfjs-core';
 
 import type { ComposedKernel } from '../../kernels/common/composed/call.js';
+import { runKernel } from '../gradients.js';
 import { copied } from './copied.js';
 import type { CacheShape, StateKind, StateTensors, StepCall } from './state.js';
 
@@ -32,6 +33,10 @@ export function summedState(create: (shape: CacheShape) => StateTensors, kernels
 
     context({ state }) {
       return Object.fromEntries(Object.entries(state).map(([name, x]) => [name, copied(x)]));
+    },
+
+    rowsOfMany({ spec, inputs, attrs, place }) {
+      return place.total === 0 ? runKernel(spec.kernelName, inputs, attrs)[0] : undefined;
     },
 
     composedStep(call) {

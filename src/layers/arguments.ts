@@ -62,7 +62,7 @@ export type ArgumentChecks = Readonly<Record<string, OptionCheck>>;
 const accept: OptionCheck = () => undefined;
 
 /** Arguments of tfjs's base class, which checks them or uses them as they are. */
-const layerArguments: ArgumentChecks = {
+export const layerArguments: ArgumentChecks = {
   name: (layer, argument, value) => {
     if (typeof value !== 'string') reject(layer, argument, `must be a string, got ${printed(value)}`);
   },

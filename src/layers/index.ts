@@ -5,6 +5,7 @@
  */
 import '../backends/cpu.js';
 
+import { LayerNormalization, type LayerNormalizationArgs } from './layer_normalization.js';
 import { LinearAttention, type LinearAttentionArgs } from './linear_attention.js';
 import { LocalLinearAttention, type LocalLinearAttentionArgs } from './local_linear_attention.js';
 import { MesaAttention, type MesaAttentionArgs } from './mesa_attention.js';
@@ -14,6 +15,8 @@ import { SoftmaxAttention, type SoftmaxAttentionArgs } from './softmax_attention
 import { TransformerBlock, type TransformerBlockArgs } from './transformer_block.js';
 
 export type {
+  LayerNormalization,
+  LayerNormalizationArgs,
   LinearAttention,
   LinearAttentionArgs,
   LocalLinearAttention,
@@ -41,6 +44,7 @@ register(LinearAttention);
 register(ParallaxAttention);
 register(MesaAttention);
 register(TransformerBlock);
+register(LayerNormalization);
 
 /**
  * The layers. Inputs are `[B, T, features]`, float32 (`int32` and `bool` are cast); the result is float32, `[B, Tq,
@@ -146,4 +150,18 @@ export const layers = {
    * Source: On Layer Normalization in the Transformer Architecture, arXiv 2002.04745, the Pre-LN block.
    */
   transformerBlock: (args: TransformerBlockArgs): TransformerBlock => new TransformerBlock(args),
+
+  /**
+   * Layer normalization over the last axis, as `tf.layers.layerNormalization`, whose numbers and weights it has: `gamma` and
+   * `beta`, `[features]`. Its gradient takes a dozen kernels; that of tfjs' layer takes two for every token.
+   *
+   * ```js
+   * model.add(layers.layerNormalization());
+   * ```
+   *
+   * @param args `epsilon` (1e-3).
+   *
+   * Source: Layer Normalization, arXiv 1607.06450.
+   */
+  layerNormalization: (args: LayerNormalizationArgs = {}): LayerNormalization => new LayerNormalization(args),
 };

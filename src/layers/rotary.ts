@@ -1,4 +1,15 @@
-import { add, concat, mul, neg, slice, type Tensor, tensor } from '@tensorflow/tfjs-core';
+import {
+  add,
+  concat,
+  customGrad,
+  type GradSaveFunc,
+  mul,
+  reshape,
+  reverse,
+  slice,
+  type Tensor,
+  tensor,
+} from '@tensorflow/tfjs-core';
 
 import { isPositiveNumber, type OptionCheck, printed, reject } from '../../kernels/common/validate.js';
 
@@ -65,22 +76,74 @@ export class Rotary {
    */
   apply(x: Tensor, first: number | readonly number[] = 0): Tensor {
     const [B, H, T, D] = x.shape;
-    const half = this.rotated / 2;
-    const part = (from: number, size: number) => slice(x, [0, 0, 0, from], [B, H, T, size]);
+    const { rotated } = this;
     const starts = typeof first === 'number' ? [first] : first;
-    // Angles in float64: a float32 angle would lose a digit with every factor of ten in the position.
-    const table = (wave: (angle: number) => number) =>
-      tensor(
-        Float32Array.from({ length: starts.length * T * half }, (_, at) => {
-          const position = starts[Math.floor(at / (T * half))] + (Math.floor(at / half) % T);
-          return wave(position * this.base ** (-(at % half) / half));
-        }),
-        [starts.length, 1, T, half],
-      );
-    const [cos, sin] = [table(Math.cos), table(Math.sin)];
-    const [one, two] = [part(0, half), part(half, half)];
-    const turned = [add(mul(one, cos), mul(neg(two), sin)), add(mul(two, cos), mul(one, sin))];
-    const rest = D > this.rotated ? [part(this.rotated, D - this.rotated)] : [];
-    return concat([...turned, ...rest], -1);
+    const part = (from: number, size: number) => slice(x, [0, 0, 0, from], [B, H, T, size]);
+    const turned = turn(rotated === D ? x : part(0, rotated), this.waves(starts, T));
+    return rotated === D ? turned : concat([turned, part(rotated, D - rotated)], -1);
   }
+
+  /** Cosines and sines for `T` tokens from each start, `[starts, 1, T, rotated]` both. */
+  private waves(starts: readonly number[], T: number): Waves {
+    const { rotated, base } = this;
+    const key = [base, rotated, T, ...starts].join(' ');
+    const tables = recentTables.get(key) ?? waveTables(starts, T, rotated, base);
+    recentTables.delete(key);
+    recentTables.set(key, tables);
+    if (recentTables.size > MOST_TABLES) recentTables.delete([...recentTables.keys()][0]);
+    const [cos, sin] = tables.map((table) => tensor(table, [starts.length, 1, T, rotated]));
+    return [cos, sin];
+  }
+}
+
+type WaveTables = readonly [cos: Float32Array, sin: Float32Array];
+
+/**
+ * Those used last. All layers of a model ask for the same ones, at every step of a training; to compute them takes the
+ * host longer than all else of a small model's step. Kept as numbers, since a tensor would count as a leak.
+ */
+const recentTables = new Map<string, WaveTables>();
+const MOST_TABLES = 4;
+
+function waveTables(starts: readonly number[], T: number, rotated: number, base: number): WaveTables {
+  const half = rotated / 2;
+  const size = starts.length * T * rotated;
+  const [cos, sin] = [new Float32Array(size), new Float32Array(size)];
+  const speeds = Array.from({ length: half }, (_, channel) => base ** (-channel / half));
+  for (let at = 0; at < size; at += rotated) {
+    const row = at / rotated;
+    const position = starts[Math.floor(row / T)] + (row % T);
+    for (const [channel, speed] of speeds.entries()) {
+      // In float64: a float32 angle would lose a digit with every factor of ten in the position.
+      const angle = position * speed;
+      cos[at + channel] = cos[at + half + channel] = Math.cos(angle);
+      sin[at + half + channel] = Math.sin(angle);
+      sin[at + channel] = -sin[at + half + channel];
+    }
+  }
+  return [cos, sin];
+}
+
+/** Cosines; sines, negative in the first half. */
+type Waves = readonly [cos: Tensor, sin: Tensor];
+
+/** Exchanges the halves of the last axis. */
+function exchangeHalves(x: Tensor): Tensor {
+  const D = x.shape[x.rank - 1];
+  return reshape(reverse(reshape(x, [-1, 2, D / 2]), 1), x.shape);
+}
+
+/**
+ * `x cos + exchanged(x) sin`. Its gradient is the rotation back, `dy cos + exchanged(dy sin)`: as few kernels as the
+ * rotation itself, where that of slices and a concatenation would take three times as many.
+ */
+function turn(x: Tensor, waves: Waves): Tensor {
+  const forward = (...given: (Tensor | GradSaveFunc)[]) => {
+    const [x, save] = given as [Tensor, GradSaveFunc];
+    const [cos, sin] = waves;
+    save([cos, sin]);
+    const gradFunc = (dy: Tensor, [cos, sin]: Tensor[]) => add(mul(dy, cos), exchangeHalves(mul(dy, sin)));
+    return { value: add(mul(x, cos), mul(exchangeHalves(x), sin)), gradFunc };
+  };
+  return customGrad(forward)(x);
 }

@@ -1,4 +1,4 @@
-import { add, type serialization, type Tensor, tidy } from '@tensorflow/tfjs-core';
+import { add, reshape, type serialization, type Tensor, tidy } from '@tensorflow/tfjs-core';
 import { input as symbolicInput, layers as tfLayers, type Shape, type SymbolicTensor } from '@tensorflow/tfjs-layers';
 
 import { isOneOf, isPositiveNumber, reject } from '../../kernels/common/validate.js';
@@ -20,6 +20,7 @@ import {
   type LayerStepOptions,
   type SteppedLayer,
 } from './layer_cache.js';
+import { LayerNormalization } from './layer_normalization.js';
 import { LinearAttention, type LinearAttentionArgs, linearArguments } from './linear_attention.js';
 import { LocalLinearAttention, type LocalLinearAttentionArgs, localLinearArguments } from './local_linear_attention.js';
 import { combineMasks } from './masks.js';
@@ -122,7 +123,7 @@ export class TransformerBlock extends SequenceLayer implements SteppedLayer {
     Rotary.of(this.label, checked.rotary, checked.keyDim);
     this.attention = KINDS[checked.attention].make({ ...without(checked, OWN), name: 'attention' } as AnyKindArgs);
     const { epsilon = 1e-3 } = checked;
-    const norm = (name: string) => tfLayers.layerNormalization({ name, epsilon });
+    const norm = (name: string) => new LayerNormalization({ name, epsilon });
     this.norms = [norm('attention_norm'), norm('mlp_norm')];
   }
 
@@ -205,7 +206,9 @@ export class TransformerBlock extends SequenceLayer implements SteppedLayer {
     const run = (tokens: Tensor, layer: tfLayers.Layer) => layer.call(tokens, {}) as Tensor;
     const [attentionNorm, mlpNorm] = this.norms;
     const attended = add(x, attend(run(x, attentionNorm)));
-    const mixed = [mlpNorm, ...this.mlp].reduce(run, attended);
+    // As a matrix: tfjs' dense layer copies its kernel, transposed by the identity, for an input of rank 3.
+    const rows = reshape(attended, [-1, attended.shape[attended.rank - 1]]);
+    const mixed = reshape([mlpNorm, ...this.mlp].reduce(run, rows), attended.shape);
     const { dropout = 0, seed } = this.args;
     return add(attended, training ? this.drop(mixed, dropout, seed) : mixed);
   }

@@ -1,10 +1,10 @@
-import type { TensorInfo } from '@tensorflow/tfjs-core';
+import type { KernelFunc, TensorInfo } from '@tensorflow/tfjs-core';
 
 import { type AttentionDims, maskRow } from '../dims.js';
-import type { AttentionAttrs } from '../spec.js';
+import type { AttentionAttrs, OperatorSpec } from '../spec.js';
 import { copyFinite } from './head.js';
-import type { CpuCall } from './problem.js';
-import type { Workspace } from './workspace.js';
+import { CpuCall } from './problem.js';
+import { withWorkspace, type Workspace } from './workspace.js';
 
 /** Attributes of a step's kernel besides the operator's own; see `CachePlace`. */
 export type StepAttrs = AttentionAttrs & {
@@ -286,4 +286,15 @@ export function attendAndAppend<Attrs extends StepAttrs>(
   const result = call.output(out, call.resultShape());
   row.append();
   return [result];
+}
+
+/** The kernel that only appends. */
+export function appendKeysCpu<Attrs extends AttentionAttrs>(spec: OperatorSpec<Attrs>): KernelFunc {
+  return (kernelCall) => {
+    const call = new CpuCall(spec as OperatorSpec as OperatorSpec<StepAttrs>, kernelCall);
+    return withWorkspace((workspace) => {
+      new StepRow(workspace, call).append();
+      return [];
+    });
+  };
 }

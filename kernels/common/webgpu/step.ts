@@ -1,4 +1,4 @@
-import type { TensorInfo } from '@tensorflow/tfjs-core';
+import type { KernelFunc, TensorInfo } from '@tensorflow/tfjs-core';
 import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 
 import type { AttentionAttrs, OperatorSpec } from '../spec.js';
@@ -17,13 +17,17 @@ const CACHE_TENSORS = [
   'count',
 ] as const;
 
-/** Runs a step's kernel. What tfjs has read of the cache's tensors before, and kept, is out of date from then on. */
+/**
+ * Runs a kernel that writes to a cache, `Step` or `Append`. What tfjs has read of the cache's tensors before, and kept, is
+ * out of date from then on.
+ */
 export function runStep<Attrs extends AttentionAttrs>(
   spec: OperatorSpec<Attrs>,
   kernelCall: KernelCall,
   body: (call: WebGpuCall<Attrs & StepAttrs>) => readonly Output[],
+  kind: 'Step' | 'Append' = 'Step',
 ): TensorInfo[] {
-  const step = { ...spec, kernelName: `${spec.kernelName}Step` } as OperatorSpec<Attrs & StepAttrs>;
+  const step = { ...spec, kernelName: `${spec.kernelName}${kind}` } as OperatorSpec<Attrs & StepAttrs>;
   const outputs = WebGpuCall.run(step, kernelCall, body);
   const { tensorMap } = kernelCall.backend as WebGPUBackend;
   for (const name of CACHE_TENSORS) {
@@ -57,6 +61,23 @@ export function appendRows<Attrs extends StepAttrs>(call: WebGpuCall<Attrs>, par
   );
 }
 
+/** The kernel that only appends, for operators that keep keys and values; there is room for all of the new tokens. */
+export function appendKeysWebGpu<Attrs extends AttentionAttrs>(spec: OperatorSpec<Attrs>): KernelFunc {
+  return (kernelCall) => {
+    const append = (call: WebGpuCall<Attrs & StepAttrs>): Output[] => {
+      for (const part of stepParts(call, call.dims.Tq)) appendRows(call, part);
+      return [];
+    };
+    return runStep(spec, kernelCall, append, 'Append');
+  };
+}
+
+/** The buffers that rows attend to and with, as the call has them. */
+export function stepInputs<Attrs extends StepAttrs>(call: WebGpuCall<Attrs>): Record<string, GPUBuffer> {
+  const names = ['query', 'cachedKey', 'cachedValue', 'cachedBias', 'ridge'];
+  return Object.fromEntries(names.filter((name) => call.has(name)).map((name) => [name, call.input(name)]));
+}
+
 /** Numbers of a head's centre. */
 export const centreFloats = (D: number): number => 4 * Math.ceil(D / 4);
 
@@ -71,8 +92,15 @@ export function keyRanges(
   multiple: number,
   least = multiple,
 ): { ranges: number; perRange: number } {
-  // Never a few more than run at once: they would begin when the others are done.
-  const wanted = Math.min(MOST_RANGES, Math.floor(workgroups / perRange), Math.ceil(keys / least));
-  const size = Math.ceil(keys / Math.max(1, wanted) / multiple) * multiple;
+  const size = Math.ceil(keys / mostRanges(keys, perRange, workgroups, least) / multiple) * multiple;
   return { ranges: Math.ceil(keys / size), perRange: size };
+}
+
+/**
+ * The most ranges that `keyRanges` makes of so many keys or fewer. Scratch memory is taken for those of a full cache: tfjs
+ * pools buffers by their size, so one that grew with the keys would leave all of its sizes behind.
+ */
+export function mostRanges(keys: number, perRange: number, workgroups: number, least: number): number {
+  // Never a few more than run at once: they would begin when the others are done.
+  return Math.max(1, Math.min(MOST_RANGES, Math.floor(workgroups / perRange), Math.ceil(keys / least)));
 }

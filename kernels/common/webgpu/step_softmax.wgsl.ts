@@ -3,13 +3,16 @@ import { rowLoad } from './row_load.js';
 import { rowStore } from './row_store.js';
 import { type Shader, unroll } from './shader.js';
 import { HIDDEN_SCORE } from './softmax_weights.wgsl.js';
-import { IS_FINITE_QUAD, IS_HIDDEN, keyState, SLOT, stepParams } from './step.wgsl.js';
+import { IS_FINITE_QUAD, IS_HIDDEN, keyState, MOST_RANGES, SLOT, stepParams } from './step.wgsl.js';
 
 const THREADS = 256;
 
 /** Numbers that a thread holds of the keys and of the values of a turn, in quads, and products of rows and keys. */
 const MOST_QUADS = 8;
 const MOST_PRODUCTS = 8;
+
+/** Ranges that are read at a time where they are joined. */
+const AHEAD = 8;
 
 /** Bytes of workgroup memory for the parts of products. */
 const MOST_PART_BYTES = 9 * 1024;
@@ -226,11 +229,12 @@ export function softmaxMergeShader(step: SoftmaxStep): Shader {
       ...(hasProbe && { probe: probe.buffer }),
       out: out.buffer,
     },
-    workgroupBytes: 16,
+    workgroupBytes: 16 + 16 * MOST_RANGES,
     text: () => `
 ${IS_FINITE_QUAD}
 ${query.text}${hasProbe ? probe.text : ''}${out.text}
 var<workgroup> isBadRow: atomic<u32>;
+var<workgroup> infos: array<vec4f, ${MOST_RANGES}>;
 @compute @workgroup_size(64)
 fn main(@builtin(local_invocation_index) tid: u32, @builtin(workgroup_id) workgroup: vec3u) {
   let head = workgroup.y;
@@ -238,25 +242,22 @@ fn main(@builtin(local_invocation_index) tid: u32, @builtin(workgroup_id) workgr
   if (!(isFiniteQuad(load_query(row, tid))${hasProbe ? ' && isFiniteQuad(load_probe(row, tid))' : ''})) { atomicOr(&isBadRow, 1u); }
   workgroupBarrier();
   let base = (head * params.rows + workgroup.x) * params.ranges * ${partQuads}u;
+  for (var range = tid; range < params.ranges; range += 64u) { infos[range] = parts[base + range * ${partQuads}u + ${partQuads - 1}u]; }
+  workgroupBarrier();
   var m = -1e20;
   var mark = 0.0;
   for (var range = 0u; range < params.ranges; range++) {
-    let info = parts[base + range * ${partQuads}u + ${partQuads - 1}u];
-    m = max(m, info.x);
-    mark = max(mark, info.w);
+    m = max(m, infos[range].x);
+    mark = max(mark, infos[range].w);
   }
   var total = vec2f();
   var sum = vec4f();
   ${hasProbe ? 'var tilt = vec4f();' : ''}
-  for (var range = 0u; range < params.ranges; range++) {
-    let at = base + range * ${partQuads}u;
-    let info = parts[at + ${partQuads - 1}u];
-    let factor = exp2(max(info.x - m, -200.0));
-    total += info.yz * factor;
-    if (tid < ${quadsOf(Dv)}u) {
-      sum += parts[at + tid] * factor;
-      ${hasProbe ? `tilt += parts[at + ${quadsOf(Dv)}u + tid] * factor;` : ''}
-    }
+  // Several ranges at a time, so that their reads overlap; those behind the last one count as nothing.
+  for (var range = 0u; range < params.ranges; range += ${AHEAD}u) {
+    ${unroll(AHEAD, (e) => `let range${e} = min(range + ${e}u, params.ranges - 1u); let at${e} = base + range${e} * ${partQuads}u + min(tid, ${quadsOf(Dv) - 1}u);`)}
+    ${unroll(AHEAD, (e) => `let sum${e} = parts[at${e}]; ${hasProbe ? `let tilt${e} = parts[at${e} + ${quadsOf(Dv)}u];` : ''}`)}
+    ${unroll(AHEAD, (e) => `{ let factor = select(0.0, exp2(max(infos[range${e}].x - m, -200.0)), range + ${e}u < params.ranges); total += infos[range${e}].yz * factor; sum += sum${e} * factor; ${hasProbe ? `tilt += tilt${e} * factor;` : ''} }`)}
   }
   ${ROW_STATE}
   var result = sum / max(total.x, 1e-37);

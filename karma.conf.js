@@ -1,6 +1,6 @@
 /**
  * The case table of every operator in a headless Chrome or Chromium. `npx karma start` runs it by itself; `npm test` runs
- * it among the other tests. TFJS_LLA_TEST=full takes more of the table, TFJS_LLA_GPU=1 the machine's own GPU.
+ * it among the other tests. TFJS_LLA_TEST=full takes more of the table, TFJS_LLA_TEST=all takes all of it on `webgl` (hours), TFJS_LLA_GPU=1 the machine's own GPU.
  */
 import { build } from 'esbuild';
 

@@ -9,15 +9,17 @@ import { casesOf, operators, type Extent } from '../cases.js';
 import { checkCase } from '../check_case.js';
 import { switchingSuite } from './switching.js';
 
-const isFullRun = process.env.TFJS_LLA_TEST === 'full';
+const { TFJS_LLA_TEST } = process.env;
+const isFullRun = TFJS_LLA_TEST === 'full' || TFJS_LLA_TEST === 'all';
 
 /**
  * The backends that a run must cover, and how much of the table (see `backends.ts` on why not all of it). One that does not
  * work fails its tests; none is skipped.
  */
 const extents: Readonly<Record<'webgpu' | 'webgl', Extent>> = {
-  webgpu: 'optionPairs',
-  webgl: isFullRun ? 'pairs' : 'optionPairs',
+  // The shaders are those that the tests in Node run.
+  webgpu: isFullRun ? 'optionPairs' : 'sample',
+  webgl: TFJS_LLA_TEST === 'all' ? 'all' : isFullRun ? 'pairs' : 'optionPairs',
 };
 
 type Backend = keyof typeof extents;
@@ -59,7 +61,7 @@ for (const backend of Object.keys(extents) as Backend[]) {
     }
   });
 
-  cacheSuite(backend, () => useBackend(backend), isFullRun ? 'all' : 'part');
+  if (isFullRun || backend === 'webgl') cacheSuite(backend, () => useBackend(backend), isFullRun ? 'all' : 'part');
 }
 
 // Last: by now all that it compiles on the devices is there.

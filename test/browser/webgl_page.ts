@@ -1,15 +1,10 @@
-/** What a page under test runs: backend `webgl` among others, on devices that lack something. */
+/** What a page under test runs: backend `webgl`, on devices that lack something. */
 import '@tensorflow/tfjs-backend-cpu';
-import { setWasmPaths } from '@tensorflow/tfjs-backend-wasm';
 import '@tensorflow/tfjs-backend-webgl';
-import '@tensorflow/tfjs-backend-webgpu';
 import * as tf from '@tensorflow/tfjs-core';
 import { localLinearAttention, softmaxAttention } from '../../src/index.js';
 import '../../src/backends/webgl.js';
-import '../../src/backends/webgpu.js';
 import { findKernel } from '../../src/registry.js';
-
-setWasmPaths('./');
 
 type WebGl = tf.KernelBackend & { getGPGPUContext(): { readonly gl: WebGLRenderingContext } };
 
@@ -33,26 +28,6 @@ function failure(call: () => tf.Tensor): { message: string; leaked: number } {
 }
 
 const page = {
-  /** Output and gradients on one backend after another, and the tensors that each left behind. */
-  async switching(): Promise<{ backend: string; results: number[][]; leaked: number }[]> {
-    const found = [];
-    for (const backend of ['webgpu', 'webgl', 'wasm', 'cpu', 'webgl', 'webgpu']) {
-      if (!(await tf.setBackend(backend))) throw new Error(`no backend ${backend}`);
-      const before = tf.memory().numTensors;
-      const [q, k, v] = inputs(37);
-      const attention = (...args: tf.Tensor[]) =>
-        localLinearAttention(args[0], args[1], args[2], { causal: true, ridge: 0.5 });
-      const out = attention(q, k, v);
-      const dout = tf.tensor(numbers(out.size, 0.9), out.shape);
-      const gradients = tf.grads(attention)([q, k, v], dout);
-      const results: number[][] = [];
-      for (const tensor of [out, ...gradients]) results.push([...(await tensor.data())]);
-      tf.dispose([q, k, v, out, dout, ...gradients]);
-      found.push({ backend, results, leaked: tf.memory().numTensors - before });
-    }
-    return found;
-  },
-
   /** Which numbers of output and gradients are none, on two backends, by a key and a query that hold NaN and a hidden NaN. */
   async notNumbers(): Promise<string[]> {
     const found: string[] = [];

@@ -220,7 +220,8 @@ export class WebGlCall<Attrs extends AttentionAttrs> {
   }
 }
 
-function checkContext(operator: string, backend: MathBackendWebGL): void {
+/** Throws where the context is lost. */
+export function checkContext(operator: string, backend: MathBackendWebGL): void {
   if (!backend.getGPGPUContext().gl.isContextLost()) return;
   throw new Error(
     `${operator}: the WebGL context of backend webgl is lost; tensors on it are gone. ` +

@@ -4,7 +4,7 @@ import { env, type TensorInfo } from '@tensorflow/tfjs-core';
 import type { AttentionDims } from '../../dims.js';
 import type { AttentionAttrs, OperatorSpec } from '../../spec.js';
 import { attentionDims } from '../../validate.js';
-import { type KernelCall, noteScratchBytes } from '../call.js';
+import { checkContext, type KernelCall, noteScratchBytes } from '../call.js';
 import { type Compiled, compiled } from './compiled.js';
 import { BUFFER_WIDTH, fragmentText, type PointsProgram, pointsText, type TexelProgram } from './program.js';
 
@@ -71,9 +71,7 @@ export class TexelCall<Attrs extends AttentionAttrs> {
     private readonly call: KernelCall,
   ) {
     this.backend = call.backend as MathBackendWebGL;
-    if (this.backend.gpgpu.gl.isContextLost()) {
-      throw new Error(`${spec.operator}: the context of backend webgl is lost; what was on the device is gone`);
-    }
+    checkContext(spec.operator, this.backend);
     this.attrs = call.attrs as Attrs;
     const [query, key, value] = ['query', 'key', 'value'].map((name) => this.tensor(name).shape);
     this.dims = attentionDims(spec.operator, { query, key, value });

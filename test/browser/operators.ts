@@ -9,8 +9,9 @@ import { casesOf, operators, type Extent } from '../cases.js';
 import { checkCase } from '../check_case.js';
 import { switchingSuite } from './switching.js';
 
-const { TFJS_LLA_TEST } = process.env;
-const isFullRun = TFJS_LLA_TEST === 'full' || TFJS_LLA_TEST === 'all';
+/** Put in by the bundler. */
+const asked = process.env.TFJS_LLA_TEST;
+const isFullRun = asked === 'full' || asked === 'all';
 
 /**
  * The backends that a run must cover, and how much of the table (see `backends.ts` on why not all of it). One that does not
@@ -19,7 +20,7 @@ const isFullRun = TFJS_LLA_TEST === 'full' || TFJS_LLA_TEST === 'all';
 const extents: Readonly<Record<'webgpu' | 'webgl', Extent>> = {
   // The shaders are those that the tests in Node run.
   webgpu: isFullRun ? 'optionPairs' : 'sample',
-  webgl: TFJS_LLA_TEST === 'all' ? 'all' : isFullRun ? 'pairs' : 'optionPairs',
+  webgl: asked === 'all' ? 'all' : isFullRun ? 'pairs' : 'optionPairs',
 };
 
 type Backend = keyof typeof extents;

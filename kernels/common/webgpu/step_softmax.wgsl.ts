@@ -270,7 +270,7 @@ fn main(@builtin(local_invocation_index) tid: u32, @builtin(workgroup_id) workgr
 }
 
 /** `seesBad` and `isBlind` of row `workgroup.x`, from the sum of its weights and the mark of the first bad key. */
-export const ROW_STATE = `
+const ROW_STATE = `
   let visible = params.keys + workgroup.x + 1u - params.rows;
   let seesBad = mark > 0.0 && params.keys - u32(mark) < visible;
   let isBlind = !seesBad && total.x == 0.0;`;

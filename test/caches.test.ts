@@ -8,7 +8,10 @@ import { operators } from './cases.js';
 import { apply, shortName, tensorsOf } from './run_call.js';
 import { relativeL2 } from './values.js';
 
-for (const backend of backends) cacheSuite(backend, () => useBackend(backend));
+/** A GPU simulated in software takes a minute to compile for all of it, and half a millisecond for each step. */
+const isShort = backends.includes('webgpu') && process.env.TFJS_LLA_TEST !== 'full';
+
+for (const backend of backends) cacheSuite(backend, () => useBackend(backend), isShort ? 'part' : 'all');
 
 describe.each(backends)('memory of caches on %s', (backend) => {
   beforeAll(() => useBackend(backend));
@@ -40,8 +43,7 @@ describe.each(backends)('memory of caches on %s', (backend) => {
 /** Backends whose steps write in place. Composed steps make new tensors at every step. */
 const inPlace = backends.filter((backend) => backend !== 'wasm');
 
-/** A GPU simulated in software takes half a millisecond for each. */
-const STEPS = backends.includes('webgpu') && process.env.TFJS_LLA_TEST !== 'full' ? 2000 : 10_000;
+const STEPS = isShort ? 2000 : 10_000;
 
 describe.each(inPlace)(`${String(STEPS)} steps on %s`, (backend) => {
   beforeAll(() => useBackend(backend));

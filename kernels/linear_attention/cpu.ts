@@ -2,7 +2,8 @@ import type { TensorInfo } from '@tensorflow/tfjs-core';
 
 import { copyFinite, Head, RowState, storeKeys, storeRows } from '../common/cpu/head.js';
 import { LinearProduct } from '../common/cpu/linear_product.js';
-import { CpuCall, type CpuProblem, type KernelCall } from '../common/cpu/problem.js';
+import { CpuCall, type CpuProblem } from '../common/cpu/problem.js';
+import type { KernelCall } from '../common/kernel_call.js';
 import { withWorkspace, type Workspace } from '../common/cpu/workspace.js';
 import { featureMapDerivative, featureMapValue } from './feature_map.js';
 import { type LinearAttentionAttrs, linearAttentionSpec } from './spec.js';
@@ -110,7 +111,7 @@ export function linearAttentionCpu(kernelCall: KernelCall): TensorInfo[] {
       storeRows(linear.state, Tq, rows, out, h * Tq * Dv, Dv);
     }
   });
-  return [call.output(out, call.resultShape())];
+  return [call.output(out, call.resultShape)];
 }
 
 /**

@@ -1,6 +1,7 @@
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 
-import { CpuCall, type KernelCall } from '../common/cpu/problem.js';
+import { CpuCall } from '../common/cpu/problem.js';
+import type { KernelCall } from '../common/kernel_call.js';
 import { dot } from '../common/cpu/solve.js';
 import { addOuter, applyTransposed, HeldSum, StateRows } from '../common/cpu/state_rows.js';
 import { withWorkspace } from '../common/cpu/workspace.js';
@@ -21,7 +22,7 @@ export function linearAttentionStepCpu(kernelCall: KernelCall): TensorInfo[] {
     const features = workspace.take(D);
     const o = workspace.take(Dv);
     const out = new Float32Array(heads * Tq * Dv);
-    const result = call.output(out, call.resultShape());
+    const result = call.output(out, call.resultShape);
     for (let h = 0; h < heads; h++) {
       for (const part of held) part.start(h);
       for (let i = 0; i < Tq; i++) {

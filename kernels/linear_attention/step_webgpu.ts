@@ -1,7 +1,8 @@
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 
 import type { StepAttrs } from '../common/step_parts.js';
-import type { KernelCall, Output, WebGpuCall } from '../common/webgpu/call.js';
+import type { Output, WebGpuCall } from '../common/webgpu/call.js';
+import type { KernelCall } from '../common/kernel_call.js';
 import { stateStep } from '../common/webgpu/state_step.js';
 import { runStep } from '../common/webgpu/step.js';
 import { featureMapOf } from './feature_map.wgsl.js';

@@ -10,7 +10,8 @@ import {
   type States,
   type Vectors,
 } from '../common/webgl/texels/sweep.js';
-import { type KernelCall, type NumberTensor, type TexelBuffer, TexelCall } from '../common/webgl/texels/call.js';
+import { type NumberTensor, type TexelBuffer, TexelCall } from '../common/webgl/texels/call.js';
+import type { KernelCall } from '../common/kernel_call.js';
 import { HeldStates } from '../common/webgl/texels/held_states.js';
 import { derivativeFinish, dividedFinish, extendedCotangentProgram, factorsProgram } from './factors.glsl.js';
 import { featureMapGlsl } from './feature_map.glsl.js';
@@ -152,11 +153,11 @@ export function linearAttentionGradWebGl(kernelCall: KernelCall): TensorInfo[] {
     for (const group of groups) {
       const heads = new LinearGroup(sweep, group, true);
       const { keys, rows, badBound } = heads.marks;
-      const factors = sweep.buffer('factors', group.heads * Tq);
+      const factors = sweep.call.buffer('factors', group.heads * Tq);
       /** `[f_i g_i, -f_i g_i.o_i]` */
       const extended = (block: Block, dout: Vectors): Vectors => {
         const width = quads(Dv + 1);
-        const buffer = sweep.buffer('extended', block.heads * block.positions * width);
+        const buffer = sweep.call.buffer('extended', block.heads * block.positions * width);
         const sources = { factors, dout: dout.buffer };
         call.run(extendedCotangentProgram, sources, heads.rowParams(block), { to: buffer });
         return { buffer, width };

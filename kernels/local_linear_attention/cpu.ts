@@ -2,7 +2,8 @@ import type { TensorInfo } from '@tensorflow/tfjs-core';
 
 import { copyFinite } from '../common/cpu/head.js';
 import { type Probe, probeAttention, probeAttentionGradient } from '../common/cpu/probe_attention.js';
-import { CpuCall, type KernelCall } from '../common/cpu/problem.js';
+import { CpuCall } from '../common/cpu/problem.js';
+import type { KernelCall } from '../common/kernel_call.js';
 import { BLOCK_Q, type SoftmaxTile } from '../common/cpu/softmax_tile.js';
 import { TileSolver } from '../common/cpu/solve.js';
 import { withWorkspace, type Workspace } from '../common/cpu/workspace.js';
@@ -86,7 +87,7 @@ export function localLinearAttentionCpu(kernelCall: KernelCall): TensorInfo[] {
   const { out, probe } = withWorkspace((workspace) =>
     probeAttention(workspace, call.problem(), attrs, (scratch, tile) => solvedProbe(scratch, tile, ridge, attrs)),
   );
-  return [call.output(out, call.resultShape()), call.output(probe, call.tensor('query').shape.slice())];
+  return [call.output(out, call.resultShape), call.output(probe, call.tensor('query').shape.slice())];
 }
 
 export function localLinearAttentionGradCpu(kernelCall: KernelCall): TensorInfo[] {

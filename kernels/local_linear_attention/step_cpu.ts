@@ -1,7 +1,8 @@
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 
 import { cholesky, choleskySolve } from '../common/cpu/cholesky.js';
-import { CpuCall, type KernelCall } from '../common/cpu/problem.js';
+import { CpuCall } from '../common/cpu/problem.js';
+import type { KernelCall } from '../common/kernel_call.js';
 import { breakEven, DIRECT_BELOW_D, dot } from '../common/cpu/solve.js';
 import { attendAndAppend, type StepAttrs, type StepRow } from '../common/cpu/step_rows.js';
 import { withWorkspace, type Workspace } from '../common/cpu/workspace.js';

@@ -3,7 +3,8 @@ import type { TensorInfo } from '@tensorflow/tfjs-core';
 import { quads } from '../common/webgl/texels/sweep.js';
 import { eliminate, mostSystems, systemsBuffer } from '../common/webgl/texels/elimination.js';
 import { type CacheStep, keyRanges, type PartOnDevice, runStep } from '../common/webgl/texels/step.js';
-import type { KernelCall, TexelBuffer } from '../common/webgl/texels/call.js';
+import type { TexelBuffer } from '../common/webgl/texels/call.js';
+import type { KernelCall } from '../common/kernel_call.js';
 import { type LocalLinearAttentionAttrs, localLinearAttentionSpec } from './spec.js';
 import {
   centredKeysProgram,
@@ -30,7 +31,7 @@ function probes(step: CacheStep<LocalLinearAttentionAttrs>, on: PartOnDevice, kb
   const { t, firstRow, rows } = part;
   const width = quads(D);
   const isTensor = call.has('ridge');
-  const ridges = step.buffer('ridges', lines);
+  const ridges = call.buffer('ridges', lines);
   call.run(
     stepRidgesProgram(isTensor),
     isTensor ? { ridge: call.input('ridge') } : {},
@@ -38,7 +39,7 @@ function probes(step: CacheStep<LocalLinearAttentionAttrs>, on: PartOnDevice, kb
     { to: ridges },
   );
   const query = step.rows('query', on, 1);
-  const to = step.buffer('probes', lines * width);
+  const to = call.buffer('probes', lines * width);
   const mostKeys = Math.min(part.keys, Math.floor(CENTRED_TEXELS / width));
   const perDraw = Math.max(1, Math.floor(MOST_PRODUCTS / (mostKeys * 16 * width * width)));
   const perCentred = Math.max(1, Math.floor(CENTRED_TEXELS / (mostKeys * width)));
@@ -50,11 +51,11 @@ function probes(step: CacheStep<LocalLinearAttentionAttrs>, on: PartOnDevice, kb
     let parts: TexelBuffer | undefined;
     for (let firstKey = 0; firstKey < part.keys; firstKey += mostKeys) {
       const count = Math.min(mostKeys, part.keys - firstKey);
-      const centred = step.buffer('centred', n * count * width);
+      const centred = call.buffer('centred', n * count * width);
       const sources = { weights, kbar, cachedKey };
       call.run(centredKeysProgram, sources, { ...part, D, from, firstKey, count }, { to: centred });
       const isOdd = (firstKey / mostKeys) % 2 === 1;
-      const sums = step.buffer(isOdd ? 'covariance odd' : 'covariance even', texels * ranges);
+      const sums = call.buffer(isOdd ? 'covariance odd' : 'covariance even', texels * ranges);
       call.run(
         covarianceProgram(parts !== undefined),
         { centred, ...(parts && { previous: parts }) },
@@ -64,10 +65,10 @@ function probes(step: CacheStep<LocalLinearAttentionAttrs>, on: PartOnDevice, kb
       parts = sums;
     }
     if (!parts) continue;
-    const buffer = systemsBuffer(step, n * 4 * width * (width + 1));
+    const buffer = systemsBuffer(call, n * 4 * width * (width + 1));
     call.run(covarianceSystemsProgram, { parts, query, kbar, ridges }, { D, from, ranges }, { to: buffer });
     const least = { buffer: ridges, perLeast: 1, stride: 1 };
-    const solutions = eliminate(step, { buffer, n, left: width, width: width + 1, from }, least);
+    const solutions = eliminate(call, { buffer, n, left: width, width: width + 1, from }, least);
     call.run(stepProbesProgram, { solutions, ridges }, { D, from }, { to, first: from * width, count: n * width });
   }
   return to;

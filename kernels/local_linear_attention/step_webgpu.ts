@@ -1,6 +1,7 @@
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 
-import type { KernelCall, Output, WebGpuCall } from '../common/webgpu/call.js';
+import type { Output, WebGpuCall } from '../common/webgpu/call.js';
+import type { KernelCall } from '../common/kernel_call.js';
 import { logScale } from '../common/webgpu/probe_attention.js';
 import type { StepAttrs } from '../common/step_parts.js';
 import {

@@ -1,6 +1,7 @@
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 
-import { type Binding, type KernelCall, type Output, WebGpuCall } from '../common/webgpu/call.js';
+import { type Binding, type Output, WebGpuCall } from '../common/webgpu/call.js';
+import type { KernelCall } from '../common/kernel_call.js';
 import { gradientRowsShader } from '../common/webgpu/gradient_rows.wgsl.js';
 import { forPrepared, type Prepared } from '../common/webgpu/prepared.js';
 import {

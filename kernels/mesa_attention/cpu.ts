@@ -4,7 +4,8 @@ import { cholesky, choleskySolve, choleskyUpdate } from '../common/cpu/cholesky.
 import { copyFinite, Head, RowState, storeKeys, storeRows } from '../common/cpu/head.js';
 import { LinearProduct } from '../common/cpu/linear_product.js';
 import { from, multiplyAdd, rowMajor, transpose } from '../common/cpu/matrix.js';
-import { CpuCall, type CpuProblem, type KernelCall } from '../common/cpu/problem.js';
+import { CpuCall, type CpuProblem } from '../common/cpu/problem.js';
+import type { KernelCall } from '../common/kernel_call.js';
 import { forKeyBlocks } from '../common/cpu/softmax_tile.js';
 import { withWorkspace, type Workspace } from '../common/cpu/workspace.js';
 import { type MesaAttentionAttrs, mesaAttentionSpec } from './spec.js';
@@ -128,7 +129,7 @@ export function mesaAttentionCpu(kernelCall: KernelCall): TensorInfo[] {
       storeRows(solver.state, Tq, x, probe, h * Tq * D, D);
     }
   });
-  return [call.output(out, call.resultShape()), call.output(probe, call.tensor('query').shape.slice())];
+  return [call.output(out, call.resultShape), call.output(probe, call.tensor('query').shape.slice())];
 }
 
 /**

@@ -1,7 +1,8 @@
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 
 import { cholesky, choleskySolve, choleskyUpdate } from '../common/cpu/cholesky.js';
-import { CpuCall, type KernelCall } from '../common/cpu/problem.js';
+import { CpuCall } from '../common/cpu/problem.js';
+import type { KernelCall } from '../common/kernel_call.js';
 import { addOuter, applyTransposed, HeldSum, StateRows } from '../common/cpu/state_rows.js';
 import { withWorkspace } from '../common/cpu/workspace.js';
 import { mesaAttentionSpec } from './spec.js';
@@ -23,7 +24,7 @@ export function mesaAttentionStepCpu(kernelCall: KernelCall): TensorInfo[] {
     const [ridge, x, newKey] = [0, 1, 2].map(() => workspace.take(D));
     const o = workspace.take(Dv);
     const out = new Float32Array(heads * Tq * Dv);
-    const result = call.output(out, call.resultShape());
+    const result = call.output(out, call.resultShape);
     for (let h = 0; h < heads; h++) {
       for (const part of held) part.start(h);
       for (let d = 0; d < D; d++) ridge[d] = ridges ? ridges[(h % (heads / batch)) * D + d] : call.attrs.ridge;

@@ -1,7 +1,8 @@
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 
 import type { StepAttrs } from '../common/step_parts.js';
-import type { KernelCall, WebGpuCall } from '../common/webgpu/call.js';
+import type { WebGpuCall } from '../common/webgpu/call.js';
+import type { KernelCall } from '../common/kernel_call.js';
 import { MOST_TOKENS, type StateStep } from '../common/webgpu/state_step.wgsl.js';
 import { stateStep } from '../common/webgpu/state_step.js';
 import { runStep } from '../common/webgpu/step.js';

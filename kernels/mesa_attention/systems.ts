@@ -36,7 +36,7 @@ export class MesaSystems {
     const most = mostSystems(left, left + 1);
     for (let from = 0; from < count; from += most) {
       const systems = Math.min(most, count - from);
-      const buffer = systemsBuffer(sweep, systems * 4 * left * (left + 1));
+      const buffer = systemsBuffer(sweep.call, systems * 4 * left * (left + 1));
       sweep.call.run(
         systemsProgram(true),
         { ridges: this.ridges, states: gram.buffer, keys: key.buffer, rights: right.buffer },
@@ -44,7 +44,7 @@ export class MesaSystems {
         { to: buffer },
       );
       const least = { buffer: this.ridges, perLeast: T, stride: left + 1 };
-      const solutions = eliminate(sweep, { buffer, n: systems, left, width: left + 1, from }, least);
+      const solutions = eliminate(sweep.call, { buffer, n: systems, left, width: left + 1, from }, least);
       const firstRow = firstHead * T + firstEntry + from;
       const { D } = sweep.call.dims;
       sweep.call.run(
@@ -60,17 +60,17 @@ export class MesaSystems {
   invert(heads: number, gram: States): { system: States; inverse: States } {
     const { sweep, left } = this;
     const size = 4 * left * left;
-    const [system, inverse] = ['system', 'inverse'].map((name) => sweep.buffer(name, heads * size));
+    const [system, inverse] = ['system', 'inverse'].map((name) => sweep.call.buffer(name, heads * size));
     const sources = { ridges: this.ridges, states: gram.buffer };
     sweep.call.run(systemsProgram(false), sources, { from: 0, left, width: left }, { to: system });
     const most = mostSystems(left, 2 * left);
     for (let from = 0; from < heads; from += most) {
       const systems = Math.min(most, heads - from);
-      const buffer = systemsBuffer(sweep, 2 * systems * size);
+      const buffer = systemsBuffer(sweep.call, 2 * systems * size);
       sweep.call.run(systemsProgram(false), sources, { from, left, width: 2 * left }, { to: buffer });
       const least = { buffer: this.ridges, perLeast: 1, stride: left + 1 };
       const to = { buffer: inverse, start: from * size };
-      eliminate(sweep, { buffer, n: systems, left, width: 2 * left, from }, least, to);
+      eliminate(sweep.call, { buffer, n: systems, left, width: 2 * left, from }, least, to);
     }
     const shape = { left, right: left, slots: 1 };
     return { system: { buffer: system, ...shape }, inverse: { buffer: inverse, ...shape } };

@@ -9,7 +9,8 @@ import {
   type States,
   type Vectors,
 } from '../common/webgl/texels/sweep.js';
-import { type KernelCall, type NumberTensor, type TexelBuffer, TexelCall } from '../common/webgl/texels/call.js';
+import { type NumberTensor, type TexelBuffer, TexelCall } from '../common/webgl/texels/call.js';
+import type { KernelCall } from '../common/kernel_call.js';
 import { HeldStates } from '../common/webgl/texels/held_states.js';
 import { type MesaAttentionAttrs, mesaAttentionSpec } from './spec.js';
 import { MesaSystems } from './systems.js';
@@ -53,12 +54,12 @@ class MesaGroup {
     const isTensor = call.has('ridge');
     const sources = isTensor ? { ridge: call.input('ridge') } : undefined;
     const params = { firstHead, headsPerBatch: heads / batch, D };
-    const ridges = sweep.buffer('ridges', group.heads * (1 + quads(D)));
+    const ridges = sweep.call.buffer('ridges', group.heads * (1 + quads(D)));
     call.run(ridgesProgram(isTensor), sources ?? {}, { ...params, ridge: call.attrs.ridge }, { to: ridges });
     const limit = (firstKeys: TexelBuffer): TexelBuffer => {
       const bounds = held?.limitKeys(group, firstKeys) ?? firstKeys;
       if (!sources) return bounds;
-      const limited = sweep.buffer('boundsByRidge', group.heads);
+      const limited = sweep.call.buffer('boundsByRidge', group.heads);
       call.run(limitByRidgeProgram, { ...sources, bounds }, params, { to: limited });
       return limited;
     };
@@ -177,7 +178,7 @@ export function mesaAttentionGradWebGl(kernelCall: KernelCall): TensorInfo[] {
     const { batch, heads: all, D } = call.dims;
     const [dquery, dkey, dvalue] = ['query', 'key', 'value'].map((name) => call.output(call.tensor(name).shape));
     const dridge = call.gradientOf('ridge');
-    const ridgeSums = dridge && call.buffer(all * quads(D));
+    const ridgeSums = dridge && call.buffer('ridgeSums', all * quads(D));
     const { sweep, groups } = sweepOf(call);
     for (const group of groups) {
       const heads = new MesaGroup(sweep, group, true);
@@ -245,7 +246,7 @@ function addRidge(
   const { Tq: T, D } = call.dims;
   const count = Math.ceil(T / RIDGE_ROWS);
   const width = quads(D);
-  const parts = sweep.buffer('ridgeParts', heads * count * width);
+  const parts = sweep.call.buffer('ridgeParts', heads * count * width);
   const sources = { flags, probe: call.input('probe'), dquery };
   call.run(ridgeSumsProgram, sources, { firstHead, T, D, parts: count }, { to: parts });
   call.run(

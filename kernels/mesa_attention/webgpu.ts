@@ -1,6 +1,7 @@
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 
-import { type KernelCall, type Output, WebGpuCall } from '../common/webgpu/call.js';
+import { type Output, WebGpuCall } from '../common/webgpu/call.js';
+import type { KernelCall } from '../common/kernel_call.js';
 import { type ChunkLayout, chunkLayout, chunkRows, stateFloats, sumChunks } from '../common/webgpu/chunk_states.js';
 import type { Vectors } from '../common/webgpu/chunk_states.wgsl.js';
 import { forPrepared, type Prepared } from '../common/webgpu/prepared.js';

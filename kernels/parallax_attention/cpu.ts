@@ -2,7 +2,8 @@ import type { TensorInfo } from '@tensorflow/tfjs-core';
 
 import { copyFinite } from '../common/cpu/head.js';
 import { probeAttention, probeAttentionGradient, type ProbeMaker } from '../common/cpu/probe_attention.js';
-import { CpuCall, type KernelCall } from '../common/cpu/problem.js';
+import { CpuCall } from '../common/cpu/problem.js';
+import type { KernelCall } from '../common/kernel_call.js';
 import { withWorkspace } from '../common/cpu/workspace.js';
 import { parallaxAttentionSpec } from './spec.js';
 
@@ -24,7 +25,7 @@ export function parallaxAttentionCpu(kernelCall: KernelCall): TensorInfo[] {
   const call = new CpuCall(parallaxAttentionSpec, kernelCall);
   const probe = givenProbe(call.values('probe'));
   const { out } = withWorkspace((workspace) => probeAttention(workspace, call.problem(), call.attrs, probe));
-  return [call.output(out, call.resultShape())];
+  return [call.output(out, call.resultShape)];
 }
 
 export function parallaxAttentionGradCpu(kernelCall: KernelCall): TensorInfo[] {

@@ -1,7 +1,8 @@
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 
 import { copyFinite } from '../common/cpu/head.js';
-import { CpuCall, type KernelCall } from '../common/cpu/problem.js';
+import { CpuCall } from '../common/cpu/problem.js';
+import type { KernelCall } from '../common/kernel_call.js';
 import { attendAndAppend, type StepAttrs } from '../common/cpu/step_rows.js';
 import { withWorkspace } from '../common/cpu/workspace.js';
 import type { OperatorSpec } from '../common/spec.js';

@@ -1,7 +1,7 @@
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 
 import { runStep } from '../common/webgl/texels/step.js';
-import type { KernelCall } from '../common/webgl/texels/call.js';
+import type { KernelCall } from '../common/kernel_call.js';
 import { parallaxAttentionSpec } from './spec.js';
 
 /** `out [..., t, Dv]` of new rows, with their probes, against a cache, to which they are appended. */

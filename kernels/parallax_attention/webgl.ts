@@ -1,6 +1,7 @@
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 
-import { type KernelCall, WebGlCall } from '../common/webgl/call.js';
+import { WebGlCall } from '../common/webgl/call.js';
+import type { KernelCall } from '../common/kernel_call.js';
 import { probeAttention } from '../common/webgl/probe_attention.js';
 import { probeAttentionGradient } from '../common/webgl/probe_gradient.js';
 import type { Rows } from '../common/webgl/rows.js';

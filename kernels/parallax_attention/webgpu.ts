@@ -1,6 +1,7 @@
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 
-import { type KernelCall, WebGpuCall } from '../common/webgpu/call.js';
+import { WebGpuCall } from '../common/webgpu/call.js';
+import type { KernelCall } from '../common/kernel_call.js';
 import { probeAttention, probeAttentionGradient } from '../common/webgpu/probe_attention.js';
 import { rowLayout } from '../common/webgpu/row_layout.js';
 import { parallaxAttentionSpec } from './spec.js';

@@ -1,7 +1,8 @@
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 
 import { probeAttention, probeAttentionGradient } from '../common/cpu/probe_attention.js';
-import { CpuCall, type KernelCall } from '../common/cpu/problem.js';
+import { CpuCall } from '../common/cpu/problem.js';
+import type { KernelCall } from '../common/kernel_call.js';
 import { withWorkspace } from '../common/cpu/workspace.js';
 import { softmaxAttentionSpec } from './spec.js';
 
@@ -9,7 +10,7 @@ import { softmaxAttentionSpec } from './spec.js';
 export function softmaxAttentionCpu(kernelCall: KernelCall): TensorInfo[] {
   const call = new CpuCall(softmaxAttentionSpec, kernelCall);
   const { out } = withWorkspace((workspace) => probeAttention(workspace, call.problem(), call.attrs));
-  return [call.output(out, call.resultShape())];
+  return [call.output(out, call.resultShape)];
 }
 
 export function softmaxAttentionGradCpu(kernelCall: KernelCall): TensorInfo[] {

@@ -1,6 +1,6 @@
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 
-import type { KernelCall } from '../common/webgpu/call.js';
+import type { KernelCall } from '../common/kernel_call.js';
 import { runStep } from '../common/webgpu/step.js';
 import { softmaxStep } from '../common/webgpu/step_softmax.js';
 import { softmaxAttentionSpec } from './spec.js';

@@ -1,15 +1,8 @@
-import type { KernelBackend, NamedAttrMap, NamedTensorInfoMap, TensorInfo } from '@tensorflow/tfjs-core';
+import type { KernelBackend, TensorInfo } from '@tensorflow/tfjs-core';
 
 import type { AttentionDims } from '../dims.js';
+import { CallInputs, type KernelCall } from '../kernel_call.js';
 import type { AttentionAttrs, OperatorSpec } from '../spec.js';
-import { attentionDims } from '../validate.js';
-
-/** What tfjs hands to a kernel. */
-export interface KernelCall {
-  inputs: NamedTensorInfoMap;
-  backend: unknown;
-  attrs?: NamedAttrMap;
-}
 
 /** A kernel call's tensors as typed arrays, not copied, and its sizes. */
 export interface CpuProblem {
@@ -27,24 +20,12 @@ export interface CpuProblem {
 }
 
 /** Access to a kernel call of backend `cpu`: reads inputs, makes outputs. */
-export class CpuCall<Attrs extends AttentionAttrs> {
-  /** The attributes that the operator's spec made. */
-  readonly attrs: Attrs;
+export class CpuCall<Attrs extends AttentionAttrs> extends CallInputs<Attrs> {
   private readonly backend: KernelBackend;
 
-  constructor(
-    private readonly spec: OperatorSpec<Attrs>,
-    private readonly call: KernelCall,
-  ) {
+  constructor(spec: OperatorSpec<Attrs>, call: KernelCall) {
+    super(spec, call);
     this.backend = call.backend as KernelBackend;
-    this.attrs = call.attrs as Attrs;
-  }
-
-  /** An input that is always there. */
-  tensor(name: string): TensorInfo {
-    const tensor = this.call.inputs[name];
-    if (tensor === undefined) throw new Error(`${this.spec.operator}: the kernel was called without its input ${name}`);
-    return tensor;
   }
 
   /** Values of an input that is always there. */
@@ -54,16 +35,15 @@ export class CpuCall<Attrs extends AttentionAttrs> {
 
   /** Values of an input that may be missing. */
   optionalValues(name: string): ArrayLike<number> | undefined {
-    return this.call.inputs[name] === undefined ? undefined : this.values(name);
+    return this.has(name) ? this.values(name) : undefined;
   }
 
   /** The tensors that every operator has. */
   problem(): CpuProblem {
-    const [query, key, value] = ['query', 'key', 'value'].map((name) => this.tensor(name).shape);
     const keyMask = this.optionalValues('keyMask');
     const keyBias = this.optionalValues('keyBias');
     return {
-      dims: attentionDims(this.spec.operator, { query, key, value }),
+      dims: this.dims,
       query: this.values('query'),
       key: this.values('key'),
       value: this.values('value'),
@@ -80,12 +60,7 @@ export class CpuCall<Attrs extends AttentionAttrs> {
   /** Gradients, by name of the input that they belong to, of the inputs that were given. */
   gradients(values: Readonly<Record<string, Float32Array>>): TensorInfo[] {
     return this.spec.differentiable
-      .filter((name) => this.call.inputs[name] !== undefined)
+      .filter((name) => this.has(name))
       .map((name) => this.output(values[name], this.tensor(name).shape.slice()));
-  }
-
-  /** The shape of the operator's result, `[..., Tq, Dv]`. */
-  resultShape(): number[] {
-    return [...this.tensor('query').shape.slice(0, -1), ...this.tensor('value').shape.slice(-1)];
   }
 }

@@ -283,7 +283,7 @@ export function attendAndAppend<Attrs extends StepAttrs>(
       else out.fill(NaN, at, at + Dv);
     }
   }
-  const result = call.output(out, call.resultShape());
+  const result = call.output(out, call.resultShape);
   row.append();
   return [result];
 }

@@ -1,18 +1,10 @@
 import type { MathBackendWebGL } from '@tensorflow/tfjs-backend-webgl';
-import type { NamedAttrMap, NamedTensorInfoMap, TensorInfo } from '@tensorflow/tfjs-core';
+import type { TensorInfo } from '@tensorflow/tfjs-core';
 
-import type { AttentionDims } from '../dims.js';
+import { CallInputs, type KernelCall } from '../kernel_call.js';
 import type { AttentionAttrs, OperatorSpec } from '../spec.js';
-import { attentionDims } from '../validate.js';
 import { type Image, imageBytes, WebGlDevice } from './device.js';
 import type { Shader } from './shader.js';
-
-/** What tfjs hands to a kernel. */
-export interface KernelCall {
-  inputs: NamedTensorInfoMap;
-  backend: unknown;
-  attrs?: NamedAttrMap;
-}
 
 /** A float32 tensor of tfjs with a texture of one number a texel, in the order of its elements. */
 export interface FlatTensor {
@@ -53,9 +45,7 @@ const RENDER = 0;
  * tfjs's `runWebGLProgram` has one output of one texel a fragment and bakes shapes into its shaders, so draws are made here,
  * in the same context; tfjs sets up all of its state for each of its own.
  */
-export class WebGlCall<Attrs extends AttentionAttrs> {
-  readonly attrs: Attrs;
-  readonly dims: AttentionDims;
+export class WebGlCall<Attrs extends AttentionAttrs> extends CallInputs<Attrs> {
   readonly device: WebGlDevice;
   private readonly backend: MathBackendWebGL;
   private readonly taken = new Set<Image>();
@@ -89,31 +79,10 @@ export class WebGlCall<Attrs extends AttentionAttrs> {
     }
   }
 
-  private constructor(
-    readonly spec: OperatorSpec<Attrs>,
-    private readonly call: KernelCall,
-  ) {
+  private constructor(spec: OperatorSpec<Attrs>, call: KernelCall) {
+    super(spec, call);
     this.backend = call.backend as MathBackendWebGL;
-    this.attrs = call.attrs as Attrs;
     this.device = WebGlDevice.of(this.backend);
-    const [query, key, value] = ['query', 'key', 'value'].map((name) => this.tensor(name).shape);
-    this.dims = attentionDims(spec.operator, { query, key, value });
-  }
-
-  /** An input that is always there. */
-  tensor(name: string): TensorInfo {
-    const tensor = this.call.inputs[name];
-    if (tensor === undefined) throw new Error(`${this.spec.operator}: the kernel was called without its input ${name}`);
-    return tensor;
-  }
-
-  has(name: string): boolean {
-    return this.call.inputs[name] !== undefined;
-  }
-
-  /** The shape of the operator's result, `[..., Tq, Dv]`. */
-  get resultShape(): number[] {
-    return [...this.tensor('query').shape.slice(0, -1), ...this.tensor('value').shape.slice(-1)];
   }
 
   /** An input as shaders read it; one that is packed, or a view into another, is copied first. */

@@ -1,22 +1,14 @@
 import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
-import type { NamedAttrMap, NamedTensorInfoMap, TensorInfo } from '@tensorflow/tfjs-core';
+import type { TensorInfo } from '@tensorflow/tfjs-core';
 
-import type { AttentionDims } from '../dims.js';
+import { CallInputs, type KernelCall } from '../kernel_call.js';
 import type { AttentionAttrs, OperatorSpec } from '../spec.js';
-import { attentionDims } from '../validate.js';
 import { floatInputs } from './float_inputs.js';
 import { pipelineOf } from './pipelines.js';
 import { packParams, type Shader } from './shader.js';
 import { activeTimer } from './timing.js';
 import { Uniforms } from './uniforms.js';
 import { storageUsage, WorkBuffers } from './work_buffers.js';
-
-/** What tfjs hands to a kernel. */
-export interface KernelCall {
-  inputs: NamedTensorInfoMap;
-  backend: unknown;
-  attrs?: NamedAttrMap;
-}
 
 /** A part of a buffer as a shader sees it: the whole of it, or `size` bytes from `offset`. */
 export type Binding = GPUBuffer | GPUBufferBinding;
@@ -43,10 +35,7 @@ export function peakScratchBytes(): number {
  * tfjs's `runWebGPUProgram` knows one output a program and no pass that writes several buffers, so passes are recorded
  * here, in an encoder of their own, and submitted at the end behind whatever tfjs has recorded before.
  */
-export class WebGpuCall<Attrs extends AttentionAttrs> {
-  /** The attributes that the operator's spec made. */
-  readonly attrs: Attrs;
-  readonly dims: AttentionDims;
+export class WebGpuCall<Attrs extends AttentionAttrs> extends CallInputs<Attrs> {
   readonly device: GPUDevice;
   private readonly backend: WebGPUBackend;
   private readonly encoder: GPUCommandEncoder;
@@ -83,30 +72,14 @@ export class WebGpuCall<Attrs extends AttentionAttrs> {
     }
   }
 
-  private constructor(
-    readonly spec: OperatorSpec<Attrs>,
-    private readonly call: KernelCall,
-  ) {
+  private constructor(spec: OperatorSpec<Attrs>, call: KernelCall) {
+    super(spec, call);
     this.backend = call.backend as WebGPUBackend;
-    this.attrs = call.attrs as Attrs;
     this.device = this.backend.device;
     this.uniforms = new Uniforms(this.backend);
-    const [query, key, value] = ['query', 'key', 'value'].map((name) => this.tensor(name).shape);
-    this.dims = attentionDims(spec.operator, { query, key, value });
     // Uploads are recorded in tfjs's encoder, which must be submitted before ours.
     for (const tensor of Object.values(call.inputs)) if (tensor) this.backend.uploadToGPU(tensor.dataId);
     this.encoder = this.device.createCommandEncoder({ label: spec.kernelName });
-  }
-
-  /** An input that is always there. */
-  tensor(name: string): TensorInfo {
-    const tensor = this.call.inputs[name];
-    if (tensor === undefined) throw new Error(`${this.spec.operator}: the kernel was called without its input ${name}`);
-    return tensor;
-  }
-
-  has(name: string): boolean {
-    return this.call.inputs[name] !== undefined;
   }
 
   /** The buffer of an input that is always there. */
@@ -121,11 +94,6 @@ export class WebGpuCall<Attrs extends AttentionAttrs> {
     const output = { info, buffer: this.bufferOf(info) };
     this.outputs.push(output);
     return output;
-  }
-
-  /** The shape of the operator's result, `[..., Tq, Dv]`. */
-  get resultShape(): number[] {
-    return [...this.tensor('query').shape.slice(0, -1), ...this.tensor('value').shape.slice(-1)];
   }
 
   /** A buffer of `bytes` from tfjs's pool, which goes back there when the call is over. Its contents are arbitrary. */

@@ -3,7 +3,8 @@ import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 
 import type { AttentionAttrs, OperatorSpec } from '../spec.js';
 import { type StepAttrs, type StepPart, stepParts as partsOf } from '../step_parts.js';
-import { type KernelCall, type Output, WebGpuCall } from './call.js';
+import { type Output, WebGpuCall } from './call.js';
+import type { KernelCall } from '../kernel_call.js';
 import { APPENDED_ROWS, appendShader, MOST_RANGES, type StepKeys } from './step.wgsl.js';
 
 /** Names of a cache's tensors: a step writes to those that it is given. */

@@ -1,14 +1,11 @@
 import type { MathBackendWebGL } from '@tensorflow/tfjs-backend-webgl';
 import { env, type TensorInfo } from '@tensorflow/tfjs-core';
 
-import type { AttentionDims } from '../../dims.js';
+import { CallInputs, type KernelCall } from '../../kernel_call.js';
 import type { AttentionAttrs, OperatorSpec } from '../../spec.js';
-import { attentionDims } from '../../validate.js';
-import { checkContext, type KernelCall, noteScratchBytes } from '../call.js';
+import { checkContext, noteScratchBytes } from '../call.js';
 import { type Compiled, compiled } from './compiled.js';
 import { BUFFER_WIDTH, fragmentText, type PointsProgram, pointsText, type TexelProgram } from './program.js';
-
-export type { KernelCall };
 
 /** Scratch of a call: texels of four numbers, in the order of their indices. */
 export interface TexelBuffer {
@@ -36,12 +33,10 @@ const sizeOf = (shape: readonly number[]): number => shape.reduce((product, size
  * tfjs's `runWebGLProgram` bakes every shape into a program of its own and writes whole tensors only, so programs are run
  * here, on tfjs's context, with textures from tfjs's pool.
  */
-export class TexelCall<Attrs extends AttentionAttrs> {
-  /** The attributes that the operator's spec made. */
-  readonly attrs: Attrs;
-  readonly dims: AttentionDims;
+export class TexelCall<Attrs extends AttentionAttrs> extends CallInputs<Attrs> {
   readonly backend: MathBackendWebGL;
   private readonly inputs = new Map<string, NumberTensor>();
+  private readonly buffers = new Map<string, TexelBuffer>();
   private readonly made: TensorInfo[] = [];
   private readonly outputs: TensorInfo[] = [];
   private bytes = 0;
@@ -66,26 +61,10 @@ export class TexelCall<Attrs extends AttentionAttrs> {
     }
   }
 
-  private constructor(
-    readonly spec: OperatorSpec<Attrs>,
-    private readonly call: KernelCall,
-  ) {
+  private constructor(spec: OperatorSpec<Attrs>, call: KernelCall) {
+    super(spec, call);
     this.backend = call.backend as MathBackendWebGL;
     checkContext(spec.operator, this.backend);
-    this.attrs = call.attrs as Attrs;
-    const [query, key, value] = ['query', 'key', 'value'].map((name) => this.tensor(name).shape);
-    this.dims = attentionDims(spec.operator, { query, key, value });
-  }
-
-  /** An input that is always there. */
-  tensor(name: string): TensorInfo {
-    const tensor = this.call.inputs[name];
-    if (tensor === undefined) throw new Error(`${this.spec.operator}: the kernel was called without its input ${name}`);
-    return tensor;
-  }
-
-  has(name: string): boolean {
-    return this.call.inputs[name] !== undefined;
   }
 
   /** An input that is always there, unpacked. */
@@ -111,18 +90,29 @@ export class TexelCall<Attrs extends AttentionAttrs> {
     return { info };
   }
 
-  /** The shape of the operator's result, `[..., Tq, Dv]`. */
-  get resultShape(): number[] {
-    return [...this.tensor('query').shape.slice(0, -1), ...this.tensor('value').shape.slice(-1)];
-  }
-
   /** An output of the shape of an input, for its gradient; undefined where that input was not given. */
   gradientOf(name: string): NumberTensor | undefined {
     return this.has(name) ? this.output(this.tensor(name).shape) : undefined;
   }
 
-  /** Scratch of so many texels, given back when the call ends. Its contents are arbitrary. */
-  buffer(texels: number): TexelBuffer {
+  /**
+   * Scratch by name, of so many texels: it keeps its contents until the name is asked for again, and is given back when the
+   * call ends. What it begins with is arbitrary.
+   */
+  buffer(name: string, texels: number): TexelBuffer {
+    const known = this.buffers.get(name);
+    if (known && known.texels >= texels) return { ...known, texels };
+    const made = this.newBuffer(texels);
+    this.buffers.set(name, made);
+    return made;
+  }
+
+  /** Whether a buffer is what that name stands for. */
+  isNamed({ info }: TexelBuffer, name: string): boolean {
+    return this.buffers.get(name)?.info === info;
+  }
+
+  private newBuffer(texels: number): TexelBuffer {
     const width = Math.min(BUFFER_WIDTH, Math.max(1, texels));
     const height = Math.max(1, Math.ceil(texels / BUFFER_WIDTH));
     const most = env().getNumber('WEBGL_MAX_TEXTURE_SIZE');

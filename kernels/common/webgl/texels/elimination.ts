@@ -18,20 +18,14 @@ export interface Destination {
   readonly start: number;
 }
 
-/** Scratch by name, which the owner keeps from call to call. */
-interface Scratch<Attrs extends AttentionAttrs> {
-  readonly call: TexelCall<Attrs>;
-  buffer(name: string, texels: number): TexelBuffer;
-}
-
 /** Systems of `width` texels a line, `left` of them the matrix, that fit into the memory for them. */
 export function mostSystems(left: number, width: number): number {
   return Math.max(1, Math.floor(SYSTEM_FLOATS / (2 * 16 * left * width)));
 }
 
 /** A buffer for systems that are to be eliminated. */
-export function systemsBuffer<Attrs extends AttentionAttrs>(scratch: Scratch<Attrs>, texels: number): TexelBuffer {
-  return scratch.buffer('systems even', texels);
+export function systemsBuffer<Attrs extends AttentionAttrs>(call: TexelCall<Attrs>, texels: number): TexelBuffer {
+  return call.buffer('systems even', texels);
 }
 
 /**
@@ -39,7 +33,7 @@ export function systemsBuffer<Attrs extends AttentionAttrs>(scratch: Scratch<Att
  * solution, `[n, 4 left, width - left]`.
  */
 export function eliminate<Attrs extends AttentionAttrs>(
-  scratch: Scratch<Attrs>,
+  call: TexelCall<Attrs>,
   { buffer, n, left, width, from }: { buffer: TexelBuffer; n: number; left: number; width: number; from: number },
   least: Least,
   to?: Destination,
@@ -47,9 +41,9 @@ export function eliminate<Attrs extends AttentionAttrs>(
   let systems = buffer;
   for (let step = 0; step < left; step++) {
     const sizes = { left, width: width - step, step };
-    const pivotLines = scratch.buffer('pivotLines', n * 4 * (width - step - 1));
+    const pivotLines = call.buffer('pivotLines', n * 4 * (width - step - 1));
     const { perLeast, stride } = least;
-    scratch.call.run(
+    call.run(
       pivotLinesProgram,
       { systems, least: least.buffer },
       { ...sizes, from, perLeast, stride },
@@ -57,9 +51,9 @@ export function eliminate<Attrs extends AttentionAttrs>(
     );
     const count = n * 4 * left * (width - step - 1);
     const own = step === left - 1 ? to : undefined;
-    const next = own?.buffer ?? scratch.buffer(step % 2 === 0 ? 'systems odd' : 'systems even', count);
+    const next = own?.buffer ?? call.buffer(step % 2 === 0 ? 'systems odd' : 'systems even', count);
     const start = own?.start ?? 0;
-    scratch.call.run(eliminateProgram, { systems, pivotLines }, { ...sizes, start }, { to: next, first: start, count });
+    call.run(eliminateProgram, { systems, pivotLines }, { ...sizes, start }, { to: next, first: start, count });
     systems = next;
   }
   return systems;

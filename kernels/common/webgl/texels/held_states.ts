@@ -17,7 +17,7 @@ export class HeldStates<Attrs extends AttentionAttrs> {
   /** `limitKeys` of `ChunkSweep.marks`: rows see the keys of earlier steps, too. */
   limitKeys({ firstHead, heads }: HeadGroup, bounds: TexelBuffer): TexelBuffer {
     const { call } = this.sweep;
-    const limited = this.sweep.buffer('boundsByCount', heads);
+    const limited = this.sweep.call.buffer('boundsByCount', heads);
     call.run(limitByCountProgram, { bounds, count: call.input('count') }, { firstHead }, { to: limited });
     return limited;
   }
@@ -27,7 +27,7 @@ export class HeldStates<Attrs extends AttentionAttrs> {
     const { call } = this.sweep;
     const [D, columns] = call.tensor(sums).shape.slice(-2);
     const [left, right] = [quads(D), quads(columns + Number(column !== undefined))];
-    const buffer = this.sweep.buffer(`held ${sums}`, heads * 4 * left * right);
+    const buffer = this.sweep.call.buffer(`held ${sums}`, heads * 4 * left * right);
     call.run(
       loadStatesProgram(column !== undefined),
       { sums: call.input(sums), ...(column !== undefined && { column: call.input(column) }) },

@@ -20,7 +20,8 @@ import {
   weightedSumsProgram,
   weightsProgram,
 } from './step.glsl.js';
-import { type KernelCall, type NumberTensor, type TexelBuffer, TexelCall } from './call.js';
+import { type NumberTensor, type TexelBuffer, TexelCall } from './call.js';
+import type { KernelCall } from '../../kernel_call.js';
 
 export type StepCall<Attrs extends SoftmaxAttentionAttrs = SoftmaxAttentionAttrs> = TexelCall<Attrs & StepAttrs>;
 
@@ -52,18 +53,7 @@ type Probe<Attrs extends SoftmaxAttentionAttrs> = (
 
 /** A step of an operator whose weights are a softmax of scores: appends its rows, then attends. */
 export class CacheStep<Attrs extends SoftmaxAttentionAttrs> {
-  private readonly held = new Map<string, TexelBuffer>();
-
   constructor(readonly call: StepCall<Attrs>) {}
-
-  /** A buffer that keeps its contents until it is asked for again. */
-  buffer(name: string, texels: number): TexelBuffer {
-    const known = this.held.get(name);
-    if (known && known.texels >= texels) return { ...known, texels };
-    const made = this.call.buffer(texels);
-    this.held.set(name, made);
-    return made;
-  }
 
   /** Appends all rows and fills `out`. */
   run(out: NumberTensor, probe?: Probe<Attrs>): void {
@@ -135,7 +125,7 @@ export class CacheStep<Attrs extends SoftmaxAttentionAttrs> {
     if (probe) {
       const kbar = this.weightedSums('kbar', on, weights, cachedKey, D);
       probes = probe(this, on, kbar);
-      last = this.buffer('probedWeights', weights.texels);
+      last = this.call.buffer('probedWeights', weights.texels);
       call.run(probedWeightsProgram, { weights, kbar, probes, cachedKey }, { ...part, D }, { to: last });
     }
     const sums = this.weightedSums('sums', on, last, cachedValue, Dv);
@@ -153,7 +143,7 @@ export class CacheStep<Attrs extends SoftmaxAttentionAttrs> {
     const { D, Dv } = call.dims;
     const width = quads(part.keys);
     const hasBias = call.has('cachedBias');
-    const scores = this.buffer('scores', lines * width);
+    const scores = this.call.buffer('scores', lines * width);
     const sources = { query: call.input('query'), cachedKey, cachedValue };
     call.run(
       scoresProgram(hasBias),
@@ -162,11 +152,11 @@ export class CacheStep<Attrs extends SoftmaxAttentionAttrs> {
       { to: scores },
     );
     const ranges = Math.ceil(width / STATISTICS_QUADS);
-    const parts = this.buffer('rangeStatistics', lines * ranges);
+    const parts = this.call.buffer('rangeStatistics', lines * ranges);
     call.run(rangeStatisticsProgram, { scores }, { quads: width, ranges }, { to: parts });
-    const statistics = this.buffer('statistics', lines);
+    const statistics = this.call.buffer('statistics', lines);
     call.run(statisticsProgram, { parts }, { ranges }, { to: statistics });
-    const weights = this.buffer('weights', lines * width);
+    const weights = this.call.buffer('weights', lines * width);
     call.run(weightsProgram, { scores, statistics }, { quads: width }, { to: weights });
     return { weights, statistics };
   }
@@ -182,9 +172,9 @@ export class CacheStep<Attrs extends SoftmaxAttentionAttrs> {
     const { call } = this;
     const width = quads(numbers);
     const { ranges, perRange } = keyRanges(part.keys, lines * width);
-    const parts = this.buffer('weightedSums', lines * ranges * width);
+    const parts = this.call.buffer('weightedSums', lines * ranges * width);
     call.run(weightedSumsProgram, { weights, source }, { ...part, numbers, ranges, perRange }, { to: parts });
-    const joined = this.buffer(name, lines * width);
+    const joined = this.call.buffer(name, lines * width);
     call.run(joinRangesProgram, { parts }, { width, ranges }, { to: joined });
     return joined;
   }
@@ -194,7 +184,7 @@ export class CacheStep<Attrs extends SoftmaxAttentionAttrs> {
     const { call } = this;
     const { D } = call.dims;
     const { t, firstRow, rows } = part;
-    const to = this.buffer(input, lines * quads(D));
+    const to = this.call.buffer(input, lines * quads(D));
     call.run(stepRowsProgram, { source: call.input(input) }, { t, firstRow, rows, D, sign }, { to });
     return to;
   }

@@ -54,8 +54,6 @@ export interface Marks {
 
 /** Products over chunks of positions, for one group of heads after the other; its buffers serve all blocks in turn. */
 export class ChunkSweep<Attrs extends AttentionAttrs> {
-  private readonly held = new Map<string, TexelBuffer>();
-
   constructor(readonly call: TexelCall<Attrs>) {}
 
   /**
@@ -103,15 +101,6 @@ export class ChunkSweep<Attrs extends AttentionAttrs> {
     }
   }
 
-  /** A buffer that keeps its contents until it is asked for again. */
-  buffer(name: string, texels: number): TexelBuffer {
-    const known = this.held.get(name);
-    if (known && known.texels >= texels) return { ...known, texels };
-    const made = this.call.buffer(texels);
-    this.held.set(name, made);
-    return made;
-  }
-
   /**
    * Finds out what a group's keys and rows are.
    *
@@ -128,17 +117,17 @@ export class ChunkSweep<Attrs extends AttentionAttrs> {
     const { Tq, Tk, D, Dv, batch, heads: all } = call.dims;
     const isCausal = Number(call.attrs.causal);
     const hasMask = call.has('keyMask');
-    const keyFlags = this.buffer('keyFlags', heads * quads(Tk));
+    const keyFlags = this.call.buffer('keyFlags', heads * quads(Tk));
     const names = ['key', 'value', ...(hasMask ? ['keyMask'] : [])];
     const keySources = Object.fromEntries(names.map((name) => [name, call.input(name)]));
     const sizes = { firstHead, Tq, Tk, D, Dv, isCausal };
     call.run(keyFlagsProgram(hasMask), keySources, { ...sizes, headsPerBatch: all / batch }, { to: keyFlags });
     const keySegments = segmentsOf(Tk);
-    const firstParts = this.buffer('firstParts', heads * keySegments);
+    const firstParts = this.call.buffer('firstParts', heads * keySegments);
     call.run(firstKeysProgram, { flags: keyFlags }, { Tk, segments: keySegments }, { to: firstParts });
-    const firstKeys = this.buffer('firstKeys', heads);
+    const firstKeys = this.call.buffer('firstKeys', heads);
     call.run(reduceProgram('min'), { parts: firstParts }, { segments: keySegments }, { to: firstKeys });
-    const rowFlags = this.buffer('rowFlags', heads * quads(Tq));
+    const rowFlags = this.call.buffer('rowFlags', heads * quads(Tq));
     const rowSources = Object.fromEntries(rowTensors.map((name) => [name, call.input(name)]));
     const widths = rowTensors.map((name): [string, number] => [`${name}Width`, call.tensor(name).shape.at(-1) ?? 1]);
     call.run(
@@ -151,9 +140,9 @@ export class ChunkSweep<Attrs extends AttentionAttrs> {
     const rows = { T: Tq, shift: isCausal ? Tk - Tq : 0, flags: rowFlags };
     if (!isGradient) return { keys, rows, badBound: undefined };
     const segments = segmentsOf(Tq);
-    const badParts = this.buffer('badParts', heads * segments);
+    const badParts = this.call.buffer('badParts', heads * segments);
     call.run(badBoundProgram, { flags: rowFlags }, { ...sizes, segments }, { to: badParts });
-    const badBound = this.buffer('badBound', heads);
+    const badBound = this.call.buffer('badBound', heads);
     call.run(reduceProgram('max'), { parts: badParts }, { segments }, { to: badBound });
     return { keys, rows, badBound };
   }
@@ -169,7 +158,7 @@ export class ChunkSweep<Attrs extends AttentionAttrs> {
     const { firstHead, heads, positions, first } = block;
     const numbers = source.info.shape.at(-1) ?? 1;
     const width = quads(numbers + Number(hasOne));
-    const buffer = this.buffer(name, heads * positions * width);
+    const buffer = this.call.buffer(name, heads * positions * width);
     this.call.run(
       loadProgram(map, hasOne),
       { source, flags: entries.flags },
@@ -192,7 +181,7 @@ export class ChunkSweep<Attrs extends AttentionAttrs> {
   ): States {
     const { chunk, chunks, heads } = block;
     const size = 4 * left.width * right.width;
-    const sums = this.buffer('sums', heads * chunks * size);
+    const sums = this.call.buffer('sums', heads * chunks * size);
     this.call.run(
       chunkSumsProgram,
       { lefts: left.buffer, rights: right.buffer },
@@ -201,9 +190,9 @@ export class ChunkSweep<Attrs extends AttentionAttrs> {
     );
     const isCausal = this.call.attrs.causal;
     const slots = isCausal ? chunks + 1 : 1;
-    const names = [`${name} even`, `${name} odd`];
-    const own = carry && carry.buffer.info === this.held.get(names[0])?.info ? names[1] : names[0];
-    const buffer = this.buffer(own, heads * slots * size);
+    const [even, odd] = [`${name} even`, `${name} odd`];
+    const own = carry && this.call.isNamed(carry.buffer, even) ? odd : even;
+    const buffer = this.call.buffer(own, heads * slots * size);
     this.call.run(
       scanProgram(carry !== undefined),
       { sums, ...(carry && { carry: carry.buffer }) },
@@ -223,7 +212,7 @@ export class ChunkSweep<Attrs extends AttentionAttrs> {
   /** Products of pairs within chunks, of `a_p` with the `b_j` up to its position or, `'behind'`, from there on. */
   private pairs(a: Vectors, b: Vectors, block: Block, order: 'before' | 'behind'): TexelBuffer {
     const { heads, positions, chunk } = block;
-    const pairs = this.buffer('pairs', (heads * positions * chunk) / 4);
+    const pairs = this.call.buffer('pairs', (heads * positions * chunk) / 4);
     this.call.run(
       pairsProgram,
       { a: a.buffer, b: b.buffer },
@@ -247,7 +236,7 @@ export class ChunkSweep<Attrs extends AttentionAttrs> {
     const width = isTransposed ? left : right;
     const shape: ProductShape = { isTransposed, hasPairs, ...(onto && { onto: onto.sign }) };
     const pairs = hasPairs && { pairs: this.pairs(x, b, block, order), y: y.buffer };
-    const to = this.buffer(name, heads * positions * width);
+    const to = this.call.buffer(name, heads * positions * width);
     this.call.run(
       productProgram(shape),
       { x: x.buffer, states: states.buffer, ...pairs, ...(onto && { previous: onto.vectors.buffer }) },

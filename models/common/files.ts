@@ -12,6 +12,15 @@ export async function readText(file: string): Promise<string> {
   }
 }
 
+export async function readJson(file: string): Promise<unknown> {
+  const text = await readText(file);
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new InputError(`${file}: this is not JSON (${error instanceof Error ? error.message : String(error)})`);
+  }
+}
+
 export async function readBytes(file: string): Promise<Uint8Array> {
   try {
     // A buffer may be a view into a larger one.

@@ -1,6 +1,6 @@
 /** Forecast against truth as an SVG: one panel per series, the last steps of the reported part. */
-import type { Data, GroupMark, LineMark, Spec, TextMark } from 'vega';
-import { parse, View } from 'vega';
+import type { Data, GroupMark, LineMark, Spec } from 'vega';
+import { frame, heading, legend, rounded, svgOf } from '../common/plot.js';
 import type { Report } from './job.js';
 
 /** Steps shown per panel: enough for some periods, few enough to tell the lines apart. */
@@ -11,7 +11,6 @@ const GAP = { x: 76, y: 84 };
 /** From the top of the picture to the first panel. */
 const TOP = 56;
 const COLUMNS = 2;
-const FONT = 'sans-serif';
 
 const TRUTH = 'truth';
 /** Persistence is the truth moved by one step and linear attention close to a mean: both would only hide the others. */
@@ -30,9 +29,6 @@ const LABELS: Readonly<Record<string, string>> = {
 const DRAWN = Object.keys(COLOURS);
 
 type Point = { readonly step: number; readonly value: number; readonly line: string };
-
-/** Six digits are more than a line shows; fewer bytes, and the same ones whichever backend computed them. */
-const rounded = (value: number): number => Number(value.toPrecision(6));
 
 /** Plain digits where a label has room for them, else an exponent. */
 function axisFormat(values: readonly number[]): string {
@@ -57,25 +53,6 @@ function subtitle({ results }: Report): string {
   return `MSE: ${errors.join(', ')}`;
 }
 
-type HeadingStyle = { readonly y: number; readonly fontSize: number; readonly fontWeight: 'bold' | 'normal' };
-
-/** Not Vega's own title: that one keeps clear of the axes' labels and so stands at another height in each panel. */
-function heading(text: string, { y, fontSize, fontWeight }: HeadingStyle): TextMark {
-  return {
-    type: 'text',
-    encode: {
-      enter: {
-        y: { value: y },
-        text: { value: text },
-        fill: { value: 'black' },
-        font: { value: FONT },
-        fontSize: { value: fontSize },
-        fontWeight: { value: fontWeight },
-      },
-    },
-  };
-}
-
 function panel(report: Report, index: number): GroupMark {
   const data = `series${index}`;
   const line: LineMark = {
@@ -92,19 +69,11 @@ function panel(report: Report, index: number): GroupMark {
   };
   return {
     type: 'group',
-    encode: {
-      enter: {
-        x: { value: (index % COLUMNS) * (PANEL.width + GAP.x) },
-        y: { value: Math.floor(index / COLUMNS) * (PANEL.height + GAP.y) + TOP },
-        width: { value: PANEL.width },
-        height: { value: PANEL.height },
-      },
-    },
-    // Axes and their grids measure themselves by these two.
-    signals: [
-      { name: 'width', update: `${PANEL.width}` },
-      { name: 'height', update: `${PANEL.height}` },
-    ],
+    ...frame(
+      (index % COLUMNS) * (PANEL.width + GAP.x),
+      Math.floor(index / COLUMNS) * (PANEL.height + GAP.y) + TOP,
+      PANEL,
+    ),
     scales: [
       { name: 'x', type: 'linear', domain: { data, field: 'step' }, range: [0, PANEL.width], zero: false, nice: false },
       {
@@ -136,25 +105,6 @@ function panel(report: Report, index: number): GroupMark {
   };
 }
 
-function legend(): TextMark {
-  const gap = 80;
-  return {
-    type: 'text',
-    from: { data: 'legend' },
-    encode: {
-      enter: {
-        x: { signal: `datum.index * ${gap}` },
-        y: { value: 0 },
-        text: { field: 'label' },
-        fill: { scale: 'colour', field: 'line' },
-        font: { value: FONT },
-        fontWeight: { value: 'bold' },
-        fontSize: { value: 13 },
-      },
-    },
-  };
-}
-
 function specOf(reports: readonly Report[]): Spec {
   const columns = Math.min(COLUMNS, reports.length);
   const rows = Math.ceil(reports.length / COLUMNS);
@@ -167,15 +117,8 @@ function specOf(reports: readonly Report[]): Spec {
     height: TOP + rows * (PANEL.height + GAP.y) - GAP.y,
     data,
     scales: [{ name: 'colour', type: 'ordinal', domain: DRAWN, range: Object.values(COLOURS) }],
-    marks: [legend(), ...reports.map(panel)],
+    marks: [legend('line', 80), ...reports.map(panel)],
   };
 }
 
-export async function plot(reports: readonly Report[]): Promise<string> {
-  const view = new View(parse(specOf(reports)), { renderer: 'none' });
-  try {
-    return `${await view.toSVG()}\n`;
-  } finally {
-    view.finalize();
-  }
-}
+export const plot = (reports: readonly Report[]): Promise<string> => svgOf(specOf(reports));

@@ -1,6 +1,6 @@
 /** Lines with their spread over seeds, as an SVG: panels side by side, an attention a colour. */
 import type { GroupMark, Mark, Spec } from 'vega';
-import { parse, View } from 'vega';
+import { frame, heading, legend, rounded, svgOf } from '../common/plot.js';
 import { type Attention, ATTENTIONS } from './experiment.js';
 import { LABELS, type Panel } from './summary.js';
 
@@ -8,7 +8,6 @@ const PANEL = { width: 400, height: 260 };
 const GAP = 84;
 /** From the top of the picture to the panels: the legend, and a heading. */
 const TOP = 48;
-const FONT = 'sans-serif';
 
 const COLOURS: Readonly<Record<Attention, string>> = {
   localLinear: '#c0262d',
@@ -18,28 +17,9 @@ const COLOURS: Readonly<Record<Attention, string>> = {
   parallax: '#7d4fa8',
 };
 
-/** Six digits are more than a line shows. */
-const rounded = (value: number): number => Number(value.toPrecision(6));
-
 /** Whether the values are positive and spread over decades, so that an even scale would hide the small ones. */
 function isWide(values: readonly number[]): boolean {
   return values.every((value) => value > 0) && Math.max(...values) > 20 * Math.min(...values);
-}
-
-function text(content: string, y: number, fontWeight: 'bold' | 'normal'): Mark {
-  return {
-    type: 'text',
-    encode: {
-      enter: {
-        y: { value: y },
-        text: { value: content },
-        fill: { value: 'black' },
-        font: { value: FONT },
-        fontSize: { value: 13 },
-        fontWeight: { value: fontWeight },
-      },
-    },
-  };
 }
 
 function panel({ title, x, y, lines }: Panel, index: number): GroupMark {
@@ -67,19 +47,7 @@ function panel({ title, x, y, lines }: Panel, index: number): GroupMark {
   };
   return {
     type: 'group',
-    encode: {
-      enter: {
-        x: { value: index * (PANEL.width + GAP) },
-        y: { value: TOP },
-        width: { value: PANEL.width },
-        height: { value: PANEL.height },
-      },
-    },
-    // Axes and their grids measure themselves by these two.
-    signals: [
-      { name: 'width', update: `${PANEL.width}` },
-      { name: 'height', update: `${PANEL.height}` },
-    ],
+    ...frame(index * (PANEL.width + GAP), TOP, PANEL),
     scales: [
       { name: 'x', type: 'linear', domain: { data, field: 'x' }, range: [0, PANEL.width], zero: false, nice: false },
       {
@@ -101,26 +69,8 @@ function panel({ title, x, y, lines }: Panel, index: number): GroupMark {
         from: { facet: { name: 'line', data, groupby: 'attention' } },
         marks: [band, line],
       },
-      text(title, -10, 'bold'),
+      heading(title, { y: -10 }),
     ],
-  };
-}
-
-function legend(): Mark {
-  return {
-    type: 'text',
-    from: { data: 'legend' },
-    encode: {
-      enter: {
-        x: { signal: 'datum.index * 90' },
-        y: { value: 0 },
-        text: { field: 'label' },
-        fill: { scale: 'colour', field: 'attention' },
-        font: { value: FONT },
-        fontWeight: { value: 'bold' },
-        fontSize: { value: 13 },
-      },
-    },
   };
 }
 
@@ -153,15 +103,8 @@ function specOf(panels: readonly Panel[]): Spec {
     scales: [
       { name: 'colour', type: 'ordinal', domain: [...ATTENTIONS], range: ATTENTIONS.map((name) => COLOURS[name]) },
     ],
-    marks: [legend(), ...panels.map(panel)],
+    marks: [legend('attention', 90), ...panels.map(panel)],
   };
 }
 
-export async function plot(panels: readonly Panel[]): Promise<string> {
-  const view = new View(parse(specOf(panels)), { renderer: 'none' });
-  try {
-    return `${await view.toSVG()}\n`;
-  } finally {
-    view.finalize();
-  }
-}
+export const plot = (panels: readonly Panel[]): Promise<string> => svgOf(specOf(panels));

@@ -1,5 +1,5 @@
 /** What is kept of a run: everything that its table and plot need, and what it was run on. */
-import { readText, writeAtomically } from '../common/files.js';
+import { readJson, writeAtomically } from '../common/files.js';
 import { InputError } from '../common/input_error.js';
 import type { Attention, Curve, Json, Metrics, Settings } from './experiment.js';
 
@@ -71,13 +71,7 @@ const isRecord = (value: unknown): value is RunRecord =>
   typeof value === 'object' && value !== null && 'key' in value && 'metrics' in value && 'ending' in value;
 
 export async function readRecord(file: string): Promise<RunRecord> {
-  const text = await readText(file);
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (error) {
-    throw new InputError(`${file}: this is not JSON (${error instanceof Error ? error.message : String(error)})`);
-  }
+  const value = await readJson(file);
   if (!isRecord(value)) throw new InputError(`${file}: this is not the record of a run`);
   if (value.key.version !== VERSION) {
     throw new InputError(

@@ -1,5 +1,5 @@
 /** What a sweep writes and a comparison reads. */
-import { readText, writeAtomically } from '../common/files.js';
+import { readJson, writeAtomically } from '../common/files.js';
 import { InputError } from '../common/input_error.js';
 import type { Attention, Experiment, Settings } from './experiment.js';
 import type { RunRecord } from './record.js';
@@ -30,13 +30,7 @@ const isSweep = (value: unknown): value is SweepFile =>
   typeof value === 'object' && value !== null && 'model' in value && 'chosen' in value && 'trials' in value;
 
 export async function readChosen(file: string, experiment: Experiment): Promise<Chosen> {
-  const text = await readText(file);
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (error) {
-    throw new InputError(`${file}: this is not JSON (${error instanceof Error ? error.message : String(error)})`);
-  }
+  const value = await readJson(file);
   if (!isSweep(value)) throw new InputError(`${file}: this is not a file of --sweep`);
   if (value.model !== experiment.name) {
     throw new InputError(`${file}: the sweep is of ${value.model}, not of ${experiment.name}`);

@@ -1,5 +1,5 @@
 /** The table of training speeds: one file of figures, to which each backend's run adds its own. */
-import { readText, writeAtomically } from '../../models/common/files.js';
+import { readJson, writeAtomically } from '../../models/common/files.js';
 import { LABELS } from '../../models/trainer/summary.js';
 import type { Shape, Speed } from './measure.js';
 
@@ -16,7 +16,7 @@ export interface Run {
 }
 
 export async function readRuns(file: string): Promise<Run[]> {
-  return JSON.parse(await readText(file)) as Run[];
+  return (await readJson(file)) as Run[];
 }
 
 const isSame = (a: Run, b: Run): boolean =>

@@ -5,6 +5,7 @@
  */
 import { backend, type KernelFunc } from '@tensorflow/tfjs-core';
 
+import { appendKeysWebGl } from '../../kernels/common/webgl/texels/step.js';
 import { obstacleOf } from '../../kernels/common/webgl/obstacle.js';
 import {
   linearAttentionGradWebGl,
@@ -12,6 +13,9 @@ import {
   linearAttentionWebGl,
 } from '../../kernels/linear_attention/webgl.js';
 import { localLinearAttentionStepWebGl } from '../../kernels/local_linear_attention/step_webgl.js';
+import { localLinearAttentionSpec } from '../../kernels/local_linear_attention/spec.js';
+import { parallaxAttentionSpec } from '../../kernels/parallax_attention/spec.js';
+import { softmaxAttentionSpec } from '../../kernels/softmax_attention/spec.js';
 import {
   localLinearAttentionGradWebGl,
   localLinearAttentionWebGl,
@@ -31,12 +35,15 @@ import { replaceKernels } from './replace_kernels.js';
 const kernels: Readonly<Record<string, KernelFunc>> = {
   LocalLinearAttention: localLinearAttentionWebGl,
   LocalLinearAttentionGrad: localLinearAttentionGradWebGl,
+  LocalLinearAttentionAppend: appendKeysWebGl(localLinearAttentionSpec),
   LocalLinearAttentionStep: localLinearAttentionStepWebGl,
   SoftmaxAttention: softmaxAttentionWebGl,
   SoftmaxAttentionGrad: softmaxAttentionGradWebGl,
+  SoftmaxAttentionAppend: appendKeysWebGl(softmaxAttentionSpec),
   SoftmaxAttentionStep: softmaxAttentionStepWebGl,
   ParallaxAttention: parallaxAttentionWebGl,
   ParallaxAttentionGrad: parallaxAttentionGradWebGl,
+  ParallaxAttentionAppend: appendKeysWebGl(parallaxAttentionSpec),
   ParallaxAttentionStep: parallaxAttentionStepWebGl,
   LinearAttention: linearAttentionWebGl,
   LinearAttentionGrad: linearAttentionGradWebGl,

@@ -19,7 +19,7 @@ function appendKernelName(call: StepCall): string {
 }
 
 /** New tokens from which on they are many. */
-const MANY = 64;
+const MANY = 16;
 
 /**
  * Runs a step on the current backend: its result, and the tensors that hold the state from then on, which are those of

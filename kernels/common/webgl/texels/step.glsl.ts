@@ -264,28 +264,6 @@ vec4 texel(int at) {
 }`,
 };
 
-/**
- * What a part's rows see of a cache `[heads, capacity, width]`, in order: `[heads, keys, width]`. Of biases, what hides a key
- * becomes minus infinity.
- */
-export function seenProgram(isBias: boolean): TexelProgram {
-  return {
-    key: `stepSeen ${isBias}`,
-    buffers: [],
-    tensors: ['source'],
-    params: { keys: 'int', start: 'int', capacity: 'int', width: 'int' },
-    writes: 'tensor',
-    text: () => `
-${SLOT}
-float number(int at) {
-  int row = at / width;
-  int head = row / keys;
-  float x = sourceAt((head * capacity + slotOf(row - head * keys)) * width + at - row * width);
-  return ${isBias ? `x <= ${HIDES} ? intBitsToFloat(int(0xff800000u)) : x` : 'x'};
-}`,
-  };
-}
-
 /** `[lines, D / 4]`: `sign` times rows of a tensor `[heads, t, D]`. */
 export const stepRowsProgram: TexelProgram = {
   key: 'stepRows',

@@ -1,5 +1,4 @@
-import type { MathBackendWebGL } from '@tensorflow/tfjs-backend-webgl';
-import { getKernel, type NamedTensorInfoMap, type TensorInfo } from '@tensorflow/tfjs-core';
+import type { KernelFunc, TensorInfo } from '@tensorflow/tfjs-core';
 
 import type { SoftmaxAttentionAttrs } from '../../../softmax_attention/spec.js';
 import type { OperatorSpec } from '../../spec.js';
@@ -12,7 +11,6 @@ import {
   probedWeightsProgram,
   rangeStatisticsProgram,
   scoresProgram,
-  seenProgram,
   STATISTICS_QUADS,
   statisticsProgram,
   stepRowsProgram,
@@ -24,9 +22,6 @@ import { type NumberTensor, type TexelBuffer, TexelCall } from './call.js';
 import type { KernelCall } from '../../kernel_call.js';
 
 export type StepCall<Attrs extends SoftmaxAttentionAttrs = SoftmaxAttentionAttrs> = TexelCall<Attrs & StepAttrs>;
-
-/** From so many tokens on a step is the operator's own call: see `runStep`. */
-const WIDE = 16;
 
 /** Floats of the scores and the weights of a part: 16 MiB. */
 const SCORE_FLOATS = 2 ** 22;
@@ -68,8 +63,16 @@ export class CacheStep<Attrs extends SoftmaxAttentionAttrs> {
     }
   }
 
+  /** Writes all rows to the cache. */
+  appendAll(): void {
+    const { call } = this;
+    const { Tq } = call.dims;
+    const [, capacity] = call.tensor('cachedKey').shape;
+    for (const part of stepParts(call.attrs, Tq, capacity, Tq)) this.append(part);
+  }
+
   /** Writes a part's rows to the cache. */
-  append({ t, firstRow, rows, capacity }: StepPart): void {
+  private append({ t, firstRow, rows, capacity }: StepPart): void {
     const { call } = this;
     const { heads, batch, D, Dv } = call.dims;
     const params = { t, firstRow, rows, capacity, to: (call.attrs.total + firstRow) % capacity };
@@ -89,27 +92,6 @@ export class CacheStep<Attrs extends SoftmaxAttentionAttrs> {
       call.held('cachedBias'),
       heads * rows,
     );
-  }
-
-  /** Keys, values and biases that a part's rows see, as the operator takes them. */
-  seen({ keys, start, capacity }: StepPart): NamedTensorInfoMap {
-    const { call } = this;
-    const lead = call.tensor('query').shape.slice(0, -2);
-    const inputs: NamedTensorInfoMap = {};
-    for (const [cached, name] of [
-      ['cachedKey', 'key'],
-      ['cachedValue', 'value'],
-      ['cachedBias', 'keyBias'],
-    ] as const) {
-      if (!call.has(cached)) continue;
-      const isBias = name === 'keyBias';
-      const rest = call.tensor(cached).shape.slice(2);
-      const to = call.temporary([...lead, keys, ...rest]);
-      const params = { keys, start, capacity, width: isBias ? 1 : rest[0] };
-      call.run(seenProgram(isBias), { source: call.held(cached) }, params, { to });
-      inputs[name] = to.info;
-    }
-    return inputs;
   }
 
   private attend(part: StepPart, out: NumberTensor, probe: Probe<Attrs> | undefined): void {
@@ -197,47 +179,24 @@ export function keyRanges(keys: number, texels: number): { ranges: number; perRa
   return { ranges: Math.ceil(keys / perRange), perRange };
 }
 
-/**
- * Runs a step's kernel, `out [..., t, Dv]`. A wide step that overwrites nothing which its rows see is the operator's own
- * causal call, on its new tokens or, where the cache holds others, on a copy of what they see.
- */
+/** Runs a step's kernel, `out [..., t, Dv]`. */
 export function runStep<Attrs extends SoftmaxAttentionAttrs>(
   spec: OperatorSpec<Attrs>,
   kernelCall: KernelCall,
   probe?: Probe<Attrs>,
 ): TensorInfo[] {
-  const step = spec as OperatorSpec<Attrs & StepAttrs>;
-  return TexelCall.run(step, kernelCall, (call) => {
-    const { Tq } = call.dims;
-    const [, capacity] = call.tensor('cachedKey').shape;
-    const cacheStep = new CacheStep<Attrs>(call);
-    if (Tq < WIDE || call.attrs.length + Tq > capacity) {
-      const out = call.output(call.resultShape);
-      cacheStep.run(out, probe);
-      return [out];
-    }
-    const [part] = stepParts(call.attrs, Tq, capacity, Tq);
-    if (call.attrs.length === 0) {
-      const out = operatorCall(spec, kernelCall, kernelCall.inputs);
-      cacheStep.append(part);
-      return [{ info: out }];
-    }
-    cacheStep.append(part);
-    const { query, probe: given, ridge } = kernelCall.inputs as Partial<NamedTensorInfoMap>;
-    const rows = { query, ...(given && { probe: given }), ...(ridge && { ridge }) };
-    return [{ info: operatorCall(spec, kernelCall, { ...rows, ...cacheStep.seen(part) }) }];
+  return TexelCall.run(spec as OperatorSpec<Attrs & StepAttrs>, kernelCall, (call) => {
+    const out = call.output(call.resultShape);
+    new CacheStep<Attrs>(call).run(out, probe);
+    return [out];
   });
 }
 
-/** The result of the operator's own kernel for other inputs. */
-function operatorCall<Attrs extends SoftmaxAttentionAttrs>(
-  spec: OperatorSpec<Attrs>,
-  { backend, attrs }: KernelCall,
-  inputs: NamedTensorInfoMap,
-): TensorInfo {
-  const webgl = backend as MathBackendWebGL;
-  const made = getKernel(spec.kernelName, 'webgl').kernelFunc({ inputs, backend: webgl, ...(attrs && { attrs }) });
-  const [out, ...residuals] = Array.isArray(made) ? made : [made];
-  for (const { dataId } of residuals) webgl.disposeData(dataId);
-  return out;
+/** The kernel that only appends; there is room for all of the new tokens. */
+export function appendKeysWebGl<Attrs extends SoftmaxAttentionAttrs>(spec: OperatorSpec<Attrs>): KernelFunc {
+  return (kernelCall) =>
+    TexelCall.run(spec as OperatorSpec<Attrs & StepAttrs>, kernelCall, (call) => {
+      new CacheStep<Attrs>(call).appendAll();
+      return [];
+    });
 }

@@ -72,8 +72,8 @@ const SETUPS: Readonly<Record<BackendName, BackendSetup>> = {
     load: loadTensorflow,
     addKernels: () => import('./tensorflow.js'),
     adapter: async () => {
-      const { nativeInstructionSet, nativeKernelsProblem } = await import('./tensorflow.js');
-      return tensorflowAdapter({ instructionSet: nativeInstructionSet, problem: nativeKernelsProblem });
+      const { nativeKernels } = await import('./tensorflow.js');
+      return tensorflowAdapter(nativeKernels);
     },
   },
   webgpu: {

@@ -13,9 +13,14 @@ const kernels = {
   MesaAttention: mesaAttentionTensorflow,
 };
 
-/** Registers the native kernels of backend `tensorflow`. The op library has to be loaded by then. */
-export function registerTensorflowKernels(): void {
+/**
+ * Registers the native kernels of backend `tensorflow`: those of the operations named, or all. The op library has to be
+ * loaded by then.
+ */
+export function registerTensorflowKernels(operations?: readonly string[]): void {
   for (const [name, { forward, gradient, step }] of Object.entries(kernels)) {
-    replaceKernels('tensorflow', { [name]: forward, [`${name}Grad`]: gradient, [`${name}Step`]: step });
+    const all = { [name]: forward, [`${name}Grad`]: gradient, [`${name}Step`]: step };
+    const named = Object.entries(all).filter(([operation]) => operations?.includes(operation) ?? true);
+    replaceKernels('tensorflow', Object.fromEntries(named));
   }
 }

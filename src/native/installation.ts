@@ -3,11 +3,13 @@ import { existsSync, readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 
+import type { DeviceCode } from './device_code.js';
+
 /** The command that makes an installation. */
 export const SETUP_COMMAND = 'npx tfjs-lla setup tensorflow';
 
 /** Raised with every change of the operators' interface, so that no kernel meets an op library of another version. */
-const OP_INTERFACE = 3;
+const OP_INTERFACE = 4;
 
 /** The version of tfjs-node whose sources are built; it fits this version of tfjs-core. */
 export const TFJS_NODE_VERSION = '4.22.0';
@@ -27,6 +29,10 @@ export interface Installation {
   readonly ops?: string;
   /** Why `ops` is absent. */
   readonly opsProblem?: string;
+  /** The CUDA kernels, compiled; absent where TensorFlow is not built for GPUs or they could not be compiled. */
+  readonly cuda?: readonly DeviceCode[];
+  /** Why `cuda` is absent although TensorFlow is built for GPUs. */
+  readonly cudaProblem?: string;
 }
 
 /** The folder that holds everything that the set-up fetches and builds. `TFJS_LLA_CACHE` moves it. */
@@ -46,8 +52,9 @@ export function readInstallation(): Installation {
   const file = installationFile();
   if (!existsSync(file)) throw new Error(`TensorFlow is not set up on this machine; run: ${SETUP_COMMAND}`);
   const installation = JSON.parse(readFileSync(file, 'utf8')) as Installation;
-  const { tensorflow, app, addon, ops } = installation;
-  for (const path of [frameworkLibrary(tensorflow), app, addon, ...(ops === undefined ? [] : [ops])]) {
+  const { tensorflow, app, addon, ops, cuda = [] } = installation;
+  const parts = [frameworkLibrary(tensorflow), app, addon, ...(ops === undefined ? [] : [ops])];
+  for (const path of [...parts, ...cuda.flatMap(({ files }) => files)]) {
     if (!existsSync(path)) throw new Error(`the installation of TensorFlow has lost ${path}; run: ${SETUP_COMMAND}`);
   }
   return installation;

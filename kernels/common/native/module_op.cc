@@ -1,9 +1,10 @@
 // What Node wants of the library: loading it registers the operations. It exports the name of the instruction set that
-// the kernels use.
+// the processor's kernels use, and what there is to ask of a GPU.
 #include <node_api.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/native/cuda_exports.h"
 #include "common/native/isa.h"
 
 namespace tfjs_lla {
@@ -31,6 +32,7 @@ extern "C" __attribute__((visibility("default"))) napi_value napi_register_modul
   if (napi_create_string_utf8(env, names[tfjs_lla::ProcessorLevel()], NAPI_AUTO_LENGTH, &name) == napi_ok) {
     napi_set_named_property(env, exports, "instructionSet", name);
   }
+  tfjs_lla::ExportCuda(env, exports);
   return exports;
 }
 extern "C" __attribute__((visibility("default"))) int32_t node_api_module_get_api_version_v1() { return 8; }

@@ -1,7 +1,7 @@
 // TensorFlow's side of softmax, Parallax and local linear attention: one pair of operations per operator.
 #pragma once
 
-#include "common/native/op.h"
+#include "common/native/cuda_op.h"
 #include "common/native/probe_options.h"
 
 namespace tfjs_lla {
@@ -46,7 +46,8 @@ class ProbeOp : public tensorflow::OpKernel {
   ProbeOptions options_;
 };
 
-template <ProbeKind kKind>
+// On the processor; with `kCuda` on the GPU, which it takes problem, options, outputs and a CudaCall for.
+template <ProbeKind kKind, auto kCuda = nullptr>
 class ProbeForwardOp : public ProbeOp<kKind> {
  public:
   using ProbeOp<kKind>::ProbeOp;
@@ -58,9 +59,15 @@ class ProbeForwardOp : public ProbeOp<kKind> {
     Outputs results(context);
     ProbeOutputs outputs{results.Add(inputs.result), nullptr};
     if (kKind == ProbeKind::kSolved) outputs.probe = results.Add(inputs.Shape("query"));
-    RunOn(context, this->kOperator, results.status, [&](Executor& executor) {
-      TFJS_LLA_DISPATCH(ProbeAttention)(inputs.problem, options, outputs, executor);
-    });
+    if constexpr (kCuda != nullptr) {
+      RunOnGpu(context, this->kOperator, results.status, [&](CudaCall& call) {
+        kCuda(inputs.problem, options, outputs, call);
+      });
+    } else {
+      RunOn(context, this->kOperator, results.status, [&](Executor& executor) {
+        TFJS_LLA_DISPATCH(ProbeAttention)(inputs.problem, options, outputs, executor);
+      });
+    }
   }
 };
 

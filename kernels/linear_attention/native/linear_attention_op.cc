@@ -127,5 +127,8 @@ class Step : public LinearOp {
 REGISTER_KERNEL_BUILDER(Name("TfjsLlaLinearAttention").Device(tensorflow::DEVICE_CPU), Forward);
 REGISTER_KERNEL_BUILDER(Name("TfjsLlaLinearAttentionGrad").Device(tensorflow::DEVICE_CPU), Gradient);
 REGISTER_KERNEL_BUILDER(Name("TfjsLlaLinearAttentionStep").Device(tensorflow::DEVICE_CPU), Step);
+TFJS_LLA_REFUSE_GPU("TfjsLlaLinearAttention");
+TFJS_LLA_REFUSE_GPU("TfjsLlaLinearAttentionGrad");
+TFJS_LLA_REFUSE_GPU("TfjsLlaLinearAttentionStep");
 
 }  // namespace

@@ -74,5 +74,8 @@ REGISTER_OP("TfjsLlaLocalLinearAttentionStep")
     .SetShapeFn(tfjs_lla::ResultShape);
 
 TFJS_LLA_REGISTER_PROBE_KERNELS("TfjsLlaLocalLinearAttention", tfjs_lla::ProbeKind::kSolved);
+TFJS_LLA_REFUSE_GPU("TfjsLlaLocalLinearAttention");
+TFJS_LLA_REFUSE_GPU("TfjsLlaLocalLinearAttentionGrad");
+TFJS_LLA_REFUSE_GPU("TfjsLlaLocalLinearAttentionStep");
 
 }  // namespace

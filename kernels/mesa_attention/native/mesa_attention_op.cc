@@ -136,5 +136,8 @@ class Step : public MesaOp {
 REGISTER_KERNEL_BUILDER(Name("TfjsLlaMesaAttention").Device(tensorflow::DEVICE_CPU), Forward);
 REGISTER_KERNEL_BUILDER(Name("TfjsLlaMesaAttentionGrad").Device(tensorflow::DEVICE_CPU), Gradient);
 REGISTER_KERNEL_BUILDER(Name("TfjsLlaMesaAttentionStep").Device(tensorflow::DEVICE_CPU), Step);
+TFJS_LLA_REFUSE_GPU("TfjsLlaMesaAttention");
+TFJS_LLA_REFUSE_GPU("TfjsLlaMesaAttentionGrad");
+TFJS_LLA_REFUSE_GPU("TfjsLlaMesaAttentionStep");
 
 }  // namespace

@@ -57,5 +57,8 @@ REGISTER_OP("TfjsLlaParallaxAttentionStep")
     .SetShapeFn(tfjs_lla::ResultShape);
 
 TFJS_LLA_REGISTER_PROBE_KERNELS("TfjsLlaParallaxAttention", tfjs_lla::ProbeKind::kGiven);
+TFJS_LLA_REFUSE_GPU("TfjsLlaParallaxAttention");
+TFJS_LLA_REFUSE_GPU("TfjsLlaParallaxAttentionGrad");
+TFJS_LLA_REFUSE_GPU("TfjsLlaParallaxAttentionStep");
 
 }  // namespace

@@ -1,9 +1,8 @@
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
 import { basename, join, relative } from 'node:path';
 import { frameworkLibrary } from '../../native/installation.js';
-import { produce, run, SetupError, tail } from './shell.js';
+import { inParallel, produce, run, SetupError, tail } from './shell.js';
 
 /** One run of the compiler: `sources` become the object file or library `output`. */
 interface Compilation {
@@ -126,18 +125,4 @@ async function compile({ compiler }: BuildContext, { title, output, args }: Comp
       `${compiler} could not build ${title}:\n${tail(errors.length > 0 ? errors.join('\n') : stderr)}`,
     );
   });
-}
-
-/** Runs the jobs on all cores; the first failure stops the rest. */
-async function inParallel<Job>(jobs: readonly Job[], work: (job: Job) => Promise<void>): Promise<void> {
-  const waiting = [...jobs];
-  const worker = async (): Promise<void> => {
-    for (let job = waiting.shift(); job !== undefined; job = waiting.shift()) {
-      await work(job).catch((error: unknown) => {
-        waiting.length = 0;
-        throw error;
-      });
-    }
-  };
-  await Promise.all(Array.from({ length: availableParallelism() }, worker));
 }

@@ -1,9 +1,11 @@
 import { mkdirSync, realpathSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { cacheFolder, type Installation, installationFile } from '../../native/installation.js';
+import type { CudaDevice } from '../../native/device_code.js';
 import { missingGpuParts } from '../../native/gpu.js';
 import type { BackendFinding } from '../doctor.js';
 import { buildAddon, buildOps, type BuildContext } from './compile.js';
+import { architectureFor, buildDeviceCode, provideDeviceCompiler, USUAL_ARCHITECTURES } from './device_code.js';
 import { providePackages } from './packages.js';
 import { produce, run, SetupError, tail } from './shell.js';
 import { checkSystem, findCompiler } from './system.js';
@@ -51,8 +53,9 @@ export async function setupTensorflow(options: SetupOptions): Promise<void> {
   if (found.gpu && !loaded.gpu) progress.say('GPU', `left out, ${await missingGpuParts(addon.path)}`);
 
   const ops = await tryOps(context, progress);
+  const cuda = found.gpu ? await tryDeviceCode(home, ops, progress) : {};
   const { tensorflow, gpu } = { tensorflow: found.folder, gpu: found.gpu };
-  const installation = { tensorflow, tensorflowVersion: loaded.version, gpu, app, addon: addon.path, ...ops };
+  const installation = { tensorflow, tensorflowVersion: loaded.version, gpu, app, addon: addon.path, ...ops, ...cuda };
   const { adapter, error, milliseconds } = await verified(home, installation);
   progress.say(
     'check',
@@ -73,10 +76,8 @@ async function loadAddon(addon: string): Promise<{ version: string; gpu: boolean
 
 /** Builds the op library; without it the composed kernels serve. */
 async function tryOps(context: BuildContext, progress: Progress): Promise<Pick<Installation, 'ops' | 'opsProblem'>> {
-  // This program lies in `dist/cli` or `src/cli` of the package.
-  const packageRoot = join(dirname(realpathSync(process.argv[1])), '../..');
   try {
-    const { path, built } = await buildOps(context, packageRoot, (done, total) => {
+    const { path, built } = await buildOps(context, packageRoot(), (done, total) => {
       if (done === 0 || done === total || done % 5 === 0)
         progress.say('op library', `${done} of ${total} files compiled`);
     });
@@ -87,6 +88,51 @@ async function tryOps(context: BuildContext, progress: Progress): Promise<Pick<I
     progress.say('op library', `not built, composed kernels serve in its place: ${error.message}`);
     return { opsProblem: error.message };
   }
+}
+
+/** Compiles the CUDA kernels for the GPU, or for the usual ones where there is none; without them the composed ones serve. */
+async function tryDeviceCode(
+  home: string,
+  { ops, opsProblem }: Pick<Installation, 'ops' | 'opsProblem'>,
+  progress: Progress,
+): Promise<Pick<Installation, 'cuda' | 'cudaProblem'>> {
+  try {
+    if (ops === undefined) throw new SetupError(`the op library is not there: ${opsProblem ?? ''}`);
+    const { device, reason } = await findDevice(ops);
+    const architectures = device === undefined ? USUAL_ARCHITECTURES : [architectureFor(device)];
+    const target = device === undefined ? reason : `${device.name}, compute capability ${device.major}.${device.minor}`;
+    progress.say('CUDA kernels', `${target}; compiled for ${architectures.join(' and ')}`);
+    const { compiler, fetched } = await provideDeviceCompiler(home);
+    progress.say("NVIDIA's compiler", `${fetched ? 'fetched with pip' : 'there'}, ${compiler}`);
+    const place = { home, compiler, packageRoot: packageRoot() };
+    let compiled = 0;
+    const cuda = await buildDeviceCode(place, architectures, (title) => {
+      compiled++;
+      progress.say('CUDA kernels', title);
+    });
+    if (cuda.every(({ files }) => files.length === 0)) {
+      throw new SetupError('this version of the package has none yet');
+    }
+    progress.say('CUDA kernels', compiled > 0 ? 'compiled' : 'there');
+    return { cuda };
+  } catch (error) {
+    if (!(error instanceof SetupError)) throw error;
+    progress.say('CUDA kernels', `left out, composed kernels serve in their place: ${error.message}`);
+    return { cudaProblem: `there are no CUDA kernels: ${error.message}` };
+  }
+}
+
+/** Asks for the GPU in a process of its own: a driver that is not whole may end it. */
+async function findDevice(ops: string): Promise<{ device?: CudaDevice; reason: string }> {
+  const ask = 'console.log(JSON.stringify(require(process.argv[1]).cudaDevice()))';
+  const { status, stdout, stderr } = await run(process.execPath, ['-e', ask, ops]);
+  if (status === 0) return { device: JSON.parse(stdout) as CudaDevice, reason: '' };
+  return { reason: /^Error: (.*)$/m.exec(stderr)?.[1] ?? tail(stderr) };
+}
+
+/** Folder of the package: this program lies in `dist/cli` or `src/cli` of it. */
+function packageRoot(): string {
+  return join(dirname(realpathSync(process.argv[1])), '../..');
 }
 
 /** Runs the backend in a process of its own, on the installation as it is about to be written; then writes it. */

@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { mkdirSync, renameSync, rmSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { dirname } from 'node:path';
 
 /** A failure that is the machine's or the user's to mend: printed as its message, without a stack. */
@@ -55,4 +56,18 @@ export async function produce(path: string, make: (temporary: string) => Promise
   } finally {
     rmSync(temporary, { recursive: true, force: true });
   }
+}
+
+/** Runs the jobs on all cores; the first failure stops the rest. */
+export async function inParallel<Job>(jobs: readonly Job[], work: (job: Job) => Promise<void>): Promise<void> {
+  const waiting = [...jobs];
+  const worker = async (): Promise<void> => {
+    for (let job = waiting.shift(); job !== undefined; job = waiting.shift()) {
+      await work(job).catch((error: unknown) => {
+        waiting.length = 0;
+        throw error;
+      });
+    }
+  };
+  await Promise.all(Array.from({ length: availableParallelism() }, worker));
 }

@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { frameworkLibrary } from '../../native/installation.js';
+import { checkPip, download, python, unpack } from './pip.js';
 import { produce, run, SetupError, tail } from './shell.js';
 import { checkSpace } from './system.js';
 
@@ -18,23 +19,8 @@ export interface TensorflowFolder {
   readonly gpu: boolean;
 }
 
-/** Takes wheels of any Python version: only their libraries and headers are used. pip takes each tag by itself. */
-const WHEEL_ARGUMENTS = ['--python-version', '3.11', '--implementation', 'cp'].concat(
-  ['manylinux_2_27', 'manylinux_2_17', 'manylinux2014', 'manylinux2010', 'manylinux1'].flatMap((tag) => [
-    '--platform',
-    `${tag}_x86_64`,
-  ]),
-);
-
-/** Unpacks what is needed of a wheel, with the Python that has fetched it. */
-const UNPACK = `
-import re, sys, zipfile
-wheel, folder = sys.argv[1:]
-with zipfile.ZipFile(wheel) as archive:
-    for name in archive.namelist():
-        if re.match(r'tensorflow/(include/|libtensorflow_(cc|framework)\\.so\\.2$)|nvidia/', name):
-            archive.extract(name, folder)
-`;
+/** What is needed of the wheels. */
+const NEEDED = String.raw`tensorflow/(include/|libtensorflow_(cc|framework)\.so\.2$)|nvidia/`;
 
 /** The packages of CUDA's libraries that a wheel of TensorFlow asks for, with their versions. */
 const CUDA_REQUIREMENTS = `
@@ -123,19 +109,8 @@ function exposeCusolver(site: string): void {
   symlinkSync('../../cusolver/lib/libcusolver.so.11', join(site, 'nvidia/cublas/lib/libcusolver.so.11'));
 }
 
-function python(): string {
-  return process.env.PYTHON ?? 'python3';
-}
-
 async function fetchTensorflow(home: string, site: string, gpu: boolean): Promise<void> {
-  const pip = await run(python(), ['-m', 'pip', '--version']);
-  if (pip.status !== 0) {
-    throw new SetupError(
-      `TensorFlow is fetched with pip, and '${python()} -m pip' ${pip.missing ? 'is not there' : 'does not run'}: install ` +
-        'Python 3 and pip (Debian, Ubuntu: apt install python3-pip; Fedora: dnf install python3-pip), name a Python in the ' +
-        'variable PYTHON, or name an installed TensorFlow with --tensorflow',
-    );
-  }
+  await checkPip('TensorFlow', 'name an installed TensorFlow with --tensorflow');
   mkdirSync(home, { recursive: true });
   checkSpace(home, gpu ? 9 : 2);
   // The wheels stay until all is unpacked: a set-up that was interrupted goes on with them.
@@ -143,25 +118,10 @@ async function fetchTensorflow(home: string, site: string, gpu: boolean): Promis
   await download(wheels, [`${gpu ? 'tensorflow' : 'tensorflow-cpu'}==${TENSORFLOW_VERSION}`]);
   if (gpu) await download(wheels, await cudaRequirements(wheels));
   await produce(site, async (temporary) => {
-    const used = readdirSync(wheels).filter((name) => /^(tensorflow|nvidia)[-_].*\.whl$/.test(name));
-    for (const wheel of used) await unpack(join(wheels, wheel), temporary);
+    await unpack(wheels, NEEDED, temporary);
     if (gpu) exposeCusolver(temporary);
   });
   rmSync(wheels, { recursive: true });
-}
-
-/** Fetches wheels, and nothing that they depend on: only libraries and headers are of use. */
-async function download(wheels: string, wanted: readonly string[]): Promise<void> {
-  const args = ['-m', 'pip', 'download', '--disable-pip-version-check', '--no-input', '--no-deps'];
-  const { status, stderr } = await run(
-    python(),
-    [...args, '--only-binary=:all:', '--dest', wheels, ...WHEEL_ARGUMENTS, ...wanted],
-    { shown: true },
-  );
-  if (status === 0) return;
-  throw new SetupError(
-    `pip could not fetch ${wanted.join(', ')} (no network, or a proxy that pip does not know?):\n${tail(stderr)}`,
-  );
 }
 
 async function cudaRequirements(wheels: string): Promise<string[]> {
@@ -172,12 +132,4 @@ async function cudaRequirements(wheels: string): Promise<string[]> {
     throw new SetupError(`the wheel of TensorFlow does not say which CUDA libraries it needs:\n${tail(stderr)}`);
   }
   return wanted;
-}
-
-async function unpack(wheel: string, folder: string): Promise<void> {
-  const { status, stderr } = await run(python(), ['-c', UNPACK, wheel, folder]);
-  if (status === 0) return;
-  // A wheel that cannot be unpacked would be taken again by the next run.
-  rmSync(wheel, { force: true });
-  throw new SetupError(`${wheel} could not be unpacked; run the command again:\n${tail(stderr)}`);
 }

@@ -1,8 +1,10 @@
 /**
  * `tsx scripts/bundle.ts ENTRY FILE`: one of the programs here as one CommonJS file, for a machine with nothing but Node and
- * Dawn's addon. There: `DAWN_NODE=/path/to/dawn.node node FILE --backend webgpu`.
+ * Dawn's addon or an installation of TensorFlow. There: `DAWN_NODE=/path/to/dawn.node node FILE --backend webgpu`, or
+ * `TFJS_LLA_INSTALLATION=/path/to/installation.json node FILE --backend tensorflow`.
  */
-import { dirname } from 'node:path';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
 import { build, type Plugin } from 'esbuild';
 
 /** The addon of the npm package `webgpu`, from a path instead of a package. */
@@ -16,6 +18,19 @@ const dawnFromEnvironment: Plugin = {
         'export const { create, globals } = module.require(process.env.DAWN_NODE);',
       ].join('\n'),
     }));
+  },
+};
+
+/** tfjs' packages as Node itself would load them: tfjs-node's classes can only extend those of that build. */
+const tfjsOfNode: Plugin = {
+  name: 'tfjs-of-node',
+  setup(bundler) {
+    bundler.onResolve(
+      { filter: /^@tensorflow\/tfjs(-core|-layers|-backend-(cpu|webgl|webgpu))?$/ },
+      ({ path, resolveDir }) => ({
+        path: createRequire(join(resolveDir, 'package.json')).resolve(path),
+      }),
+    );
   },
 };
 
@@ -44,7 +59,7 @@ await build({
   ignoreAnnotations: true,
   // Backend wasm reads a file beside its module; the bundle is for the others.
   external: ['@tensorflow/tfjs-backend-wasm'],
-  plugins: [dawnFromEnvironment, canvasOfBrowsers],
+  plugins: [dawnFromEnvironment, tfjsOfNode, canvasOfBrowsers],
   logLevel: 'warning',
 });
 console.log(`written ${outfile}`);

@@ -1,8 +1,10 @@
+import { readFileSync } from 'node:fs';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 
 import { solverCounts } from '../../kernels/common/cpu/solve.js';
 import { peakScratchBytes } from '../../kernels/common/cpu/workspace.js';
+import { isTensorflow } from '../../src/native/op_library.js';
 import { type BackendName, initBackend } from '../../src/node.js';
 import type { BenchCase } from './cases.js';
 import { type Body, timeOnce, type Timing } from './measure.js';
@@ -41,6 +43,8 @@ export interface BenchDevice {
   readonly backend: string;
   readonly adapter: string;
   readonly driver?: string;
+  /** Whether a call returns before it is done: calls are then timed in a row, the last one's result being waited for. */
+  readonly isQueued: boolean;
   /** Limits that the kernels choose by. */
   readonly limits?: Readonly<Record<string, number>>;
   /** Gets ready for a case, on a new device where it asks for one. */
@@ -68,6 +72,7 @@ async function processorDevice(name: BackendName): Promise<BenchDevice> {
   return {
     backend,
     adapter,
+    isQueued: false,
     prepare: () => Promise.resolve(),
     async firstCall(_, body) {
       if (backend === 'tensorflow') {
@@ -93,11 +98,37 @@ async function processorDevice(name: BackendName): Promise<BenchDevice> {
   };
 }
 
+/** The version of NVIDIA's driver, where Linux tells it. */
+function nvidiaDriver(): string | undefined {
+  try {
+    return /\b\d{3}\.\d+(\.\d+)?\b/.exec(readFileSync('/proc/driver/nvidia/version', 'utf8'))?.[0];
+  } catch {
+    return undefined;
+  }
+}
+
+/** TensorFlow, which may compute on a GPU. */
+async function tensorflowDevice(): Promise<BenchDevice> {
+  const device = await processorDevice('tensorflow');
+  const backend: unknown = tf.backend();
+  if (!isTensorflow(backend) || !backend.isUsingGpuDevice) return device;
+  const driver = nvidiaDriver();
+  return {
+    ...device,
+    adapter: driver === undefined ? device.adapter : `${device.adapter}, driver ${driver}`,
+    driver,
+    isQueued: true,
+    // Nothing tells what TensorFlow's allocator has given out.
+    firstCall: async (_, body) => ({ milliseconds: await timeOnce(body), extraBytes: null }),
+  };
+}
+
 export async function benchDevice(name: string): Promise<BenchDevice> {
   if (name === 'webgl') {
     const { WebGlDevice } = await import('./webgl.js');
     return WebGlDevice.create();
   }
+  if (name === 'tensorflow') return tensorflowDevice();
   if (name !== 'webgpu') return processorDevice(name as BackendName);
   const { WebGpuDevice } = await import('./webgpu.js');
   return WebGpuDevice.create();

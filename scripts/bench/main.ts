@@ -58,8 +58,8 @@ const program = new Command('npm run bench --')
   .option('--markdown <file>', 'write the table to a file');
 
 /** `matMul` at a size at which a device of that kind is busy for some milliseconds. */
-const matMulSize = (backend: string, suite: string): number =>
-  backend !== 'webgpu' ? 512 : suite === 'quick' ? 256 : 4096;
+const matMulSize = ({ isQueued }: BenchDevice, suite: string): number =>
+  !isQueued ? 512 : suite === 'quick' ? 256 : 4096;
 
 /** Suites of the backends that have one of their own. */
 const DEFAULT_SUITES: Readonly<Partial<Record<string, string>>> = { webgpu: 'issue', webgl: 'webgl' };
@@ -102,11 +102,11 @@ function finish(report: Report | DecodeReport, { json, markdown }: Options): num
 
 /** `--decode`; heads and dimension are those of the issue on a GPU, and the options' elsewhere. */
 async function decode(options: Options): Promise<number> {
-  const isGpu = options.backend === 'webgpu';
+  const device = await benchDevice(options.backend);
+  const isGpu = device.isQueued;
   const isGiven = program.getOptionValueSource('heads') === 'cli';
   const heads = isGpu && !isGiven ? 32 : options.heads;
   const { dim, ridge, tolerance, only, lengths = DECODE_LENGTHS[isGpu ? 'gpu' : 'processor'] } = options;
-  const device = await benchDevice(options.backend);
   const report = new DecodeReport(device, { command: commandLine(), json: options.json });
   await runDecode(device, report, { heads, dim, ridge, tolerance, only, lengths, limit: options.limit });
   if (report.isEmpty) program.error(`error: no step matches ${String(only)}`);
@@ -121,7 +121,7 @@ async function main(): Promise<number> {
   const cases = suites[suite](options).filter((one) => options.only?.test(caseName(one)) ?? true);
   if (cases.length === 0) program.error(`error: no case of the suite ${suite} matches ${String(options.only)}`);
   const device = await benchDevice(options.backend);
-  const size = options.matmul ?? matMulSize(options.backend, suite);
+  const size = options.matmul ?? matMulSize(device, suite);
   const yardstick = await (device.matMul ? device.matMul(size) : measureMatMul(device, size));
   const report = new Report(device, yardstick, suite, { command: commandLine(), json: options.json });
   report.printSummary();

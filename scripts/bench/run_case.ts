@@ -15,7 +15,7 @@ export interface ComposedRow {
   readonly wall: Timing;
   readonly error: ArrayError;
   readonly problems: readonly string[];
-  /** Its time over the own kernel's: device times where there are any. Null where its result is wrong. */
+  /** Its time over the own kernel's: device times where there are any, else wall times. Null where its result is wrong. */
   readonly speedUp: number | null;
 }
 
@@ -118,10 +118,10 @@ const TIMED_MILLISECONDS = 100;
 const runsFor = (perCall: number): number =>
   Math.max(perCall > 500 ? 3 : FEWEST_RUNS, Math.min(30, Math.ceil(TIMED_MILLISECONDS / perCall)));
 
-/** Device times of a call and its passes, and the wall time that one took while the device got warm. */
+/** Device times of a call and its passes, and the wall time that one took while the device got warm, where it has to. */
 async function kernelTiming(device: BenchDevice, body: Body) {
-  if (device.kernelTimes === undefined) return { kernel: null, passes: {}, perCall: null };
-  const perCall = await warmUp(body);
+  const perCall = device.isQueued ? await warmUp(body) : null;
+  if (device.kernelTimes === undefined || perCall === null) return { kernel: null, passes: {}, perCall };
   const { totals, passes } = await device.kernelTimes(body, runsFor(perCall));
   return { kernel: timingOf(totals), passes, perCall };
 }
@@ -136,22 +136,16 @@ async function wallTiming(body: Body, perCall: number | null): Promise<Timing> {
 /** An error beyond which the composed operator is wrong rather than coarse: its iterations are few. */
 const MOST_COMPOSED_ERROR = 0.05;
 
-async function compose(
-  one: BenchCase,
-  device: BenchDevice,
-  run: Runnable,
-  ownKernel: Timing | null,
-): Promise<ComposedRow> {
+async function compose(one: BenchCase, device: BenchDevice, run: Runnable, ownTime: Timing): Promise<ComposedRow> {
   const body = (): Tensor => runComposed(one, run.inputs);
   const [error] = errorsOf(one, await readResult(body, ['out']));
   const { kernel, perCall } = await kernelTiming(device, body);
   // Single calls are timed in turn with the own kernel's, so that both have the same share of a busy machine.
-  const [own, wall] =
-    perCall === null ? await timeInTurn([run.call, body]) : [ownKernel, await timeWall(body, perCall)];
+  const [own, wall] = perCall === null ? await timeInTurn([run.call, body]) : [ownTime, await timeWall(body, perCall)];
   const problems = device.takeErrors();
   const isRight = problems.length === 0 && error.relative < MOST_COMPOSED_ERROR;
   const composedTime = (kernel ?? wall).median;
-  return { kernel, wall, error, problems, speedUp: isRight && own !== null ? composedTime / own.median : null };
+  return { kernel, wall, error, problems, speedUp: isRight ? composedTime / own.median : null };
 }
 
 /** Measures a case. */
@@ -173,7 +167,7 @@ export async function runCase(one: BenchCase, device: BenchDevice): Promise<Row>
     const wall = await wallTiming(run.call, ofCall.perCall);
     const { kernel, passes } = ofKernel;
     const errorsSoFar = device.takeErrors();
-    const composed = one.isCompared ? await compose(one, device, run, kernel) : null;
+    const composed = one.isCompared ? await compose(one, device, run, kernel ?? wall) : null;
     const operations = usefulOperations(one, iterations?.tileMean ?? iterations?.mean ?? null);
     // A gradient's wall time has the forward in it.
     const timed = kernel ?? (one.direction === 'forward' ? wall : null);

@@ -11,6 +11,7 @@ const SOFTWARE = /swiftshader|llvmpipe|software/i;
 /** Backend `webgl` in a headless browser: there everything is measured that elsewhere is in this process. */
 export class WebGlDevice implements BenchDevice {
   readonly backend = 'webgl';
+  readonly isQueued = false;
 
   private constructor(
     private readonly opened: OpenPage,

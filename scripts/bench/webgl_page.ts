@@ -20,6 +20,7 @@ async function device(): Promise<BenchDevice> {
   const info = gl.getExtension('WEBGL_debug_renderer_info');
   return {
     backend: 'webgl',
+    isQueued: false,
     adapter: String(gl.getParameter(info?.UNMASKED_RENDERER_WEBGL ?? gl.RENDERER)),
     prepare: () => Promise.resolve(),
     async firstCall(_, body) {

@@ -33,6 +33,7 @@ const MOST_PASSES = 2000;
 /** Backend `webgpu` on Dawn: its devices come and go, so that a case gets the one it asks for. */
 export class WebGpuDevice implements BenchDevice {
   readonly backend = 'webgpu';
+  readonly isQueued = true;
   private backendInUse: WebGPUBackend | undefined;
   private limitsInUse: BenchCase['limits'] | undefined;
   private readonly errors: string[] = [];

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs-core';
 
 import { normals } from './data.js';
 import type { BenchDevice } from './device.js';
-import { timeInTurn, type Timing, timingOf, warmUp } from './measure.js';
+import { timeInTurn, timeWall, type Timing, timingOf, warmUp } from './measure.js';
 
 /** tfjs' own product of two square matrices: the rate that everything else is compared with. */
 export interface Yardstick {
@@ -46,11 +46,12 @@ export async function measureMatMul(device: BenchDevice, size: number): Promise<
   product.dispose();
   if (!(error < 1e-4)) throw new Error(`tfjs' matMul of ${size} is wrong here: relative error ${error}`);
   let time: Timing;
-  if (device.kernelTimes === undefined) {
-    [time] = await timeInTurn([body]);
+  if (device.isQueued) {
+    const perCall = await warmUp(body);
+    const times = await device.kernelTimes?.(body, 10);
+    time = times === undefined ? await timeWall(body, perCall) : timingOf(times.totals);
   } else {
-    await warmUp(body);
-    time = timingOf((await device.kernelTimes(body, 10)).totals);
+    [time] = await timeInTurn([body]);
   }
   tf.dispose([a, b]);
   return { size, time, teraflops: (2 * size ** 3) / time.median / 1e9, error };

@@ -39,7 +39,8 @@ class CudaOperation {
 // The GPU that TensorFlow computes on: the first one that the driver shows.
 CudaDevice FindCudaDevice();
 
-// Takes the device code in these files, as it was compiled for this GPU; returns the operations that it is whole for.
+// Takes the device code in these files, compiled for this GPU, in place of what was there; returns the operations that it is
+// whole for.
 std::vector<std::string> LoadDeviceCode(const std::vector<std::string>& files);
 
 // Starts a kernel of that code on a stream of the current context. `params` is the one struct that the kernel takes.

@@ -128,12 +128,11 @@ class Program {
   std::map<std::string, Entry> entries_;
 };
 
-// What is known of the device code; `mutex` guards it all.
 struct State {
-  std::mutex mutex;
-  std::map<std::string, std::string> images;  // contents by file
+  std::map<std::string, std::vector<std::string>> operations;  // entry points by name, complete once the library is loaded
+  std::mutex mutex;                                            // guards what follows
+  std::map<std::string, std::string> images;                   // contents by file
   std::map<Context*, Program> programs;
-  std::map<std::string, std::vector<std::string>> operations;  // entry points by name
 
   static State& Get() {
     static State state;
@@ -186,23 +185,26 @@ CudaDevice FindCudaDevice() {
 }
 
 std::vector<std::string> LoadDeviceCode(const std::vector<std::string>& files) {
-  State& state = State::Get();
-  const std::lock_guard<std::mutex> lock(state.mutex);
+  std::map<std::string, std::string> images;
   for (const std::string& file : files) {
     std::ifstream stream(file, std::ios::binary);
     std::string image{std::istreambuf_iterator<char>(stream), {}};
     if (image.empty()) throw CudaError("the device code " + file + " cannot be read");
-    state.images[file] = std::move(image);
+    images.emplace(file, std::move(image));
   }
-  state.programs.clear();
   const InPrimaryContext current;
-  Program& program = state.ProgramOf(current.context);
+  Program program(images);
+  State& state = State::Get();
   std::vector<std::string> whole;
   for (const auto& [operation, entry_points] : state.operations) {
     bool has_all = true;
     for (const std::string& name : entry_points) has_all = has_all && program.Find(name) != nullptr;
     if (has_all) whole.push_back(operation);
   }
+  const std::lock_guard<std::mutex> lock(state.mutex);
+  state.images = std::move(images);
+  state.programs.clear();
+  state.programs.emplace(current.context, std::move(program));
   return whole;
 }
 

@@ -50,9 +50,28 @@ test('doctor --json prints the findings for a program to read', () => {
   expect(status).toBe(0);
 });
 
+test('doctor --operators compares every operator of a backend with cpu', () => {
+  const { status, stdout } = run('doctor', '--backend', 'wasm', '--operators', '--json');
+  const { operators = [] } = JSON.parse(stdout) as Findings;
+  expect(operators.map(({ operator }) => operator).sort()).toEqual([
+    'linearAttention',
+    'localLinearAttention',
+    'mesaAttention',
+    'parallaxAttention',
+    'softmaxAttention',
+  ]);
+  for (const { error, agrees } of operators) {
+    expect(error).toBeGreaterThan(0);
+    expect(error).toBeLessThan(1e-4);
+    expect(agrees).toBe(true);
+  }
+  expect(status).toBe(0);
+});
+
 test.each([
   ['an unknown command', ['repair'], "unknown command 'repair'"],
   ['an unknown option', ['doctor', '--quick'], "unknown option '--quick'"],
+  ['a comparison of no backend', ['doctor', '--operators'], '--operators needs --backend'],
   ['an argument too many', ['doctor', 'cpu'], "too many arguments for 'doctor'"],
   ['no command', [], 'Usage: tfjs-lla'],
 ])('%s gives a message and a non-zero exit code', (_, args, message) => {

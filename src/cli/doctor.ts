@@ -2,6 +2,8 @@ import { env, grads, tensor3d, version_core, type Tensor } from '@tensorflow/tfj
 import { forward, gradient } from '../../kernels/local_linear_attention/reference.js';
 import { localLinearAttention } from '../index.js';
 import { backendNames, initBackend, type BackendName } from '../node.js';
+import type { Comparison } from './compare.js';
+import { numbers, relativeError } from './numbers.js';
 import { formatTable } from './table.js';
 
 /** What was found out about one backend. */
@@ -22,6 +24,8 @@ export interface Findings {
   readonly platform: string;
   readonly tfjs: string;
   readonly backends: readonly BackendFinding[];
+  /** Every operator against the same on `cpu`, where it was asked for. */
+  readonly operators?: readonly Comparison[];
 }
 
 /** float32 on a well-conditioned problem stays two orders of magnitude below this; a wrong kernel far above. */
@@ -30,11 +34,6 @@ const LARGEST_ERROR = 5e-4;
 const DIMS = { batch: 2, heads: 2, Tq: 12, Tk: 12, D: 4, Dv: 3 };
 const KEY_SHAPE: [number, number, number] = [DIMS.heads, DIMS.Tk, DIMS.D];
 const VALUE_SHAPE: [number, number, number] = [DIMS.heads, DIMS.Tk, DIMS.Dv];
-
-/** Reproducible numbers without pattern, in -1..1. */
-function numbers(length: number, seed: number): Float32Array {
-  return Float32Array.from({ length }, (_, i) => Math.sin((i + 1) ** 2 * seed));
-}
 
 const PROBLEM = {
   dims: DIMS,
@@ -99,16 +98,12 @@ async function compute(): Promise<ArrayLike<number>[]> {
 function largestError(computed: readonly ArrayLike<number>[]): number {
   const { dquery, dkey, dvalue } = gradient(PROBLEM, Float64Array.from(DOUT));
   const expected = [forward(PROBLEM).out, dquery, dkey, dvalue];
-  const errors = expected.map((values, i) => {
-    const difference = values.map((x, j) => x - computed[i][j]);
-    return Math.hypot(...difference) / Math.hypot(...values);
-  });
   // A NaN must not get lost: Math.max hands it on.
-  return Math.max(...errors);
+  return Math.max(...expected.map((values, i) => relativeError(computed[i], values)));
 }
 
 /** The findings as text for a terminal. */
-export function report({ node, platform, tfjs, backends }: Findings): string {
+export function report({ node, platform, tfjs, backends, operators }: Findings): string {
   const rows = backends.map(({ backend, works, adapter, error, milliseconds, advice }) => [
     backend,
     works ? 'yes' : 'no',
@@ -118,11 +113,19 @@ export function report({ node, platform, tfjs, backends }: Findings): string {
     advice ?? '-',
   ]);
   const working = backends.filter(({ works }) => works).length;
+  const compared = operators?.map(({ operator, error, agrees }) => [
+    operator,
+    agrees ? 'yes' : 'no',
+    error.toExponential(1),
+  ]);
+  const comparison =
+    compared === undefined ? [] : ['', formatTable([['operator', 'agrees with cpu', 'error'], ...compared])];
   return [
     `Node ${node}, ${platform}, TensorFlow.js ${tfjs}`,
     '',
     formatTable([['backend', 'works', 'adapter', 'error', 'time', 'what to do'], ...rows]),
     '',
     `${working} of ${backends.length} backends work here.`,
+    ...comparison,
   ].join('\n');
 }

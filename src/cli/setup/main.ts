@@ -3,7 +3,8 @@ import { dirname, join } from 'node:path';
 import { cacheFolder, type Installation, installationFile } from '../../native/installation.js';
 import type { CudaDevice } from '../../native/device_code.js';
 import { missingGpuParts } from '../../native/gpu.js';
-import type { BackendFinding } from '../doctor.js';
+import type { Comparison } from '../compare.js';
+import type { BackendFinding, Findings } from '../doctor.js';
 import { buildAddon, buildOps, type BuildContext } from './compile.js';
 import { architectureFor, buildDeviceCode, provideDeviceCompiler, USUAL_ARCHITECTURES } from './device_code.js';
 import { providePackages } from './packages.js';
@@ -56,12 +57,15 @@ export async function setupTensorflow(options: SetupOptions): Promise<void> {
   const cuda = found.gpu ? await tryDeviceCode(home, ops, progress) : {};
   const { tensorflow, gpu } = { tensorflow: found.folder, gpu: found.gpu };
   const installation = { tensorflow, tensorflowVersion: loaded.version, gpu, app, addon: addon.path, ...ops, ...cuda };
-  const { adapter, error, milliseconds } = await verified(home, installation);
+  const { backend, operators } = await verified(home, installation, loaded.gpu);
   progress.say(
     'check',
-    `output and gradients of LLA, error ${error?.toExponential(1) ?? '-'}, ${milliseconds?.toFixed(0) ?? '-'} ms`,
+    `output and gradients of LLA, error ${backend.error?.toExponential(1) ?? '-'}, ${backend.milliseconds?.toFixed(0) ?? '-'} ms`,
   );
-  progress.say('ready', `initBackend('tensorflow') of tfjs-lla/node: ${adapter ?? ''}`);
+  for (const { operator, error } of operators) {
+    progress.say('check', `${operator} and its gradients against backend cpu, error ${error.toExponential(1)}`);
+  }
+  progress.say('ready', `initBackend('tensorflow') of tfjs-lla/node: ${backend.adapter ?? ''}`);
 }
 
 /** Loads the addon in a process of its own: what is built wrong may end it. */
@@ -135,29 +139,50 @@ function packageRoot(): string {
   return join(dirname(realpathSync(process.argv[1])), '../..');
 }
 
-/** Runs the backend in a process of its own, on the installation as it is about to be written; then writes it. */
-async function verified(home: string, installation: Installation): Promise<BackendFinding> {
-  let finding: BackendFinding | undefined;
-  await produce(installationFile(), async (temporary) => {
-    writeFileSync(temporary, `${JSON.stringify(installation, null, 2)}\n`);
-    const program = [...process.execArgv, process.argv[1], 'doctor', '--backend', 'tensorflow', '--json'];
-    const env = { ...process.env, TFJS_LLA_INSTALLATION: temporary };
-    const { stdout, stderr } = await run(process.execPath, program, { env });
-    finding = findingOf(stdout);
-    if (finding?.works !== true) {
-      throw new SetupError(
-        `the backend was built but does not work: ${finding?.advice ?? tail(stderr)}\nTo start afresh: rm -r ${home}`,
-      );
-    }
-  });
-  if (finding === undefined) throw new SetupError('the check of the backend gave no answer');
-  return finding;
+/** What the check of the backend found. */
+interface Verified {
+  readonly backend: BackendFinding;
+  /** Every operator against backend `cpu`, where that was asked for. */
+  readonly operators: readonly Comparison[];
 }
 
-function findingOf(report: string): BackendFinding | undefined {
+/**
+ * Runs the backend in a process of its own, on the installation as it is about to be written; then writes it. On a GPU
+ * every operator has to agree with backend `cpu`.
+ */
+async function verified(home: string, installation: Installation, onGpu: boolean): Promise<Verified> {
+  let found: Verified | undefined;
+  await produce(installationFile(), async (temporary) => {
+    writeFileSync(temporary, `${JSON.stringify(installation, null, 2)}\n`);
+    const doctor = ['doctor', '--backend', 'tensorflow', '--json', ...(onGpu ? ['--operators'] : [])];
+    const env = { ...process.env, TFJS_LLA_INSTALLATION: temporary };
+    const program = [...process.execArgv, process.argv[1], ...doctor];
+    const { stdout, stderr } = await run(process.execPath, program, { env });
+    const { backends = [], operators = [] } = findingsOf(stdout);
+    const backend = backends.at(0);
+    if (backend?.works !== true) {
+      throw new SetupError(
+        `the backend was built but does not work: ${backend?.advice ?? tail(stderr)}\nTo start afresh: rm -r ${home}`,
+      );
+    }
+    if (onGpu && operators.length === 0) {
+      throw new SetupError(`the operators on the GPU could not be compared with backend cpu:\n${tail(stderr)}`);
+    }
+    const wrong = operators.filter(({ agrees }) => !agrees);
+    if (wrong.length > 0) {
+      const named = wrong.map(({ operator, error }) => `${operator} by ${error.toExponential(1)}`).join(', ');
+      throw new SetupError(`operators on the GPU differ from backend cpu: ${named}; please report it with this output`);
+    }
+    found = { backend, operators };
+  });
+  if (found === undefined) throw new SetupError('the check of the backend gave no answer');
+  return found;
+}
+
+function findingsOf(report: string): Partial<Findings> {
   try {
-    return (JSON.parse(report) as { backends: BackendFinding[] }).backends[0];
+    return JSON.parse(report) as Findings;
   } catch {
-    return undefined;
+    return {};
   }
 }

@@ -1,0 +1,81 @@
+/** What the op library asks of NVIDIA's driver and makes of its answers, with a stand-in for it (test/cuda/driver.cc). */
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { readInstallation } from '../../src/native/installation.js';
+
+jest.setTimeout(60_000);
+
+const CALL = `
+const [ops, name, ...args] = process.argv.slice(1);
+try {
+  console.log(JSON.stringify({ result: require(ops)[name](...args) }));
+} catch (error) {
+  console.log(JSON.stringify({ error: error.message }));
+}
+`;
+
+let folder: string;
+
+/** Calls a function that the op library exports, in a process that finds the stand-in. */
+function call(driver: string, name: string, ...args: string[]): { result?: unknown; error?: string } {
+  const { ops } = readInstallation();
+  if (ops === undefined) throw new Error('the op library is not built');
+  const env = { ...process.env, LD_LIBRARY_PATH: join(folder, driver) };
+  const { status, stdout, stderr } = spawnSync(process.execPath, ['-e', CALL, ops, name, ...args], {
+    encoding: 'utf8',
+    env,
+  });
+  if (status !== 0) throw new Error(stderr);
+  return JSON.parse(stdout) as { result?: unknown; error?: string };
+}
+
+function build(driver: string, ...flags: string[]): void {
+  mkdirSync(join(folder, driver));
+  const args = ['-shared', '-fPIC', ...flags, 'test/cuda/driver.cc', '-o', join(folder, driver, 'libcuda.so.1')];
+  const { status, stderr } = spawnSync(process.env.CXX ?? 'g++', args, { encoding: 'utf8' });
+  if (status !== 0) throw new Error(stderr);
+}
+
+function deviceCode(text: string): string {
+  const file = join(folder, 'code.bin');
+  writeFileSync(file, text);
+  return file;
+}
+
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'tfjs-lla-driver-'));
+  build('whole');
+  build('old', '-DTOO_OLD');
+});
+
+afterAll(() => rmSync(folder, { recursive: true }));
+
+test('the GPU is described', () => {
+  expect(call('whole', 'cudaDevice')).toEqual({ result: { name: 'Stand-in GPU', major: 8, minor: 6, driver: 12040 } });
+});
+
+test('device code serves the operations of which it has all kernels', () => {
+  const code = deviceCode('tfjs_lla_softmax_forward and others');
+  expect(call('whole', 'loadDeviceCode', code)).toEqual({ result: ['SoftmaxAttention'] });
+  expect(call('whole', 'loadDeviceCode', deviceCode('tfjs_lla_softmax'))).toEqual({ result: [] });
+  expect(call('whole', 'loadDeviceCode')).toEqual({ result: [] });
+});
+
+test('a refusal of the driver is an error with its reason', () => {
+  const code = deviceCode('for another GPU: tfjs_lla_softmax_forward');
+  expect(call('whole', 'loadDeviceCode', code).error).toBe(
+    `the device code in ${code} cannot be loaded: CUDA_ERROR_NO_BINARY_FOR_GPU, no kernel image is available`,
+  );
+});
+
+test('a file that is not there is named', () => {
+  expect(call('whole', 'loadDeviceCode', join(folder, 'none.bin')).error).toBe(
+    `the device code ${join(folder, 'none.bin')} cannot be read`,
+  );
+});
+
+test('a driver without a function that is needed is refused', () => {
+  expect(call('old', 'cudaDevice').error).toBe('the NVIDIA driver has no cuLaunchKernel');
+});

@@ -8,7 +8,8 @@ import type { Findings } from '../../src/cli/doctor.js';
 async function examine(most: string): Promise<Findings['backends'][number]> {
   const tsx = createRequire(join(process.cwd(), 'package.json')).resolve('tsx/cli');
   const program = [tsx, 'src/cli/main.ts', 'doctor', '--backend', 'tensorflow', '--json'];
-  const env = { ...process.env, TFJS_LLA_MAX_ISA: most };
+  // A TensorFlow with CUDA says why it has no GPU, after that.
+  const env = { ...process.env, TFJS_LLA_MAX_ISA: most, CUDA_VISIBLE_DEVICES: '' };
   const { stdout } = await promisify(execFile)(process.execPath, program, { env });
   const findings = JSON.parse(stdout) as Findings;
   return findings.backends[0];
@@ -21,5 +22,5 @@ test.each([
 ])('kernels for %s processors give the right numbers, and the adapter says that they serve', async (most, name) => {
   const { works, adapter } = await examine(most);
   expect(works).toBe(true);
-  expect(adapter).toMatch(new RegExp(`, native kernels with ${name}$`));
+  expect(adapter).toMatch(new RegExp(`, native kernels with ${name}(;|$)`));
 });

@@ -2,7 +2,8 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
+import { cudaLibraryProblems, exposeCusolver } from '../../src/cli/setup/cuda_libraries.js';
 import { provideDeviceCompiler } from '../../src/cli/setup/device_code.js';
 import { findTensorflow } from '../../src/cli/setup/wheel.js';
 
@@ -141,6 +142,49 @@ test('without pip it says what to install', async () => {
   await expect(findTensorflow(home, { gpu: true })).rejects.toThrow(
     "'/nonexistent/python3 -m pip' is not there: install Python 3 and pip",
   );
+});
+
+/** Builds libraries of nothing in `site`, the framework library with the text that names the folders. */
+function buildLibraries(site: string, names: readonly string[], flags: readonly string[] = []): void {
+  for (const name of names) {
+    const path = join(site, name);
+    mkdirSync(dirname(path), { recursive: true });
+    const args = ['-shared', '-x', 'c++', '/dev/null', '-o', path, `-Wl,-soname,${basename(path)}`, ...flags];
+    const { status, stderr } = spawnSync(process.env.CXX ?? 'g++', args, { encoding: 'utf8' });
+    if (status !== 0) throw new Error(stderr);
+  }
+}
+
+test('CUDA libraries that are not there, or not whole, are named', async () => {
+  const site = join(root, 'site');
+  const tensorflow = join(site, 'tensorflow');
+  const part = (folder: string, file: string) => `nvidia/${folder}/lib/${file}`;
+  const folders = ['cuda_runtime', 'cublas', 'cufft', 'cusparse', 'cudnn'];
+  mkdirSync(tensorflow, { recursive: true });
+  const runpath = folders.map((folder) => `$ORIGIN/../nvidia/${folder}/lib`).join(':');
+  writeFileSync(join(tensorflow, 'libtensorflow_framework.so.2'), `\0${runpath}\0`);
+  buildLibraries(site, [
+    part('cuda_runtime', 'libcudart.so.12'),
+    part('cublas', 'libcublas.so.12'),
+    part('cublas', 'libcublasLt.so.12'),
+    part('cufft', 'libcufft.so.11'),
+    part('cusolver', 'libcusolver.so.11'),
+    part('nvjitlink', 'libnvJitLink.so.12'),
+  ]);
+  const needs = ['-Wl,--no-as-needed', `-L${join(site, 'nvidia/nvjitlink/lib')}`, '-l:libnvJitLink.so.12'];
+  buildLibraries(site, [part('cusparse', 'libcusparse.so.12')], needs);
+  mkdirSync(join(site, 'nvidia/cudnn/lib'), { recursive: true });
+  writeFileSync(join(site, part('cudnn', 'libcudnn.so.9')), 'no library');
+  const [solver, sparse, dnn, ...others] = await cudaLibraryProblems(tensorflow);
+  expect(solver).toBe('libcusolver.so.11 is not there');
+  expect(sparse).toBe('libcusparse.so.12 lacks libnvJitLink.so.12');
+  expect(dnn).toMatch(/^libcudnn\.so\.9 is no library: /);
+  expect(others).toEqual([]);
+
+  exposeCusolver(site);
+  buildLibraries(site, [part('cusparse', 'libcusparse.so.12')], [...needs, '-Wl,-rpath,$ORIGIN/../../nvjitlink/lib']);
+  buildLibraries(site, [part('cudnn', 'libcudnn.so.9')]);
+  expect(await cudaLibraryProblems(tensorflow)).toEqual([]);
 });
 
 test("NVIDIA's compiler has its library and the headers of three packages", async () => {

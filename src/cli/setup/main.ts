@@ -6,6 +6,7 @@ import { missingGpuParts } from '../../native/gpu.js';
 import type { Comparison } from '../compare.js';
 import type { BackendFinding, Findings } from '../doctor.js';
 import { buildAddon, buildOps, type BuildContext } from './compile.js';
+import { cudaLibraryProblems } from './cuda_libraries.js';
 import { architectureFor, buildDeviceCode, provideDeviceCompiler, USUAL_ARCHITECTURES } from './device_code.js';
 import { providePackages } from './packages.js';
 import { produce, run, SetupError, tail } from './shell.js';
@@ -51,6 +52,7 @@ export async function setupTensorflow(options: SetupOptions): Promise<void> {
   const addon = await buildAddon(context);
   const loaded = await loadAddon(addon.path);
   progress.say("tfjs-node's addon", `${addon.built ? 'built' : 'there'}, runs TensorFlow ${loaded.version}`);
+  if (found.gpu) await reportLibraries(found.folder, progress);
   if (found.gpu && !loaded.gpu) progress.say('GPU', `left out, ${await missingGpuParts(addon.path)}`);
 
   const ops = await tryOps(context, progress);
@@ -76,6 +78,16 @@ async function loadAddon(addon: string): Promise<{ version: string; gpu: boolean
   const { status, stdout, stderr } = await run(process.execPath, ['-e', ask, addon], { env });
   if (status !== 0) throw new SetupError(`the addon that was built cannot be loaded:\n${tail(stderr)}`);
   return JSON.parse(stdout) as { version: string; gpu: boolean };
+}
+
+/** Says whether TensorFlow finds its CUDA libraries beside it; another place may have them. */
+async function reportLibraries(tensorflow: string, progress: Progress): Promise<void> {
+  const problems = await cudaLibraryProblems(tensorflow);
+  const otherwise = 'TensorFlow has to find them by LD_LIBRARY_PATH';
+  progress.say(
+    'CUDA libraries',
+    problems.length === 0 ? 'whole, where TensorFlow looks for them' : `${problems.join(', ')}; ${otherwise}`,
+  );
 }
 
 /** Builds the op library; without it the composed kernels serve. */

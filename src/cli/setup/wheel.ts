@@ -1,6 +1,7 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { frameworkLibrary } from '../../native/installation.js';
+import { exposeCusolver } from './cuda_libraries.js';
 import { checkPip, download, python, unpack } from './pip.js';
 import { produce, run, SetupError, tail } from './shell.js';
 import { checkSpace } from './system.js';
@@ -102,11 +103,6 @@ function describe(folder: string): TensorflowFolder {
   const version = records.find((found) => found !== undefined);
   const gpu = readFileSync(frameworkLibrary(folder)).includes('nvidia/cuda_runtime/lib');
   return { folder, version: version ?? 'of unknown version', gpu };
-}
-
-/** Links a library into a folder in which TensorFlow looks for libraries: it leaves out cusolver's own. */
-function exposeCusolver(site: string): void {
-  symlinkSync('../../cusolver/lib/libcusolver.so.11', join(site, 'nvidia/cublas/lib/libcusolver.so.11'));
 }
 
 async function fetchTensorflow(home: string, site: string, gpu: boolean): Promise<void> {

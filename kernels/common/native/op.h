@@ -196,6 +196,14 @@ void RunOn(tensorflow::OpKernelContext* context, const char* op, const absl::Sta
   }
 }
 
+// Whether `precision` is 'fast'.
+inline absl::Status ReadPrecision(tensorflow::OpKernelConstruction* context, bool* fast) {
+  std::string precision;
+  TF_RETURN_IF_ERROR(context->GetAttr("precision", &precision));
+  *fast = precision == "fast";
+  return absl::OkStatus();
+}
+
 // The attributes of local linear attention's ridge and solver.
 inline absl::Status ReadSolver(tensorflow::OpKernelConstruction* context, ProbeOptions* options) {
   float tolerance;

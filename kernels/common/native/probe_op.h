@@ -21,6 +21,7 @@ class ProbeOp : public tensorflow::OpKernel {
     options_.kind = kKind;
     OP_REQUIRES_OK(context, context->GetAttr("causal", &causal_));
     OP_REQUIRES_OK(context, context->GetAttr("scale", &options_.scale));
+    OP_REQUIRES_OK(context, ReadPrecision(context, &options_.fast));
     if (kKind == ProbeKind::kSolved) OP_REQUIRES_OK(context, ReadSolver(context, &options_));
   }
 
@@ -46,7 +47,7 @@ class ProbeOp : public tensorflow::OpKernel {
   ProbeOptions options_;
 };
 
-// On the processor; with `kCuda` on the GPU, which it takes problem, options, outputs and a CudaCall for.
+// On the GPU where there is a `kCuda`, a function of problem, options, outputs and CudaCall; else on the processor.
 template <ProbeKind kKind, auto kCuda = nullptr>
 class ProbeForwardOp : public ProbeOp<kKind> {
  public:

@@ -18,6 +18,7 @@ enum class ProbeKind {
 struct ProbeOptions {
   ProbeKind kind;
   float scale;
+  bool fast;           // half-precision operands are precise enough; the processor's kernels have no use for them
   const float* probe;  // [heads, Tq, D]: r, or the x that the forward pass saved
   const float* ridge;  // [heads, Tq], null: `ridge_value` in every row
   float ridge_value;

@@ -34,7 +34,7 @@ export interface OpLayout<Attrs> {
   readonly required: readonly string[];
   /** Inputs that may be missing, each with the attribute that counts it: 0 or 1. */
   readonly optional: readonly (readonly [input: string, count: string])[];
-  /** The attributes besides those counts: integers where `integers` names them, otherwise by their JavaScript type. */
+  /** The attributes besides those counts and `precision`: integers where `integers` names them, otherwise by their JavaScript type. */
   readonly attrs: (attrs: Attrs) => Readonly<Record<string, number | boolean | string>>;
   readonly integers?: readonly string[];
 }
@@ -78,7 +78,9 @@ function launcher<Attrs extends AttentionAttrs>(
     const given = layout.optional.filter(([name]) => call.inputs[name] !== undefined);
     const counts = layout.optional.map((entry) => [entry[1], given.includes(entry) ? 1 : 0] as const);
     const integers = new Set([...counts.map(([name]) => name), ...(layout.integers ?? [])]);
-    const attrs = [...Object.entries(layout.attrs(call.attrs as Attrs)), ...counts].map(([name, value]) => ({
+    const own = call.attrs as Attrs;
+    const named = { ...layout.attrs(own), precision: own.precision };
+    const attrs = [...Object.entries(named), ...counts].map(([name, value]) => ({
       name,
       type: attrType(backend, value, integers.has(name)),
       value,

@@ -31,6 +31,7 @@ void LaunchSoftmaxForward(const Problem& problem, const ProbeOptions& options, c
   params.dim = static_cast<int>(dims.D);
   params.value_dim = static_cast<int>(dims.Dv);
   params.causal = problem.causal;
+  params.fast = options.fast;
   params.scale = options.scale;
   const int64_t blocks = (dims.Tq + kQueriesPerBlock - 1) / kQueriesPerBlock * dims.heads;
   if (blocks > INT32_MAX) throw CudaError("too many queries for one call: " + std::to_string(dims.heads * dims.Tq));

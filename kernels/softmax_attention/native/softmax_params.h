@@ -12,6 +12,7 @@ struct SoftmaxForwardParams {
   float* out;                     // [heads, queries, value_dim]
   int heads, heads_per_batch, queries, keys, dim, value_dim;
   int causal;  // 0 or 1: query i sees the keys before keys - queries + i + 1
+  int fast;    // 0 or 1: half-precision operands are precise enough
   float scale;
 };
 

@@ -71,10 +71,7 @@ const SETUPS: Readonly<Record<BackendName, BackendSetup>> = {
     packages: [],
     load: loadTensorflow,
     addKernels: () => import('./tensorflow.js'),
-    adapter: async () => {
-      const { nativeKernels } = await import('./tensorflow.js');
-      return tensorflowAdapter(nativeKernels);
-    },
+    adapter: tensorflowAdapter,
   },
   webgpu: {
     packages: ['webgpu', `@tensorflow/tfjs-backend-webgpu@${version_core}`],

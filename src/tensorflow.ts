@@ -5,19 +5,18 @@
  * @packageDocumentation
  */
 import './index.js';
-import { type OpLibrary, useOpLibrary } from './native/op_library.js';
+import { useOpLibrary } from './native/op_library.js';
 
-/** What became of the native kernels, for those who describe the backend. */
-export const nativeKernels: OpLibrary = useOpLibrary();
+const { instructionSet, cuda, problem } = useOpLibrary();
 
 /** The processor's instructions that the native kernels use; `undefined` on a GPU and where the composed ones serve. */
-export const nativeInstructionSet: string | undefined = nativeKernels.instructionSet;
+export const nativeInstructionSet: string | undefined = instructionSet;
 
 /** The operations that have CUDA kernels on this GPU, such as `'SoftmaxAttention'`; `undefined` where none has. */
-export const cudaOperations: readonly string[] | undefined = nativeKernels.cuda?.operations;
+export const cudaOperations: readonly string[] | undefined = cuda?.operations;
 
 /** Why the composed kernels serve in place of the native ones; `undefined` where the native ones do. */
-export const nativeKernelsProblem: string | undefined = nativeKernels.problem;
+export const nativeKernelsProblem: string | undefined = problem;
 
 if (nativeKernelsProblem !== undefined) {
   console.warn(`tfjs-lla/tensorflow: composed kernels instead of native ones, since ${nativeKernelsProblem}`);

@@ -2,12 +2,13 @@ import { backend as activeBackend } from '@tensorflow/tfjs-core';
 import { cpus } from 'node:os';
 
 import type { CudaDevice } from './device_code.js';
-import { isTensorflow, type OpLibrary } from './op_library.js';
+import { isTensorflow, type OpLibrary, usedOpLibrary } from './op_library.js';
 import { missingGpuParts } from './gpu.js';
 import { readInstallation } from './installation.js';
 
 /** What the running backend `tensorflow` computes with, and on which kernels of this package. */
-export async function tensorflowAdapter(library: OpLibrary): Promise<string> {
+export async function tensorflowAdapter(): Promise<string> {
+  const library = usedOpLibrary();
   const backend: unknown = activeBackend();
   if (!isTensorflow(backend)) throw new Error("backend 'tensorflow' is not the current one");
   const { binding, isUsingGpuDevice } = backend;

@@ -33,11 +33,23 @@ export interface OpLibrary {
   readonly problem?: string;
 }
 
+let used: OpLibrary = { problem: 'they were not asked for' };
+
+/** What became of the native kernels when they were asked for. */
+export function usedOpLibrary(): OpLibrary {
+  return used;
+}
+
 /**
  * Gives backend `tensorflow`, which has to be running, this package's own kernels. Where they cannot be had the composed
  * kernels serve.
  */
 export function useOpLibrary(): OpLibrary {
+  used = registerNativeKernels();
+  return used;
+}
+
+function registerNativeKernels(): OpLibrary {
   const backend = findBackend('tensorflow') as unknown;
   if (!isTensorflow(backend)) {
     throw new Error("tfjs-lla/tensorflow: backend 'tensorflow' is not running; import it after @tensorflow/tfjs-node");

@@ -121,7 +121,7 @@ async function measureStep(one: BenchCase, device: BenchDevice, copies: Map<numb
         await warmUp(() => [work(), body()].flat(), 250);
         return device.kernelTimes?.(() => [work(), body()].flat(), 50);
       });
-      if (times !== undefined) {
+      if (times) {
         kernel = timingOf(times.totals);
         passes = times.passes;
       }

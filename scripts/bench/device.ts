@@ -4,10 +4,10 @@ import * as tf from '@tensorflow/tfjs-core';
 
 import { solverCounts } from '../../kernels/common/cpu/solve.js';
 import { peakScratchBytes } from '../../kernels/common/cpu/workspace.js';
-import { isTensorflow } from '../../src/native/op_library.js';
+import { type CudaKernels, isTensorflow, usedOpLibrary } from '../../src/native/op_library.js';
 import { type BackendName, initBackend } from '../../src/node.js';
 import type { BenchCase } from './cases.js';
-import { type Body, timeOnce, type Timing } from './measure.js';
+import { type Body, timeOnce, type Timing, timingOf } from './measure.js';
 import { peakGrowth } from './peak_memory.js';
 import type { Row } from './run_case.js';
 import type { Yardstick } from './yardstick.js';
@@ -49,8 +49,8 @@ export interface BenchDevice {
   readonly limits?: Readonly<Record<string, number>>;
   /** Gets ready for a case, on a new device where it asks for one. */
   prepare(one: Pick<BenchCase, 'limits' | 'isFresh'>): Promise<void>;
-  /** Device times of `runs` calls; absent where a backend has none. */
-  kernelTimes?(body: Body, runs: number): Promise<KernelTimes>;
+  /** Device times of `runs` calls; absent where a backend has none, null for a call without kernels that can be timed. */
+  kernelTimes?(body: Body, runs: number): Promise<KernelTimes | null>;
   /** Makes the first call of a case. */
   firstCall(inputs: readonly Tensor[], body: Body): Promise<FirstCall>;
   /** The iterations of the one call that `body` makes. */
@@ -107,17 +107,38 @@ function nvidiaDriver(): string | undefined {
   }
 }
 
+/** Times of the CUDA kernels of `runs` calls; null where there are none, as in composed operators. */
+function cudaTimes({ time }: CudaKernels, body: Body, runs: number): KernelTimes | null {
+  const times = time(() => {
+    for (let i = 0; i < runs; i++) tf.dispose(tf.tidy(body));
+  });
+  const passes = times.length / runs;
+  if (passes === 0) return null;
+  if (!Number.isInteger(passes)) throw new Error(`${times.length} kernels ran in ${runs} equal calls`);
+  const columns = Array.from({ length: passes }, (_, i) => times.filter((__, j) => j % passes === i));
+  const totals = Array.from({ length: runs }, (_, run) =>
+    columns.reduce((sum, column) => sum + column[run].milliseconds, 0),
+  );
+  const medians = columns.map((column, i) => {
+    const { median } = timingOf(column.map(({ milliseconds }) => milliseconds));
+    return [`${i}: ${column[0].kernel}`, median] as const;
+  });
+  return { totals, passes: Object.fromEntries(medians) };
+}
+
 /** TensorFlow, which may compute on a GPU. */
 async function tensorflowDevice(): Promise<BenchDevice> {
   const device = await processorDevice('tensorflow');
   const backend: unknown = tf.backend();
   if (!isTensorflow(backend) || !backend.isUsingGpuDevice) return device;
   const driver = nvidiaDriver();
+  const { cuda } = usedOpLibrary();
   return {
     ...device,
     adapter: driver === undefined ? device.adapter : `${device.adapter}, driver ${driver}`,
     driver,
     isQueued: true,
+    ...(cuda && { kernelTimes: (body: Body, runs: number) => Promise.resolve(cudaTimes(cuda, body, runs)) }),
     // Nothing tells what TensorFlow's allocator has given out.
     firstCall: async (_, body) => ({ milliseconds: await timeOnce(body), extraBytes: null }),
   };

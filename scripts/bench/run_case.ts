@@ -15,7 +15,7 @@ export interface ComposedRow {
   readonly wall: Timing;
   readonly error: ArrayError;
   readonly problems: readonly string[];
-  /** Its time over the own kernel's: device times where there are any, else wall times. Null where its result is wrong. */
+  /** Its time over the own kernel's: device times where both have them, else wall times. Null where its result is wrong. */
   readonly speedUp: number | null;
 }
 
@@ -121,9 +121,10 @@ const runsFor = (perCall: number): number =>
 /** Device times of a call and its passes, and the wall time that one took while the device got warm, where it has to. */
 async function kernelTiming(device: BenchDevice, body: Body) {
   const perCall = device.isQueued ? await warmUp(body) : null;
-  if (device.kernelTimes === undefined || perCall === null) return { kernel: null, passes: {}, perCall };
-  const { totals, passes } = await device.kernelTimes(body, runsFor(perCall));
-  return { kernel: timingOf(totals), passes, perCall };
+  const times = perCall === null ? null : await device.kernelTimes?.(body, runsFor(perCall));
+  return times
+    ? { kernel: timingOf(times.totals), passes: times.passes, perCall }
+    : { kernel: null, passes: {}, perCall };
 }
 
 /** Wall time of a call on a device that has just been busy with it; elsewhere of single calls. */
@@ -136,16 +137,22 @@ async function wallTiming(body: Body, perCall: number | null): Promise<Timing> {
 /** An error beyond which the composed operator is wrong rather than coarse: its iterations are few. */
 const MOST_COMPOSED_ERROR = 0.05;
 
-async function compose(one: BenchCase, device: BenchDevice, run: Runnable, ownTime: Timing): Promise<ComposedRow> {
+async function compose(
+  one: BenchCase,
+  device: BenchDevice,
+  run: Runnable,
+  own: Pick<Row, 'kernel' | 'wall'>,
+): Promise<ComposedRow> {
   const body = (): Tensor => runComposed(one, run.inputs);
   const [error] = errorsOf(one, await readResult(body, ['out']));
   const { kernel, perCall } = await kernelTiming(device, body);
   // Single calls are timed in turn with the own kernel's, so that both have the same share of a busy machine.
-  const [own, wall] = perCall === null ? await timeInTurn([run.call, body]) : [ownTime, await timeWall(body, perCall)];
+  const [ownWall, wall] =
+    perCall === null ? await timeInTurn([run.call, body]) : [own.wall, await timeWall(body, perCall)];
   const problems = device.takeErrors();
   const isRight = problems.length === 0 && error.relative < MOST_COMPOSED_ERROR;
-  const composedTime = (kernel ?? wall).median;
-  return { kernel, wall, error, problems, speedUp: isRight ? composedTime / own.median : null };
+  const [ours, theirs] = kernel !== null && own.kernel !== null ? [own.kernel, kernel] : [ownWall, wall];
+  return { kernel, wall, error, problems, speedUp: isRight ? theirs.median / ours.median : null };
 }
 
 /** Measures a case. */
@@ -167,7 +174,7 @@ export async function runCase(one: BenchCase, device: BenchDevice): Promise<Row>
     const wall = await wallTiming(run.call, ofCall.perCall);
     const { kernel, passes } = ofKernel;
     const errorsSoFar = device.takeErrors();
-    const composed = one.isCompared ? await compose(one, device, run, kernel ?? wall) : null;
+    const composed = one.isCompared ? await compose(one, device, run, { kernel, wall }) : null;
     const operations = usefulOperations(one, iterations?.tileMean ?? iterations?.mean ?? null);
     // A gradient's wall time has the forward in it.
     const timed = kernel ?? (one.direction === 'forward' ? wall : null);

@@ -49,7 +49,7 @@ export async function measureMatMul(device: BenchDevice, size: number): Promise<
   if (device.isQueued) {
     const perCall = await warmUp(body);
     const times = await device.kernelTimes?.(body, 10);
-    time = times === undefined ? await timeWall(body, perCall) : timingOf(times.totals);
+    time = times ? timingOf(times.totals) : await timeWall(body, perCall);
   } else {
     [time] = await timeInTurn([body]);
   }

@@ -12,6 +12,14 @@ interface Exports {
   readonly instructionSet: string;
   cudaDevice(): CudaDevice;
   loadDeviceCode(...files: string[]): string[];
+  startKernelTimes(): void;
+  takeKernelTimes(): KernelTime[];
+}
+
+/** What one CUDA kernel took on the GPU. */
+export interface KernelTime {
+  readonly kernel: string;
+  readonly milliseconds: number;
 }
 
 /** This package's kernels on a GPU. */
@@ -20,6 +28,8 @@ export interface CudaKernels {
   readonly architecture: string;
   /** The operations that have CUDA kernels; composed kernels serve for the others. */
   readonly operations: readonly string[];
+  /** Times every CUDA kernel that `work` starts, in order; waits for them. For measurements. */
+  readonly time: (work: () => void) => readonly KernelTime[];
 }
 
 /** What became of the native kernels. */
@@ -91,7 +101,17 @@ function useCuda(library: Exports, device: CudaDevice, { cuda, cudaProblem }: In
   const operations = library.loadDeviceCode(...code.files);
   if (operations.length === 0) return { problem: 'the device code has no kernel of this version' };
   registerTensorflowKernels(operations);
-  return { cuda: { architecture: code.architecture, operations } };
+  const time = (work: () => void): readonly KernelTime[] => {
+    library.startKernelTimes();
+    let times: readonly KernelTime[] = [];
+    try {
+      work();
+    } finally {
+      times = library.takeKernelTimes();
+    }
+    return times;
+  };
+  return { cuda: { architecture: code.architecture, operations, time } };
 }
 
 /** Whether a backend of tfjs is tfjs-node's. */

@@ -63,6 +63,10 @@ test('device code serves the operations of which it has all kernels', () => {
   expect(call('whole', 'loadDeviceCode')).toEqual({ result: [] });
 });
 
+test('without a kernel there are no times', () => {
+  expect(call('whole', 'takeKernelTimes')).toEqual({ result: [] });
+});
+
 test('a refusal of the driver is an error with its reason', () => {
   const code = deviceCode('for another GPU: tfjs_lla_softmax_forward');
   expect(call('whole', 'loadDeviceCode', code).error).toBe(

@@ -43,6 +43,18 @@ CudaDevice FindCudaDevice();
 // whole for.
 std::vector<std::string> LoadDeviceCode(const std::vector<std::string>& files);
 
+// What one kernel took on the GPU.
+struct KernelTime {
+  std::string kernel;
+  float milliseconds;
+};
+
+// From here on every kernel that is started is timed; for measurements.
+void StartKernelTimes();
+
+// Waits for the kernels that were timed; their times, in the order in which they were started. Times no more after that.
+std::vector<KernelTime> TakeKernelTimes();
+
 // Starts a kernel of that code on a stream of the current context. `params` is the one struct that the kernel takes.
 void LaunchCuda(void* stream, const CudaLaunch& launch, const void* params);
 

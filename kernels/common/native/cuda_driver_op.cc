@@ -17,6 +17,7 @@ struct Context;
 struct Module;
 struct Function;
 struct Stream;
+struct Event;
 
 constexpr int kSuccess = 0;
 constexpr int kNotFound = 500;                      // CUDA_ERROR_NOT_FOUND
@@ -57,6 +58,11 @@ class Driver {
   Result (*launch_kernel)(Function* function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x,
                           unsigned block_y, unsigned block_z, unsigned shared_bytes, Stream* stream, void** params,
                           void** extra);
+  Result (*event_create)(Event** event, unsigned flags);
+  Result (*event_record)(Event* event, Stream* stream);
+  Result (*event_synchronize)(Event* event);
+  Result (*event_elapsed_time)(float* milliseconds, Event* start, Event* end);
+  Result (*event_destroy)(Event* event);
   Result (*get_error_name)(Result result, const char** name);
   Result (*get_error_string)(Result result, const char** text);
 
@@ -77,6 +83,11 @@ class Driver {
     Find("cuModuleGetFunction", module_get_function);
     Find("cuFuncSetAttribute", function_set_attribute);
     Find("cuLaunchKernel", launch_kernel);
+    Find("cuEventCreate", event_create);
+    Find("cuEventRecord", event_record);
+    Find("cuEventSynchronize", event_synchronize);
+    Find("cuEventElapsedTime", event_elapsed_time);
+    Find("cuEventDestroy_v2", event_destroy);
     Find("cuGetErrorName", get_error_name);
     Find("cuGetErrorString", get_error_string);
     Check(init(0), "the NVIDIA driver does not start");
@@ -128,11 +139,20 @@ class Program {
   std::map<std::string, Entry> entries_;
 };
 
+// A kernel that is timed.
+struct TimedKernel {
+  std::string name;
+  Event *start, *end;
+};
+
+// What is known of the device code.
 struct State {
   std::map<std::string, std::vector<std::string>> operations;  // entry points by name, complete once the library is loaded
   std::mutex mutex;                                            // guards what follows
   std::map<std::string, std::string> images;                   // contents by file
   std::map<Context*, Program> programs;
+  bool is_timed = false;
+  std::vector<TimedKernel> timed;
 
   static State& Get() {
     static State state;
@@ -144,6 +164,14 @@ struct State {
     return known != programs.end() ? known->second : programs.emplace(context, Program(images)).first->second;
   }
 };
+
+Event* RecordEvent(Stream* stream) {
+  const Driver& driver = Driver::Get();
+  Event* event;
+  driver.Check(driver.event_create(&event, 0), "a kernel cannot be timed");
+  driver.Check(driver.event_record(event, stream), "a kernel cannot be timed");
+  return event;
+}
 
 DeviceId FirstDevice() {
   const Driver& driver = Driver::Get();
@@ -208,31 +236,55 @@ std::vector<std::string> LoadDeviceCode(const std::vector<std::string>& files) {
   return whole;
 }
 
-void LaunchCuda(void* stream, const CudaLaunch& launch, const void* params) {
+void StartKernelTimes() {
+  State& state = State::Get();
+  const std::lock_guard<std::mutex> lock(state.mutex);
+  state.is_timed = true;
+}
+
+std::vector<KernelTime> TakeKernelTimes() {
   const Driver& driver = Driver::Get();
   State& state = State::Get();
+  const InPrimaryContext current;
+  const std::lock_guard<std::mutex> lock(state.mutex);
+  state.is_timed = false;
+  std::vector<KernelTime> times;
+  for (const TimedKernel& kernel : state.timed) {
+    float milliseconds;
+    driver.Check(driver.event_synchronize(kernel.end), kernel.name + " failed");
+    driver.Check(driver.event_elapsed_time(&milliseconds, kernel.start, kernel.end), kernel.name + " was not timed");
+    times.push_back({kernel.name, milliseconds});
+    driver.Check(driver.event_destroy(kernel.start), "an event cannot be given back");
+    driver.Check(driver.event_destroy(kernel.end), "an event cannot be given back");
+  }
+  state.timed.clear();
+  return times;
+}
+
+void LaunchCuda(void* tensorflow_stream, const CudaLaunch& launch, const void* params) {
+  const Driver& driver = Driver::Get();
+  State& state = State::Get();
+  Stream* const stream = static_cast<Stream*>(tensorflow_stream);
   Context* context = nullptr;
   driver.Check(driver.context_get_current(&context), "the GPU cannot be used");
   if (context == nullptr) throw CudaError("TensorFlow has made no CUDA context current");
-  Function* function;
-  {
-    const std::lock_guard<std::mutex> lock(state.mutex);
-    Entry* entry = state.ProgramOf(context).Find(launch.kernel);
-    if (entry == nullptr) throw CudaError("the device code has no kernel " + launch.kernel);
-    if (launch.shared_bytes > entry->shared_bytes) {
-      const int bytes = static_cast<int>(launch.shared_bytes);
-      driver.Check(driver.function_set_attribute(entry->function, kMaxDynamicSharedBytes, bytes),
-                   launch.kernel + " needs " + std::to_string(bytes) + " bytes of shared memory");
-      entry->shared_bytes = launch.shared_bytes;
-    }
-    function = entry->function;
+  const std::lock_guard<std::mutex> lock(state.mutex);
+  Entry* entry = state.ProgramOf(context).Find(launch.kernel);
+  if (entry == nullptr) throw CudaError("the device code has no kernel " + launch.kernel);
+  if (launch.shared_bytes > entry->shared_bytes) {
+    const int bytes = static_cast<int>(launch.shared_bytes);
+    driver.Check(driver.function_set_attribute(entry->function, kMaxDynamicSharedBytes, bytes),
+                 launch.kernel + " needs " + std::to_string(bytes) + " bytes of shared memory");
+    entry->shared_bytes = launch.shared_bytes;
   }
+  Event* const start = state.is_timed ? RecordEvent(stream) : nullptr;
   void* all_params[] = {const_cast<void*>(params)};
   const auto& [gx, gy, gz] = launch.grid;
   const auto& [bx, by, bz] = launch.block;
-  driver.Check(driver.launch_kernel(function, gx, gy, gz, bx, by, bz, launch.shared_bytes, static_cast<Stream*>(stream),
-                                    all_params, nullptr),
+  driver.Check(driver.launch_kernel(entry->function, gx, gy, gz, bx, by, bz, launch.shared_bytes, stream, all_params,
+                                    nullptr),
                launch.kernel + " cannot be started");
+  if (start != nullptr) state.timed.push_back({launch.kernel, start, RecordEvent(stream)});
 }
 
 }  // namespace tfjs_lla

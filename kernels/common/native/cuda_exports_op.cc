@@ -63,6 +63,26 @@ napi_value Load(napi_env env, napi_callback_info info) {
   return result;
 }
 
+napi_value StartTimes(napi_env, napi_callback_info) {
+  StartKernelTimes();
+  return nullptr;
+}
+
+napi_value TakeTimes(napi_env env, napi_callback_info) {
+  const std::vector<KernelTime> times = TakeKernelTimes();
+  napi_value result;
+  Check(napi_create_array_with_length(env, times.size(), &result));
+  for (size_t i = 0; i < times.size(); i++) {
+    napi_value time, milliseconds;
+    Check(napi_create_object(env, &time));
+    Check(napi_create_double(env, times[i].milliseconds, &milliseconds));
+    Check(napi_set_named_property(env, time, "kernel", Text(env, times[i].kernel)));
+    Check(napi_set_named_property(env, time, "milliseconds", milliseconds));
+    Check(napi_set_element(env, result, static_cast<uint32_t>(i), time));
+  }
+  return result;
+}
+
 // No exception may leave C++.
 template <napi_value (*kFunction)(napi_env, napi_callback_info)>
 napi_value Guarded(napi_env env, napi_callback_info info) {
@@ -87,6 +107,8 @@ void Export(napi_env env, napi_value exports, const char* name) {
 void ExportCuda(napi_env env, napi_value exports) {
   Export<DescribeDevice>(env, exports, "cudaDevice");
   Export<Load>(env, exports, "loadDeviceCode");
+  Export<StartTimes>(env, exports, "startKernelTimes");
+  Export<TakeTimes>(env, exports, "takeKernelTimes");
 }
 
 }  // namespace tfjs_lla

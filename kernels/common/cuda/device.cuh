@@ -1,0 +1,97 @@
+// What the kernels ask of the GPU, of compute capability 8.0 and newer. Everything else is plain C++: the emulator
+// (scripts/cuda/emulator) stands in for this header, and the same kernels run on a processor.
+#pragma once
+
+namespace tfjs_lla {
+
+using Half2Bits = unsigned int;  // two half-precision numbers, the first in the low half
+
+constexpr int kWarpSize = 32;
+
+#define TFJS_LLA_KERNEL extern "C" __global__ void
+#define TFJS_LLA_DEVICE __device__ __forceinline__
+#define TFJS_LLA_BOUNDS(threads, blocks) __launch_bounds__(threads, blocks)
+
+TFJS_LLA_DEVICE int ThreadIndex() { return threadIdx.x; }
+TFJS_LLA_DEVICE int BlockThreads() { return blockDim.x; }
+TFJS_LLA_DEVICE long long BlockIndex() { return blockIdx.x; }
+
+// The block's dynamic shared memory.
+TFJS_LLA_DEVICE char* SharedMemory() {
+  extern __shared__ __align__(1024) char memory[];
+  return memory;
+}
+
+TFJS_LLA_DEVICE void SyncBlock() { __syncthreads(); }
+TFJS_LLA_DEVICE bool AnyInBlock(bool value) { return __syncthreads_or(value); }
+TFJS_LLA_DEVICE bool AnyInWarp(bool value) { return __any_sync(0xffffffffu, value); }
+TFJS_LLA_DEVICE float ShuffleXor(float value, int lanes) { return __shfl_xor_sync(0xffffffffu, value, lanes); }
+
+// 2^x, to about 2 units in the last place; 0 for large negative x.
+TFJS_LLA_DEVICE float Exp2(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
+TFJS_LLA_DEVICE float Rsqrt(float x) { return rsqrtf(x); }
+TFJS_LLA_DEVICE float Sqrt(float x) { return sqrtf(x); }
+TFJS_LLA_DEVICE float Max(float a, float b) { return fmaxf(a, b); }
+TFJS_LLA_DEVICE int Bits(float x) { return __float_as_int(x); }
+TFJS_LLA_DEVICE float FromBits(int bits) { return __int_as_float(bits); }
+
+// Rounds to nearest, ties to even.
+TFJS_LLA_DEVICE Half2Bits PackHalf2(float first, float second) {
+  Half2Bits packed;
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(packed) : "f"(second), "f"(first));
+  return packed;
+}
+
+TFJS_LLA_DEVICE float2 UnpackHalf2(Half2Bits packed) {
+  float2 numbers;
+  asm("{.reg .b16 low, high; mov.b32 {low, high}, %2; cvt.f32.f16 %0, low; cvt.f32.f16 %1, high;}"
+      : "=f"(numbers.x), "=f"(numbers.y)
+      : "r"(packed));
+  return numbers;
+}
+
+// d [16, 8] += a [16, 16] b [16, 8]: half-precision operands, float32 sums. Lane 4 g + c holds of `d` row g, columns 2c and
+// 2c + 1, then row g + 8; of `a` rows g, g + 8 at columns 2c, 2c + 1, then both rows at columns 2c + 8, 2c + 9.
+TFJS_LLA_DEVICE void MultiplyAdd(float (&d)[4], const Half2Bits (&a)[4], Half2Bits b0, Half2Bits b1) {
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+               : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+TFJS_LLA_DEVICE unsigned SharedAddress(const void* p) { return static_cast<unsigned>(__cvta_generic_to_shared(p)); }
+
+// Four 8 x 8 matrices of half-precision numbers; lanes 8 i .. 8 i + 7 give the rows (16 bytes each) of matrix i.
+TFJS_LLA_DEVICE void LoadMatrices(Half2Bits (&m)[4], const void* row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(m[0]), "=r"(m[1]), "=r"(m[2]), "=r"(m[3])
+               : "r"(SharedAddress(row))
+               : "memory");
+}
+
+TFJS_LLA_DEVICE void LoadMatricesTransposed(Half2Bits (&m)[4], const void* row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(m[0]), "=r"(m[1]), "=r"(m[2]), "=r"(m[3])
+               : "r"(SharedAddress(row))
+               : "memory");
+}
+
+// Starts to copy 16 bytes from global to shared memory.
+TFJS_LLA_DEVICE void CopyAsync(void* shared, const void* global) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(SharedAddress(shared)), "l"(global) : "memory");
+}
+
+// Closes this thread's group of copies; an empty one counts.
+TFJS_LLA_DEVICE void CommitCopies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+
+// Waits until at most `kPending` of this thread's groups are unfinished.
+template <int kPending>
+TFJS_LLA_DEVICE void WaitForCopies() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
+}
+
+}  // namespace tfjs_lla

@@ -1,0 +1,42 @@
+// How a forward kernel divides its work, for the host that starts it and for the kernel: no memory is named twice.
+#pragma once
+
+#include "common/cuda/probe_params.h"
+
+namespace tfjs_lla {
+
+// A block works on 64 query rows of one head, each of its 4 warps on 16 rows; all share a ring of key and value tiles.
+template <int kDim_, bool kHigh_, ProbeSource kSource_>
+struct ForwardShape {
+  static constexpr int kDim = kDim_;          // padded head dimension
+  static constexpr bool kHigh = kHigh_;       // operands split into high and low parts
+  static constexpr ProbeSource kSource = kSource_;
+  static constexpr bool kSolved = kSource == kSolvedProbe;
+
+  static constexpr int kThreads = 128;
+  static constexpr int kRows = 64;
+  // Keys of a ring slot: 8 to 16 KiB each, as many as the accumulators of wide heads leave registers for.
+  static constexpr int kKeys = kDim <= 64 ? 64 : kDim == 128 ? (kHigh ? 32 : 64) : (kHigh ? 16 : 32);
+  static constexpr int kSlots = 4;
+
+  // Rows as operands: registers hold them for heads to 64.
+  static constexpr bool kOperandsInMemory = kDim > 64;
+  // Queries and, unless softmax, the direction or probe; low parts of both where split.
+  static constexpr int kOperands = (kHigh ? 2 : 1) * (kSource == kNoProbe ? 1 : 2);
+  // Of solution, residual and mean key, which are [kDim / 8, kThreads] of 16 bytes each: the first two lie in shared memory
+  // where they fit, the others in scratch.
+  static constexpr int kSharedArrays = kSolved && kDim <= 64 ? 2 : 0;
+  static constexpr int kScratchArrays = kSolved ? 3 - kSharedArrays : 0;
+  static constexpr int kArrayBytes = (kDim / 8) * kThreads * 16;
+
+  static constexpr int kSlotBytes = kKeys * kDim * 2 * (kHigh ? 2 : 1);
+  static constexpr int kBiasOffset = kSlots * kSlotBytes;
+  static constexpr int kOperandBytes = kThreads * (kDim / 16) * 16;
+  static constexpr int kOperandOffset = kBiasOffset + kSlots * kKeys * 4;
+  static constexpr int kStateOffset = kOperandOffset + (kOperandsInMemory ? kOperands * kOperandBytes : 0);
+  static constexpr int kSharedBytes = kStateOffset + kSharedArrays * kArrayBytes;
+  // 64-dimensional heads in single half precision leave room for three blocks per multiprocessor.
+  static constexpr int kBlocks = kDim <= 64 && !kHigh ? 3 : kDim <= 64 || (kDim == 128 && !kSolved) ? 2 : 1;
+};
+
+}  // namespace tfjs_lla

@@ -1,0 +1,210 @@
+// What comes before the attention kernels: a summary of each head, and its keys and values as tiles in half precision, made
+// safe to multiply by zero (docs/decisions/0002).
+#pragma once
+
+#include "common/cuda/probe_params.h"
+#include "common/cuda/tiles.cuh"
+
+namespace tfjs_lla {
+
+constexpr int kPrepareThreads = 128;
+
+// The score of a hidden key: its weight is zero next to any other.
+constexpr float kHiddenScore = -1e30f;
+constexpr float kLog2E = 1.4426950408889634f;
+
+TFJS_LLA_DEVICE bool IsFinite(float x) { return (Bits(x) & 0x7f800000) != 0x7f800000; }
+
+struct KeyState {
+  bool visible, finite;
+  float bias;
+};
+
+// Whether masks and bias show a key; `finite` is of the bias only.
+TFJS_LLA_DEVICE KeyState StateOfKey(const ProbeParams& p, int head, int j) {
+  KeyState state = {j < p.keys, true, 0.0f};
+  if (!state.visible) return state;
+  const long long mask_row = head / p.heads_per_batch;
+  if (p.key_mask && !p.key_mask[mask_row * p.keys + j]) state.visible = false;
+  if (p.key_bias) state.bias = p.key_bias[static_cast<long long>(head) * p.keys + j];
+  state.finite = IsFinite(state.bias);
+  if (!state.finite && state.bias < 0) state.visible = false;
+  return state;
+}
+
+TFJS_LLA_DEVICE int RangeBytes(int padded_dim) { return static_cast<int>(sizeof(RangeSummary)) + padded_dim * 4 + 12; }
+
+// Whether all numbers of a row are finite, and the largest of them: to all lanes of the warp.
+TFJS_LLA_DEVICE bool InspectRow(const float* row, int width, float& largest) {
+  bool bad = false;
+  float most = 0;
+  for (int d = ThreadIndex() % kWarpSize; d < width; d += kWarpSize) {
+    bad |= !IsFinite(row[d]);
+    most = Max(most, row[d] < 0 ? -row[d] : row[d]);
+  }
+  for (int lanes = 1; lanes < kWarpSize; lanes *= 2) most = Max(most, ShuffleXor(most, lanes));
+  largest = most;
+  return !AnyInWarp(bad);
+}
+
+// One block per head and range of keys. A warp takes every fourth key.
+template <int kDim>
+TFJS_LLA_DEVICE void SummarizeRange(const ProbeParams& p) {
+  constexpr int kWarps = kPrepareThreads / kWarpSize, kPerLane = (kDim + kWarpSize - 1) / kWarpSize;
+  const int head = static_cast<int>(BlockIndex() / p.key_ranges), range = static_cast<int>(BlockIndex() % p.key_ranges);
+  const int warp = ThreadIndex() / kWarpSize, lane = ThreadIndex() % kWarpSize;
+  const int first = range * p.keys_per_range;
+  const int end = first + p.keys_per_range < p.keys ? first + p.keys_per_range : p.keys;
+  float sum[kPerLane];
+#pragma unroll
+  for (int i = 0; i < kPerLane; i++) sum[i] = 0;
+  RangeSummary summary = {0, 0, 0, p.keys, p.keys};
+  for (int j = first + warp; j < end; j += kWarps) {
+    const KeyState state = StateOfKey(p, head, j);
+    if (!state.visible) continue;
+    const long long index = static_cast<long long>(head) * p.keys + j;
+    const float* key = p.key + index * p.dim;
+    float largest_key, largest_value;
+    bool finite = InspectRow(key, p.dim, largest_key) && state.finite;
+    finite = InspectRow(p.value + index * p.value_dim, p.value_dim, largest_value) && finite;
+    if (j < summary.first_visible) summary.first_visible = j;
+    if (!finite) {
+      if (j < summary.first_bad) summary.first_bad = j;
+      continue;
+    }
+    summary.visible++;
+    summary.largest_key = Max(summary.largest_key, largest_key);
+    summary.largest_value = Max(summary.largest_value, largest_value);
+#pragma unroll
+    for (int i = 0; i < kPerLane; i++) {
+      const int d = lane + i * kWarpSize;
+      if (d < p.dim) sum[i] += key[d];
+    }
+  }
+  // [warps][RangeSummary, sums]
+  char* shared = SharedMemory();
+  const int stride = RangeBytes(kDim);
+  RangeSummary* mine = reinterpret_cast<RangeSummary*>(shared + warp * stride);
+  if (lane == 0) *mine = summary;
+#pragma unroll
+  for (int i = 0; i < kPerLane; i++) {
+    const int d = lane + i * kWarpSize;
+    if (d < kDim) reinterpret_cast<float*>(mine + 1)[d] = sum[i];
+  }
+  SyncBlock();
+  RangeSummary* out = reinterpret_cast<RangeSummary*>(p.ranges + BlockIndex() * stride);
+  for (int d = ThreadIndex(); d < kDim; d += kPrepareThreads) {
+    float total = 0;
+    for (int w = 0; w < kWarps; w++) total += reinterpret_cast<const float*>(shared + w * stride + sizeof(RangeSummary))[d];
+    reinterpret_cast<float*>(out + 1)[d] = total;
+  }
+  if (ThreadIndex() == 0) {
+    for (int w = 1; w < kWarps; w++) {
+      const RangeSummary other = *reinterpret_cast<const RangeSummary*>(shared + w * stride);
+      summary.largest_key = Max(summary.largest_key, other.largest_key);
+      summary.largest_value = Max(summary.largest_value, other.largest_value);
+      summary.visible += other.visible;
+      if (other.first_visible < summary.first_visible) summary.first_visible = other.first_visible;
+      if (other.first_bad < summary.first_bad) summary.first_bad = other.first_bad;
+    }
+    *out = summary;
+  }
+}
+
+// One block per head: adds its ranges up. Any one vector may be subtracted from all keys of a head; their mean takes out the
+// largest rounding errors.
+template <int kDim>
+TFJS_LLA_DEVICE void SummarizeHead(const ProbeParams& p) {
+  const int head = static_cast<int>(BlockIndex()), stride = RangeBytes(kDim);
+  const char* ranges = p.ranges + static_cast<long long>(head) * p.key_ranges * stride;
+  RangeSummary all = {0, 0, 0, p.keys, p.keys};
+  for (int r = 0; r < p.key_ranges; r++) {
+    const RangeSummary part = *reinterpret_cast<const RangeSummary*>(ranges + r * stride);
+    all.largest_key = Max(all.largest_key, part.largest_key);
+    all.largest_value = Max(all.largest_value, part.largest_value);
+    all.visible += part.visible;
+    if (part.first_visible < all.first_visible) all.first_visible = part.first_visible;
+    if (part.first_bad < all.first_bad) all.first_bad = part.first_bad;
+  }
+  for (int d = ThreadIndex(); d < kDim; d += BlockThreads()) {
+    float sum = 0;
+    for (int r = 0; r < p.key_ranges; r++) {
+      sum += reinterpret_cast<const float*>(ranges + r * stride + sizeof(RangeSummary))[d];
+    }
+    p.centre[head * kDim + d] = all.visible > 0 ? sum / static_cast<float>(all.visible) : 0.0f;
+  }
+  if (ThreadIndex() == 0) {
+    HeadSummary summary;
+    summary.first_visible = all.first_visible;
+    summary.first_bad = all.first_bad;
+    summary.all_visible = all.visible == p.keys && p.key_bias == nullptr;
+    // A key minus the mean is at most twice as large as the largest.
+    summary.key_unit = 2 * UnitFor(all.largest_key);
+    summary.value_unit = UnitFor(all.largest_value);
+    p.summary[head] = summary;
+  }
+}
+
+// One block per head, tile of keys and slice: slice 0 makes the tile of keys and their bias, slice i the one of value
+// dimensions (i - 1) kDim .. . A thread makes 8 numbers at a time.
+template <int kDim>
+TFJS_LLA_DEVICE void MakeTiles(const ProbeParams& p) {
+  long long block = BlockIndex();
+  const int tile = static_cast<int>(block % p.key_tiles_per_head);
+  block /= p.key_tiles_per_head;
+  const int head = static_cast<int>(block % p.heads), slice = static_cast<int>(block / p.heads) - 1;
+  const bool of_keys = slice < 0;
+  const HeadSummary summary = p.summary[head];
+  const float inverse = 1.0f / (of_keys ? summary.key_unit : summary.value_unit);
+  const int width = of_keys ? p.dim : p.value_dim, first_column = of_keys ? 0 : slice * kDim;
+  const float* source = of_keys ? p.key : p.value;
+  const long long index = of_keys ? static_cast<long long>(head) * p.key_tiles_per_head + tile
+                                  : (static_cast<long long>(head) * p.value_slices + slice) * p.key_tiles_per_head + tile;
+  char* target = (of_keys ? p.key_tiles : p.value_tiles) + index * kTileBytes<kDim>;
+  // A key that is not finite counts as zeros: whoever sees it is NaN anyway. 1: the row's numbers are used.
+  int* used = reinterpret_cast<int*>(SharedMemory());
+  for (int row = ThreadIndex() / kWarpSize; row < kTileKeys; row += kPrepareThreads / kWarpSize) {
+    const int j = tile * kTileKeys + row;
+    const KeyState state = StateOfKey(p, head, j);
+    bool finite = state.finite;
+    if (state.visible && summary.first_bad < p.keys) {
+      float largest;
+      const long long at = static_cast<long long>(head) * p.keys + j;
+      finite = InspectRow(p.key + at * p.dim, p.dim, largest) && finite;
+      finite = InspectRow(p.value + at * p.value_dim, p.value_dim, largest) && finite;
+    }
+    if (ThreadIndex() % kWarpSize != 0) continue;
+    used[row] = state.visible && finite;
+    if (of_keys) {
+      const long long at = static_cast<long long>(head) * p.key_tiles_per_head * kTileKeys + j;
+      p.bias[at] = !state.visible ? kHiddenScore : finite ? state.bias * kLog2E : 0.0f;
+    }
+  }
+  SyncBlock();
+  for (int i = ThreadIndex(); i < kTileKeys * (kDim / 8); i += kPrepareThreads) {
+    const int row = i / (kDim / 8), chunk = i % (kDim / 8), column = first_column + chunk * 8;
+    const float* from = source + (static_cast<long long>(head) * p.keys + tile * kTileKeys + row) * width;
+    float x[8];
+#pragma unroll
+    for (int d = 0; d < 8; d++) {
+      x[d] = 0;
+      if (used[row] && column + d < width) {
+        x[d] = (from[column + d] - (of_keys ? p.centre[head * kDim + column + d] : 0.0f)) * inverse;
+      }
+    }
+    uint4 high, low;
+    high.x = PackHalf2(x[0], x[1]);
+    high.y = PackHalf2(x[2], x[3]);
+    high.z = PackHalf2(x[4], x[5]);
+    high.w = PackHalf2(x[6], x[7]);
+    low.x = LowPart(high.x, x[0], x[1]);
+    low.y = LowPart(high.y, x[2], x[3]);
+    low.z = LowPart(high.z, x[4], x[5]);
+    low.w = LowPart(high.w, x[6], x[7]);
+    char* at = target + ChunkOffset<kDim>(row, chunk);
+    *reinterpret_cast<uint4*>(at) = high;
+    *reinterpret_cast<uint4*>(at + kTileBytes<kDim> / 2) = low;
+  }
+}
+
+}  // namespace tfjs_lla

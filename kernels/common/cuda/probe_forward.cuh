@@ -1,0 +1,272 @@
+// Forward pass of softmax, Parallax and local linear attention: o = sum_j p_j (1 + y_j . x) v_j for a probe x.
+#pragma once
+
+#include "common/cuda/solve.cuh"
+
+namespace tfjs_lla {
+
+template <class Shape>
+struct ProbeForward {
+  using Rows = QueryRows<Shape>;
+  using Operand = typename Rows::Operand;
+  using Scores = typename Rows::Scores;
+  using Sums = typename Rows::Sums;
+  static constexpr int kDim = Shape::kDim, kKeys = Shape::kKeys;
+  static constexpr bool kHigh = Shape::kHigh;
+  static constexpr ProbeSource kSource = Shape::kSource;
+
+  const ProbeParams& p;
+  Rows rows;
+  RowStatistics statistics;
+  Operand probe, probe_low;
+  float ridge[2];
+
+  TFJS_LLA_DEVICE ProbeForward(const ProbeParams& params) : p(params), rows(params) {}
+
+  TFJS_LLA_DEVICE void Run() {
+    char* memory = rows.shared + Shape::kOperandOffset;
+    rows.LoadQueries(memory);
+    if constexpr (kSource != kNoProbe) {
+      memory += Shape::kOperandBytes * (kHigh ? 2 : 1);
+      probe.Place(memory);
+      probe_low.Place(memory + Shape::kOperandBytes);
+    }
+    if constexpr (kSource == kNoProbe) {
+      for (int slice = 0; slice < p.value_slices; slice++) Average(slice);
+    } else {
+      float probe_unit[2], mean_product[2], bound[2];
+      FindProbe(probe_unit, mean_product, bound);
+      for (int slice = 0; slice < p.value_slices; slice++) WriteSlice(slice, probe_unit, mean_product, bound);
+    }
+  }
+
+ private:
+  TFJS_LLA_DEVICE static void Clear(Sums& x) {
+#pragma unroll
+    for (int n = 0; n < kDim / 8; n++) {
+#pragma unroll
+      for (int e = 0; e < 4; e++) x[n][e] = 0;
+    }
+  }
+
+  // Takes the scores of one step into the running largest exponent and sum; they become weights relative to it, in units of
+  // 2^-kWeightShift. `kept` is what sums of earlier weights are to be multiplied by. Returns whether that is 1 in all rows.
+  TFJS_LLA_DEVICE bool Advance(int step, int slot, Scores& s, float (&top)[2], float (&sum)[2], float (&kept)[2]) const {
+    float to_exponent[2], shifted[2];
+    rows.MaskScores(step, slot, s, to_exponent);
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+      float most = s[0][2 * r];
+#pragma unroll
+      for (int n = 0; n < kKeys / 8; n++) most = Max(most, Max(s[n][2 * r], s[n][2 * r + 1]));
+      most = Max(top[r], MaxOverQuad(most) * to_exponent[r]);
+      kept[r] = Exp2(top[r] - most);
+      top[r] = most;
+      shifted[r] = most - kWeightShift;
+      sum[r] *= kept[r];
+    }
+#pragma unroll
+    for (int n = 0; n < kKeys / 8; n++) {
+#pragma unroll
+      for (int e = 0; e < 4; e++) {
+        s[n][e] = Exp2(s[n][e] * to_exponent[e / 2] - shifted[e / 2]);
+        sum[e / 2] += s[n][e];
+      }
+    }
+    return !AnyInWarp(kept[0] != 1 || kept[1] != 1);
+  }
+
+  TFJS_LLA_DEVICE static void Scale(Sums& x, const float (&factor)[2]) {
+#pragma unroll
+    for (int n = 0; n < kDim / 8; n++) {
+#pragma unroll
+      for (int e = 0; e < 4; e++) x[n][e] *= factor[e / 2];
+    }
+  }
+
+  // Sums with the weights' unit over the quad; 1 / sum where it is not zero.
+  TFJS_LLA_DEVICE static void Invert(const float (&sum)[2], float (&inverse)[2]) {
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+      const float all = SumOverQuad(sum[r]);
+      inverse[r] = all > 0 ? 1 / all : 0.0f;
+    }
+  }
+
+  // Softmax attention: statistics and the mean of a slice of values in one pass.
+  TFJS_LLA_DEVICE void Average(int slice) {
+    Sums mean;
+    Clear(mean);
+    float top[2] = {kHiddenScore, kHiddenScore}, sum[2] = {0, 0}, inverse[2];
+    rows.template ForEachStep<2>(
+        [&](int step, int slot) {
+          rows.CopyKeys(step, slot);
+          rows.CopyValues(slice, step, slot + 1);
+        },
+        [&](int step, int slot) {
+          Scores s, unused;
+          float kept[2];
+          rows.template KeyProducts<false, false>(slot, s, unused, rows.query, rows.query);
+          if (!Advance(step, slot, s, top, sum, kept)) Scale(mean, kept);
+          Weights<kKeys> weights;
+          weights.template Round<kHigh>(s);
+          AddWeightedRows<kDim, kKeys, kHigh>(mean, weights, rows.Slot(slot + 1));
+        });
+    Invert(sum, inverse);
+    const float factor[2] = {inverse[0] * rows.summary.value_unit, inverse[1] * rows.summary.value_unit};
+    rows.StoreRows(mean, factor, p.out, p.value_dim, slice * kDim);
+  }
+
+  // Statistics of the weights and, where it is asked for, the mean key in the unit of the key tiles.
+  TFJS_LLA_DEVICE void FindMeanKey(Sums& mean) {
+    Clear(mean);
+    float top[2] = {kHiddenScore, kHiddenScore}, sum[2] = {0, 0}, inverse[2];
+    rows.template ForEachStep<1>(
+        [&](int step, int slot) { rows.CopyKeys(step, slot); },
+        [&](int step, int slot) {
+          Scores s, unused;
+          float kept[2];
+          rows.template KeyProducts<false, false>(slot, s, unused, rows.query, rows.query);
+          if (!Advance(step, slot, s, top, sum, kept)) Scale(mean, kept);
+          Weights<kKeys> weights;
+          weights.template Round<kHigh>(s);
+          AddWeightedRows<kDim, kKeys, kHigh>(mean, weights, rows.Slot(slot));
+        });
+    Invert(sum, inverse);
+    Scale(mean, inverse);
+    SetStatistics(top, inverse);
+  }
+
+  TFJS_LLA_DEVICE void SetStatistics(const float (&top)[2], const float (&inverse)[2]) {
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+      statistics.top[r] = top[r];
+      statistics.inverse_sum[r] = inverse[r] * Exp2(kWeightShift);
+    }
+  }
+
+  // Statistics of the weights, and the mean product of probe and key.
+  TFJS_LLA_DEVICE void FindMeanProduct(float (&mean_product)[2]) {
+    float top[2] = {kHiddenScore, kHiddenScore}, sum[2] = {0, 0}, inverse[2], product[2] = {0, 0};
+    rows.template ForEachStep<1>(
+        [&](int step, int slot) { rows.CopyKeys(step, slot); },
+        [&](int step, int slot) {
+          Scores s, t;
+          float kept[2];
+          rows.template KeyProducts<true, kHigh>(slot, s, t, probe, probe_low);
+          Advance(step, slot, s, top, sum, kept);
+#pragma unroll
+          for (int r = 0; r < 2; r++) product[r] *= kept[r];
+#pragma unroll
+          for (int n = 0; n < kKeys / 8; n++) {
+#pragma unroll
+            for (int e = 0; e < 4; e++) product[e / 2] += s[n][e] * t[n][e];
+          }
+        });
+    Invert(sum, inverse);
+    SetStatistics(top, inverse);
+#pragma unroll
+    for (int r = 0; r < 2; r++) mean_product[r] = SumOverQuad(product[r]) * inverse[r];
+  }
+
+  TFJS_LLA_DEVICE void LoadRidge() {
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+      ridge[r] = p.ridge && rows.exists[r] ? p.ridge[rows.RowIndex(r)] : p.ridge_value;
+      if (ridge[r] > 0 && IsFinite(ridge[r])) continue;
+      if (rows.ordinary[r]) rows.bad[r] = true;
+      rows.ordinary[r] = false;
+      ridge[r] = 1;
+    }
+  }
+
+  // The probe as an operand in units of `probe_unit`, its product with the mean key in the same unit and that of the key
+  // tiles, and a bound of |1 + y . x| over all keys.
+  TFJS_LLA_DEVICE void FindProbe(float (&probe_unit)[2], float (&mean_product)[2], float (&bound)[2]) {
+    const float unit = rows.summary.key_unit;
+    Sums x;
+    if constexpr (kSource == kSolvedProbe) {
+      LoadRidge();
+      RowSolver<Shape> solver(rows, statistics);
+      FindMeanKey(x);
+      const float one[2] = {1, 1};
+      solver.Save(RowSolver<Shape>::kMeanKey, x, one);
+      Sums query;
+      rows.LoadRows(p.query, p.dim, query);
+#pragma unroll
+      for (int n = 0; n < kDim / 8; n++) {
+#pragma unroll
+        for (int e = 0; e < 4; e++) {
+          const int column = Rows::Column(n, e);
+          x[n][e] = query[n][e] - p.centre[rows.head * kDim + column] - unit * x[n][e];
+        }
+      }
+      rows.ClearRows(x);
+      solver.Solve(x, ridge, probe);
+      rows.StoreRows(x, one, p.probe_out, p.dim, 0);
+      if (p.iterations && ThreadIndex() == 0) p.iterations[BlockIndex()] = solver.iterations;
+      RoundProbe(x, probe_unit, bound);
+      solver.DotMeanKey(x, mean_product);
+    } else {
+      rows.LoadRows(p.probe, p.dim, x);
+      rows.RequireFinite(x);
+      rows.ClearRows(x);
+      const float minus[2] = {-1, -1};
+      Scale(x, minus);
+      RoundProbe(x, probe_unit, bound);
+      FindMeanProduct(mean_product);
+    }
+  }
+
+  TFJS_LLA_DEVICE void RoundProbe(Sums& x, float (&probe_unit)[2], float (&bound)[2]) {
+    const float unit = rows.summary.key_unit;
+    Rows::RowUnits(x, probe_unit);
+    const float factor[2] = {1 / probe_unit[0], 1 / probe_unit[1]};
+    Rows::template Round<kHigh>(x, factor, probe, probe_low);
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+      float sum = 0;
+#pragma unroll
+      for (int n = 0; n < kDim / 8; n++) sum += Max(x[n][2 * r], -x[n][2 * r]) + Max(x[n][2 * r + 1], -x[n][2 * r + 1]);
+      // A number of a key tile is below 2^10, a mean of them as well.
+      bound[r] = 1 + SumOverQuad(sum) * probe_unit[r] * unit * 2048;
+    }
+  }
+
+  // out = sum_j p_j (1 + y_j . x) v_j for a slice of values.
+  TFJS_LLA_DEVICE void WriteSlice(int slice, const float (&probe_unit)[2], const float (&mean_product)[2],
+                                  const float (&bound)[2]) {
+    float slope[2], offset[2], factor[2];
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+      // The largest weight times 1 + y . x becomes less than 2^15.
+      const float weight_unit = PowerOfTwoBelow(bound[r]) * (1.0f / 8192);
+      slope[r] = probe_unit[r] * rows.summary.key_unit / weight_unit;
+      offset[r] = 1 / weight_unit - mean_product[r] * slope[r];
+      factor[r] = statistics.inverse_sum[r] * weight_unit * rows.summary.value_unit;
+    }
+    Sums out;
+    Clear(out);
+    rows.template ForEachStep<2>(
+        [&](int step, int slot) {
+          rows.CopyKeys(step, slot);
+          rows.CopyValues(slice, step, slot + 1);
+        },
+        [&](int step, int slot) {
+          Scores s, t;
+          rows.template KeyProducts<true, kHigh>(slot, s, t, probe, probe_low);
+          rows.WeighScores(step, slot, s, statistics.top);
+#pragma unroll
+          for (int n = 0; n < kKeys / 8; n++) {
+#pragma unroll
+            for (int e = 0; e < 4; e++) s[n][e] *= t[n][e] * slope[e / 2] + offset[e / 2];
+          }
+          Weights<kKeys> weights;
+          weights.template Round<kHigh>(s);
+          AddWeightedRows<kDim, kKeys, kHigh>(out, weights, rows.Slot(slot + 1));
+        });
+    rows.StoreRows(out, factor, p.out, p.value_dim, slice * kDim);
+  }
+};
+
+}  // namespace tfjs_lla

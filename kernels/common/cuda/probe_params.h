@@ -1,0 +1,64 @@
+// What the CUDA kernels of the family softmax, Parallax and local linear attention take: one struct, by value. Read by the
+// compiler of the host and by CUDA's: plain types only.
+#pragma once
+
+namespace tfjs_lla {
+
+// Where the probe of a row comes from.
+enum ProbeSource {
+  kNoProbe,      // zero: softmax attention
+  kGivenProbe,   // minus an input: Parallax attention
+  kSolvedProbe,  // (C + ridge I)^-1 (q - kbar): local linear attention
+};
+
+// What the kernels know of a head before they start.
+struct HeadSummary {
+  int first_visible;  // the first key that no mask hides; `keys` where there is none
+  int first_bad;      // the first visible key with a number that is not finite; `keys` where there is none
+  int all_visible;    // 1: no key is hidden
+  float key_unit;     // a power of two: key tiles hold (k - centre) / key_unit
+  float value_unit;   // a power of two: value tiles hold v / value_unit
+};
+
+// What a range of keys of a head adds to its summary; followed by the sums of the visible keys, [padded dim].
+struct RangeSummary {
+  float largest_key;    // max |k|
+  float largest_value;  // max |v|
+  int visible;
+  int first_visible;
+  int first_bad;
+};
+
+struct ProbeParams {
+  const float* query;             // [heads, queries, dim]
+  const float* key;               // [heads, keys, dim]
+  const float* value;             // [heads, keys, value_dim]
+  const unsigned char* key_mask;  // [heads / heads_per_batch, keys], null: every key is visible
+  const float* key_bias;          // [heads, keys], null: zeros
+  const float* probe;             // [heads, queries, dim]: Parallax's r; null where none is given
+  const float* ridge;             // [heads, queries], null: `ridge_value` in every row
+  float* out;                     // [heads, queries, value_dim]
+  float* probe_out;               // [heads, queries, dim]: the probe that was solved for, null where none is
+  int* iterations;                // [query tiles of all heads]: of conjugate gradient, null: not asked for
+
+  // Scratch; probe_plan.h gives the sizes.
+  char* ranges;          // [heads, key_ranges]: RangeSummary and sums
+  HeadSummary* summary;  // [heads]
+  float* centre;         // [heads, padded dim]
+  char* key_tiles;       // [heads, key_tiles_per_head]: high parts, then low parts
+  char* value_tiles;     // [heads, value_slices, key_tiles_per_head]
+  float* bias;           // [heads, key_tiles_per_head * 64], in units of the base-2 exponent
+  float* state;          // [blocks, 3, padded dim / 8, threads, 4], where it does not fit into shared memory
+
+  int heads, heads_per_batch, queries, keys, dim, value_dim;
+  int key_ranges, keys_per_range;
+  int key_tiles_per_head, value_slices;
+  int first_tile, tiles;  // query tiles of each head that this launch works on
+  int causal;             // 0 or 1: query i sees the keys before keys - queries + i + 1
+  float scale;
+  float ridge_value;
+  float tolerance;
+  int max_iterations;
+};
+
+}  // namespace tfjs_lla

@@ -1,0 +1,301 @@
+// What one block of a kernel that goes by query rows knows: its rows, their scores, and the stream of keys and values.
+#pragma once
+
+#include "common/cuda/forward_shape.h"
+#include "common/cuda/prepare.cuh"
+
+namespace tfjs_lla {
+
+// Weights are rounded in units of 2^-8: small ones keep their low parts.
+constexpr float kWeightShift = 8;
+
+// Shape: a ForwardShape, or one with its constants.
+template <class Shape>
+struct QueryRows {
+  static constexpr int kDim = Shape::kDim, kKeys = Shape::kKeys, kSlots = Shape::kSlots;
+  static constexpr bool kHigh = Shape::kHigh;
+  using Operand = RowOperand<kDim, Shape::kOperandsInMemory>;
+  using Scores = float[kKeys / 8][4];
+  using Sums = float[kDim / 8][4];
+
+  const ProbeParams& p;
+  int head;
+  int row[2];        // of this thread
+  bool exists[2];
+  bool ordinary[2];  // sees keys, and all numbers are finite
+  bool bad[2];
+  int bound[2];      // keys before it may be seen
+  int steps;         // key parts that some row of the block sees
+  int warp_end;      // keys before it are seen by some row of the warp
+  int warp_full;     // keys before it are seen by every row of the warp
+  bool biased;
+  HeadSummary summary;
+  char* shared;
+  Operand query, query_low;
+  float unit[2];     // of the products of query and key tile: to base-2 exponents
+
+  TFJS_LLA_DEVICE static int Column(int n, int e) { return n * 8 + ThreadIndex() % 4 * 2 + e % 2; }
+
+  TFJS_LLA_DEVICE QueryRows(const ProbeParams& params) : p(params) {
+    shared = SharedMemory();
+    const long long block = BlockIndex();
+    head = static_cast<int>(block % p.heads);
+    // The longest rows of a causal call come first, so that no multiprocessor has them left at the end.
+    const int tile = p.first_tile + p.tiles - 1 - static_cast<int>(block / p.heads);
+    summary = p.summary[head];
+    biased = !summary.all_visible;
+    const int warp = ThreadIndex() / kWarpSize, lane = ThreadIndex() % kWarpSize;
+    const int warp_row = tile * Shape::kRows + warp * kWarpRows;
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+      row[r] = warp_row + lane / 4 + r * 8;
+      exists[r] = row[r] < p.queries;
+      bound[r] = Bound(row[r]);
+    }
+    warp_full = Bound(warp_row);
+    warp_end = Bound(warp_row + kWarpRows - 1);
+    steps = (Bound(tile * Shape::kRows + Shape::kRows - 1) + kKeys - 1) / kKeys;
+  }
+
+  TFJS_LLA_DEVICE int Bound(int of_row) const {
+    if (!p.causal) return p.keys;
+    const int end = p.keys - p.queries + of_row + 1;
+    return end < 0 ? 0 : end < p.keys ? end : p.keys;
+  }
+
+  TFJS_LLA_DEVICE long long RowIndex(int r) const { return static_cast<long long>(head) * p.queries + row[r]; }
+
+  // Numbers of this thread in a matrix [heads, queries, width]; zeros beyond its rows and columns.
+  TFJS_LLA_DEVICE void LoadRows(const float* matrix, int width, Sums& x) const {
+#pragma unroll
+    for (int n = 0; n < kDim / 8; n++) {
+#pragma unroll
+      for (int e = 0; e < 4; e++) {
+        const int column = Column(n, e);
+        x[n][e] = exists[e / 2] && column < width ? matrix[RowIndex(e / 2) * width + column] : 0.0f;
+      }
+    }
+  }
+
+  // Marks rows of numbers that are not finite: they become zeros.
+  TFJS_LLA_DEVICE void RequireFinite(Sums& x) {
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+      float wrong = 0;
+#pragma unroll
+      for (int n = 0; n < kDim / 8; n++) {
+        if (!IsFinite(x[n][2 * r]) || !IsFinite(x[n][2 * r + 1])) wrong = 1;
+      }
+      if (SumOverQuad(wrong) == 0) continue;
+      if (ordinary[r]) bad[r] = true;
+      ordinary[r] = false;
+    }
+  }
+
+  // Zeros in rows that are not ordinary.
+  TFJS_LLA_DEVICE void ClearRows(Sums& x) const {
+#pragma unroll
+    for (int n = 0; n < kDim / 8; n++) {
+#pragma unroll
+      for (int e = 0; e < 4; e++) {
+        if (!ordinary[e / 2]) x[n][e] = 0;
+      }
+    }
+  }
+
+  // Rounds rows times 1 / unit[r] to an operand and, where `split`, its low part. Leaves what was rounded in `x`.
+  template <bool kSplit>
+  TFJS_LLA_DEVICE static void Round(Sums& x, const float (&factor)[2], Operand& high, Operand& low) {
+#pragma unroll
+    for (int k = 0; k < kDim / 16; k++) {
+      Half2Bits a[4], b[4];
+#pragma unroll
+      for (int i = 0; i < 4; i++) {
+        float* at = &x[2 * k + i / 2][i % 2 * 2];
+        const float first = at[0] * factor[i % 2], second = at[1] * factor[i % 2];
+        a[i] = PackHalf2(first, second);
+        float2 rounded = UnpackHalf2(a[i]);
+        if constexpr (kSplit) {
+          b[i] = LowPart(a[i], first, second);
+          const float2 rest = UnpackHalf2(b[i]);
+          rounded.x += rest.x;
+          rounded.y += rest.y;
+        }
+        at[0] = rounded.x;
+        at[1] = rounded.y;
+      }
+      high.Set(k, a);
+      if constexpr (kSplit) low.Set(k, b);
+    }
+  }
+
+  // The power of two that the numbers of each row are rounded in.
+  TFJS_LLA_DEVICE static void RowUnits(const Sums& x, float (&units)[2]) {
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+      float most = 0;
+#pragma unroll
+      for (int n = 0; n < kDim / 8; n++) {
+        most = Max(most, Max(Max(x[n][2 * r], -x[n][2 * r]), Max(x[n][2 * r + 1], -x[n][2 * r + 1])));
+      }
+      units[r] = UnitFor(MaxOverQuad(most));
+    }
+  }
+
+  // Loads the queries as an operand, and finds out which rows are ordinary.
+  TFJS_LLA_DEVICE void LoadQueries(char* memory) {
+    query.Place(memory);
+    query_low.Place(memory + Shape::kOperandBytes);
+    Sums x;
+    LoadRows(p.query, p.dim, x);
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+      const bool sees = exists[r] && summary.first_visible < bound[r];
+      bad[r] = sees && summary.first_bad < bound[r];
+      ordinary[r] = sees && !bad[r];
+    }
+    RequireFinite(x);
+    ClearRows(x);
+    float row_unit[2], factor[2];
+#pragma unroll
+    for (int n = 0; n < kDim / 8; n++) {
+#pragma unroll
+      for (int e = 0; e < 4; e++) x[n][e] *= p.scale * kLog2E;
+    }
+    RowUnits(x, row_unit);
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+      factor[r] = 1.0f / row_unit[r];
+      unit[r] = row_unit[r] * summary.key_unit;
+    }
+    Round<kHigh>(x, factor, query, query_low);
+  }
+
+  // Starts to copy part `step` of the head's keys, or of a slice of its values, to a slot of the ring.
+  TFJS_LLA_DEVICE void CopyPart(const char* tiles, int step, int slot) const {
+    constexpr int kPartBytes = kKeys * kDim * 2, kParts = kTileKeys / kKeys;
+    const char* source = tiles + static_cast<long long>(step / kParts) * kTileBytes<kDim> + step % kParts * kPartBytes;
+    char* target = shared + slot * Shape::kSlotBytes;
+#pragma unroll
+    for (int half = 0; half < (kHigh ? 2 : 1); half++) {
+      for (int at = ThreadIndex() * 16; at < kPartBytes; at += Shape::kThreads * 16) {
+        CopyAsync(target + half * kPartBytes + at, source + half * (kTileBytes<kDim> / 2) + at);
+      }
+    }
+  }
+
+  TFJS_LLA_DEVICE void CopyKeys(int step, int slot) const {
+    const long long first_tile = static_cast<long long>(head) * p.key_tiles_per_head;
+    CopyPart(p.key_tiles + first_tile * kTileBytes<kDim>, step, slot);
+    if (biased && ThreadIndex() < kKeys / 4) {
+      CopyAsync(shared + Shape::kBiasOffset + (slot * kKeys + ThreadIndex() * 4) * 4,
+                p.bias + first_tile * kTileKeys + step * kKeys + ThreadIndex() * 4);
+    }
+  }
+
+  TFJS_LLA_DEVICE void CopyValues(int slice, int step, int slot) const {
+    const long long first_tile = (static_cast<long long>(head) * p.value_slices + slice) * p.key_tiles_per_head;
+    CopyPart(p.value_tiles + first_tile * kTileBytes<kDim>, step, slot);
+  }
+
+  // Calls copy(step, slot), which starts the copies of one step, ahead of body(step, slot) for every step. A step takes
+  // kSlotsPerStep slots from `slot` on.
+  template <int kSlotsPerStep, class Copy, class Body>
+  TFJS_LLA_DEVICE void ForEachStep(Copy copy, Body body) const {
+    constexpr int kStages = kSlots / kSlotsPerStep, kAhead = kStages - 1;
+    SyncBlock();
+#pragma unroll
+    for (int i = 0; i < kAhead; i++) {
+      if (i < steps) copy(i, i * kSlotsPerStep);
+      CommitCopies();
+    }
+    for (int step = 0; step < steps; step++) {
+      WaitForCopies<kAhead - 1>();
+      // Others' copies have arrived, too, and nobody reads the slots of the step before any more.
+      SyncBlock();
+      const int next = step + kAhead;
+      if (next < steps) copy(next, next % kStages * kSlotsPerStep);
+      CommitCopies();
+      if (step * kKeys < warp_end) body(step, step % kStages * kSlotsPerStep);
+    }
+    WaitForCopies<0>();
+  }
+
+  TFJS_LLA_DEVICE const char* Slot(int slot) const { return shared + slot * Shape::kSlotBytes; }
+
+  // Products of the queries with the keys of a slot, and of a second operand where it is there.
+  template <bool kSecond, bool kSecondLow>
+  TFJS_LLA_DEVICE void KeyProducts(int slot, Scores& s, Scores& t, const Operand& second, const Operand& second_low) const {
+    const char* tile = Slot(slot);
+#pragma unroll
+    for (int n = 0; n < kKeys / 8; n++) {
+#pragma unroll
+      for (int e = 0; e < 4; e++) s[n][e] = t[n][e] = 0;
+    }
+#pragma unroll
+    for (int k = 0; k < kDim / 16; k++) {
+#pragma unroll
+      for (int n = 0; n < kKeys / 8; n += 2) {
+        Half2Bits high[4], low[4];
+        LoadKeys<kDim>(high, tile, k, n);
+        if constexpr (kHigh) LoadKeys<kDim>(low, tile + kKeys * kDim * 2, k, n);
+        AddKeyProducts<kDim, kKeys, kHigh, kHigh>(s, query, query_low, k, n, high, low);
+        if constexpr (kSecond) {
+          AddKeyProducts<kDim, kKeys, kHigh, kSecondLow && kHigh>(t, second, second_low, k, n, high, low);
+        }
+      }
+    }
+  }
+
+  // Adds the bias, hides what a row does not see. Returns the unit that `s` then has to base-2 exponents.
+  TFJS_LLA_DEVICE void MaskScores(int step, int slot, Scores& s, float (&to_exponent)[2]) const {
+    const int first_key = step * kKeys;
+    to_exponent[0] = unit[0];
+    to_exponent[1] = unit[1];
+    if (biased) {
+      const float* bias = reinterpret_cast<const float*>(shared + Shape::kBiasOffset) + slot * kKeys;
+#pragma unroll
+      for (int n = 0; n < kKeys / 8; n++) {
+#pragma unroll
+        for (int e = 0; e < 4; e++) s[n][e] = s[n][e] * unit[e / 2] + bias[Column(n, e)];
+      }
+      to_exponent[0] = to_exponent[1] = 1;
+    }
+    if (first_key + kKeys > warp_full) {
+#pragma unroll
+      for (int n = 0; n < kKeys / 8; n++) {
+#pragma unroll
+        for (int e = 0; e < 4; e++) {
+          if (first_key + Column(n, e) >= bound[e / 2]) s[n][e] = kHiddenScore;
+        }
+      }
+    }
+  }
+
+  // Turns products into weights relative to `top`, the largest exponent of each row.
+  TFJS_LLA_DEVICE void WeighScores(int step, int slot, Scores& s, const float (&top)[2]) const {
+    float to_exponent[2];
+    MaskScores(step, slot, s, to_exponent);
+#pragma unroll
+    for (int n = 0; n < kKeys / 8; n++) {
+#pragma unroll
+      for (int e = 0; e < 4; e++) s[n][e] = Exp2(s[n][e] * to_exponent[e / 2] - top[e / 2]);
+    }
+  }
+
+  // Writes rows of sums times `factor` to columns from `first` of a matrix [heads, queries, width].
+  TFJS_LLA_DEVICE void StoreRows(const Sums& x, const float (&factor)[2], float* matrix, int width, int first) const {
+#pragma unroll
+    for (int n = 0; n < kDim / 8; n++) {
+#pragma unroll
+      for (int e = 0; e < 4; e++) {
+        const int column = first + Column(n, e), r = e / 2;
+        if (!exists[r] || column >= width) continue;
+        matrix[RowIndex(r) * width + column] =
+            ordinary[r] ? x[n][e] * factor[r] : bad[r] ? FromBits(0x7fc00000) : 0.0f;
+      }
+    }
+  }
+};
+
+}  // namespace tfjs_lla

@@ -1,0 +1,244 @@
+// Conjugate gradient on (C + ridge I) x = b for the rows of a block, C the covariance of the keys under each row's weights.
+// C is applied tile by tile, never formed; the weights are computed anew each time (docs: operator README).
+#pragma once
+
+#include "common/cuda/query_rows.cuh"
+
+namespace tfjs_lla {
+
+// Statistics of the softmax weights of a thread's two rows.
+struct RowStatistics {
+  float top[2];          // largest base-2 exponent
+  float inverse_sum[2];  // 1 / sum of the weights relative to `top`
+};
+
+template <class Shape>
+struct RowSolver {
+  using Rows = QueryRows<Shape>;
+  using Operand = typename Rows::Operand;
+  using Scores = typename Rows::Scores;
+  using Sums = typename Rows::Sums;
+  static constexpr int kDim = Shape::kDim, kKeys = Shape::kKeys;
+  static constexpr bool kHigh = Shape::kHigh;
+  // Brings weight times (y . direction), at most 2^15 for 256 dimensions, well into half precision's range.
+  static constexpr float kWeightFactor = 1.0f / 4;
+
+  static constexpr int kArrayLength = Shape::kArrayBytes / 16;
+
+  enum Array { kSolution, kResidual, kMeanKey };
+
+  const Rows& rows;
+  const RowStatistics& statistics;
+  float4 *shared, *scratch;
+  int iterations;
+
+  TFJS_LLA_DEVICE RowSolver(const Rows& r, const RowStatistics& s) : rows(r), statistics(s), iterations(0) {
+    scratch = reinterpret_cast<float4*>(r.p.state + BlockIndex() * (Shape::kScratchArrays * Shape::kArrayBytes / 4)) + ThreadIndex();
+    shared = reinterpret_cast<float4*>(r.shared + Shape::kStateOffset) + ThreadIndex();
+  }
+
+  TFJS_LLA_DEVICE float4& State(Array array, int n) const {
+    const int in_shared = Shape::kSharedArrays;
+    float4* const from = array < in_shared ? shared + array * kArrayLength : scratch + (array - in_shared) * kArrayLength;
+    return from[n * Shape::kThreads];
+  }
+
+  TFJS_LLA_DEVICE void Save(Array array, const Sums& x, const float (&factor)[2]) const {
+#pragma unroll
+    for (int n = 0; n < kDim / 8; n++) {
+      float4 numbers;
+      numbers.x = x[n][0] * factor[0];
+      numbers.y = x[n][1] * factor[0];
+      numbers.z = x[n][2] * factor[1];
+      numbers.w = x[n][3] * factor[1];
+      State(array, n) = numbers;
+    }
+  }
+
+  TFJS_LLA_DEVICE void Load(Array array, Sums& x, const float (&factor)[2]) const {
+#pragma unroll
+    for (int n = 0; n < kDim / 8; n++) {
+      const float4 numbers = State(array, n);
+      x[n][0] = numbers.x * factor[0];
+      x[n][1] = numbers.y * factor[0];
+      x[n][2] = numbers.z * factor[1];
+      x[n][3] = numbers.w * factor[1];
+    }
+  }
+
+  // sum_d kbar_d x_d for each row, kbar in the unit of the key tiles.
+  TFJS_LLA_DEVICE void DotMeanKey(const Sums& x, float (&dot)[2]) const {
+    dot[0] = dot[1] = 0;
+#pragma unroll
+    for (int n = 0; n < kDim / 8; n++) {
+      const float4 kbar = State(kMeanKey, n);
+      dot[0] += kbar.x * x[n][0] + kbar.y * x[n][1];
+      dot[1] += kbar.z * x[n][2] + kbar.w * x[n][3];
+    }
+    dot[0] = SumOverQuad(dot[0]);
+    dot[1] = SumOverQuad(dot[1]);
+  }
+
+  // image = sum_j p_j (y_j . direction) k_j in units of the key tiles, times kWeightFactor and the sum of the weights.
+  TFJS_LLA_DEVICE void ApplyCovariance(const Operand& direction, const float (&mean_product)[2], Sums& image) const {
+    const float shift[2] = {-mean_product[0] * kWeightFactor, -mean_product[1] * kWeightFactor};
+#pragma unroll
+    for (int n = 0; n < kDim / 8; n++) {
+#pragma unroll
+      for (int e = 0; e < 4; e++) image[n][e] = 0;
+    }
+    rows.template ForEachStep<1>(
+        [&](int step, int slot) { rows.CopyKeys(step, slot); },
+        [&](int step, int slot) {
+          Scores s, t;
+          rows.template KeyProducts<true, false>(slot, s, t, direction, direction);
+          rows.WeighScores(step, slot, s, statistics.top);
+#pragma unroll
+          for (int n = 0; n < kKeys / 8; n++) {
+#pragma unroll
+            for (int e = 0; e < 4; e++) s[n][e] *= t[n][e] * kWeightFactor + shift[e / 2];
+          }
+          Weights<kKeys> weights;
+          weights.template Round<kHigh>(s);
+          AddWeightedRows<kDim, kKeys, kHigh>(image, weights, rows.Slot(slot));
+        });
+  }
+
+  // Solves for the right-hand sides `b`; kMeanKey must be there. The solutions come out in `b`. `direction` is the operand
+  // whose memory the iteration may use.
+  TFJS_LLA_DEVICE void Solve(Sums& b, const float (&ridge)[2], Operand& direction) {
+    const ProbeParams& p = rows.p;
+    const float one[2] = {1, 1};
+    float squared[2], length[2], inverse[2], mean_product[2], scale[2], step[2] = {0, 0};
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+      float sum = 0;
+#pragma unroll
+      for (int n = 0; n < kDim / 8; n++) sum += b[n][2 * r] * b[n][2 * r] + b[n][2 * r + 1] * b[n][2 * r + 1];
+      sum = SumOverQuad(sum);
+      length[r] = Sqrt(sum);
+      inverse[r] = sum > 0 ? 1 / length[r] : 0.0f;
+      squared[r] = sum > 0 ? 1.0f : 0.0f;
+      scale[r] = 1;
+    }
+    // In units of |b|: neither residuals nor tolerances underflow.
+    Save(kResidual, b, inverse);
+    const float zero[2] = {0, 0};
+    Save(kSolution, b, zero);
+    Rows::template Round<false>(b, inverse, direction, direction);
+    DotMeanKey(b, mean_product);
+    const float unit = rows.summary.key_unit;
+    const float tolerance = p.tolerance * p.tolerance;
+    bool more = true;
+    while (more) {
+      Sums image;
+      ApplyCovariance(direction, mean_product, image);
+      iterations++;
+      float curvature[2] = {0, 0}, product[2] = {0, 0};
+      const float from_image[2] = {unit * unit / kWeightFactor * statistics.inverse_sum[0],
+                                   unit * unit / kWeightFactor * statistics.inverse_sum[1]};
+      Direction u(direction);
+#pragma unroll
+      for (int n = 0; n < kDim / 8; n++) {
+        float at[4];
+        u.Get(n, at);
+        const float4 r = State(kResidual, n);
+        const float residual[4] = {r.x, r.y, r.z, r.w};
+#pragma unroll
+        for (int e = 0; e < 4; e++) {
+          image[n][e] = image[n][e] * from_image[e / 2] + ridge[e / 2] * at[e];
+          curvature[e / 2] += image[n][e] * at[e];
+          product[e / 2] += residual[e] * at[e];
+        }
+      }
+      float alpha[2], next[2] = {0, 0}, conjugate[2] = {0, 0};
+#pragma unroll
+      for (int r = 0; r < 2; r++) {
+        curvature[r] = SumOverQuad(curvature[r]);
+        product[r] = SumOverQuad(product[r]);
+        alpha[r] = curvature[r] > 0 ? product[r] / curvature[r] : 0.0f;
+      }
+#pragma unroll
+      for (int n = 0; n < kDim / 8; n++) {
+        float at[4];
+        u.Get(n, at);
+        float4 x = State(kSolution, n), r = State(kResidual, n);
+        x.x += alpha[0] * at[0];
+        x.y += alpha[0] * at[1];
+        x.z += alpha[1] * at[2];
+        x.w += alpha[1] * at[3];
+        r.x -= alpha[0] * image[n][0];
+        r.y -= alpha[0] * image[n][1];
+        r.z -= alpha[1] * image[n][2];
+        r.w -= alpha[1] * image[n][3];
+        State(kSolution, n) = x;
+        State(kResidual, n) = r;
+        next[0] += r.x * r.x + r.y * r.y;
+        next[1] += r.z * r.z + r.w * r.w;
+        conjugate[0] += r.x * image[n][0] + r.y * image[n][1];
+        conjugate[1] += r.z * image[n][2] + r.w * image[n][3];
+      }
+      bool missed = false;
+      float beta[2];
+#pragma unroll
+      for (int r = 0; r < 2; r++) {
+        next[r] = SumOverQuad(next[r]);
+        conjugate[r] = SumOverQuad(conjugate[r]);
+        // The rounded direction is what was stepped along, so beta is of it as well.
+        beta[r] = curvature[r] > 0 ? -conjugate[r] / curvature[r] : 0.0f;
+        // What the step that is free below will leave.
+        const float predicted = squared[r] > next[r] ? next[r] * (next[r] / squared[r]) : next[r];
+        missed |= predicted > tolerance;
+        step[r] = alpha[r] * scale[r];
+        squared[r] = next[r];
+        // The new direction has about this length, since the residual is orthogonal to the old one, of length 1.
+        scale[r] = next[r] > 1e-30f ? Rsqrt(next[r] + beta[r] * beta[r]) : 0.0f;
+      }
+      Sums& next_direction = image;
+#pragma unroll
+      for (int n = 0; n < kDim / 8; n++) {
+        float at[4];
+        u.Get(n, at);
+        const float4 r = State(kResidual, n);
+        next_direction[n][0] = r.x + beta[0] * at[0];
+        next_direction[n][1] = r.y + beta[0] * at[1];
+        next_direction[n][2] = r.z + beta[1] * at[2];
+        next_direction[n][3] = r.w + beta[1] * at[3];
+      }
+      more = AnyInBlock(missed) && iterations < p.max_iterations;
+      if (!more) {
+        // One step more costs no product: the last step's length along the next direction.
+        Load(kSolution, b, one);
+#pragma unroll
+        for (int n = 0; n < kDim / 8; n++) {
+#pragma unroll
+          for (int e = 0; e < 4; e++) {
+            const float extra = scale[e / 2] > 0 ? step[e / 2] * next_direction[n][e] : 0.0f;
+            b[n][e] = (b[n][e] + extra) * length[e / 2];
+          }
+        }
+        break;
+      }
+      Rows::template Round<false>(next_direction, scale, direction, direction);
+      DotMeanKey(next_direction, mean_product);
+    }
+  }
+
+ private:
+  // Reads a rounded operand back in the layout of sums.
+  struct Direction {
+    const Operand& operand;
+    TFJS_LLA_DEVICE Direction(const Operand& o) : operand(o) {}
+    TFJS_LLA_DEVICE void Get(int n, float (&x)[4]) const {
+      Half2Bits a[4];
+      operand.Get(n / 2, a);
+      const float2 upper = UnpackHalf2(a[n % 2 * 2]), lower = UnpackHalf2(a[n % 2 * 2 + 1]);
+      x[0] = upper.x;
+      x[1] = upper.y;
+      x[2] = lower.x;
+      x[3] = lower.y;
+    }
+  };
+};
+
+}  // namespace tfjs_lla

@@ -17,6 +17,8 @@ struct ForwardShape {
   static constexpr int kRows = 64;
   // Keys of a ring slot: 8 to 16 KiB each, as many as the accumulators of wide heads leave registers for.
   static constexpr int kKeys = kDim <= 64 ? 64 : kDim == 128 ? (kHigh ? 32 : 64) : (kHigh ? 16 : 32);
+  // Keys that a warp computes on at a time: their scores are in registers.
+  static constexpr int kPartKeys = kKeys < 32 ? kKeys : 32;
   static constexpr int kSlots = 4;
 
   // Rows as operands: registers hold them for heads to 64.
@@ -29,7 +31,8 @@ struct ForwardShape {
   static constexpr int kScratchArrays = kSolved ? 3 - kSharedArrays : 0;
   static constexpr int kArrayBytes = (kDim / 8) * kThreads * 16;
 
-  static constexpr int kSlotBytes = kKeys * kDim * 2 * (kHigh ? 2 : 1);
+  static constexpr int kLowOffset = kKeys * kDim * 2;  // of low parts from high ones
+  static constexpr int kSlotBytes = kLowOffset * (kHigh ? 2 : 1);
   static constexpr int kBiasOffset = kSlots * kSlotBytes;
   static constexpr int kOperandBytes = kThreads * (kDim / 16) * 16;
   static constexpr int kOperandOffset = kBiasOffset + kSlots * kKeys * 4;

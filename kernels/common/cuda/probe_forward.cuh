@@ -11,7 +11,7 @@ struct ProbeForward {
   using Operand = typename Rows::Operand;
   using Scores = typename Rows::Scores;
   using Sums = typename Rows::Sums;
-  static constexpr int kDim = Shape::kDim, kKeys = Shape::kKeys;
+  static constexpr int kDim = Shape::kDim, kPartKeys = Shape::kPartKeys;
   static constexpr bool kHigh = Shape::kHigh;
   static constexpr ProbeSource kSource = Shape::kSource;
 
@@ -49,16 +49,16 @@ struct ProbeForward {
     }
   }
 
-  // Takes the scores of one step into the running largest exponent and sum; they become weights relative to it, in units of
+  // Takes the scores of some keys into the running largest exponent and sum; they become weights relative to it, in units of
   // 2^-kWeightShift. `kept` is what sums of earlier weights are to be multiplied by. Returns whether that is 1 in all rows.
-  TFJS_LLA_DEVICE bool Advance(int step, int slot, Scores& s, float (&top)[2], float (&sum)[2], float (&kept)[2]) const {
+  TFJS_LLA_DEVICE bool Advance(const KeyPart& part, Scores& s, float (&top)[2], float (&sum)[2], float (&kept)[2]) const {
     float to_exponent[2], shifted[2];
-    rows.MaskScores(step, slot, s, to_exponent);
+    rows.MaskScores(part, s, to_exponent);
 #pragma unroll
     for (int r = 0; r < 2; r++) {
       float most = s[0][2 * r];
 #pragma unroll
-      for (int n = 0; n < kKeys / 8; n++) most = Max(most, Max(s[n][2 * r], s[n][2 * r + 1]));
+      for (int n = 0; n < kPartKeys / 8; n++) most = Max(most, Max(s[n][2 * r], s[n][2 * r + 1]));
       most = Max(top[r], MaxOverQuad(most) * to_exponent[r]);
       kept[r] = Exp2(top[r] - most);
       top[r] = most;
@@ -66,7 +66,7 @@ struct ProbeForward {
       sum[r] *= kept[r];
     }
 #pragma unroll
-    for (int n = 0; n < kKeys / 8; n++) {
+    for (int n = 0; n < kPartKeys / 8; n++) {
 #pragma unroll
       for (int e = 0; e < 4; e++) {
         s[n][e] = Exp2(s[n][e] * to_exponent[e / 2] - shifted[e / 2]);
@@ -103,14 +103,14 @@ struct ProbeForward {
           rows.CopyKeys(step, slot);
           rows.CopyValues(slice, step, slot + 1);
         },
-        [&](int step, int slot) {
+        [&](const KeyPart& part) {
           Scores s, unused;
           float kept[2];
-          rows.template KeyProducts<false, false>(slot, s, unused, rows.query, rows.query);
-          if (!Advance(step, slot, s, top, sum, kept)) Scale(mean, kept);
-          Weights<kKeys> weights;
+          rows.template KeyProducts<false, false>(part, s, unused, rows.query, rows.query);
+          if (!Advance(part, s, top, sum, kept)) Scale(mean, kept);
+          Weights<kPartKeys> weights;
           weights.template Round<kHigh>(s);
-          AddWeightedRows<kDim, kKeys, kHigh>(mean, weights, rows.Slot(slot + 1));
+          AddWeightedRows<kDim, kPartKeys, kHigh, Shape::kLowOffset>(mean, weights, part.values);
         });
     Invert(sum, inverse);
     const float factor[2] = {inverse[0] * rows.summary.value_unit, inverse[1] * rows.summary.value_unit};
@@ -123,14 +123,14 @@ struct ProbeForward {
     float top[2] = {kHiddenScore, kHiddenScore}, sum[2] = {0, 0}, inverse[2];
     rows.template ForEachStep<1>(
         [&](int step, int slot) { rows.CopyKeys(step, slot); },
-        [&](int step, int slot) {
+        [&](const KeyPart& part) {
           Scores s, unused;
           float kept[2];
-          rows.template KeyProducts<false, false>(slot, s, unused, rows.query, rows.query);
-          if (!Advance(step, slot, s, top, sum, kept)) Scale(mean, kept);
-          Weights<kKeys> weights;
+          rows.template KeyProducts<false, false>(part, s, unused, rows.query, rows.query);
+          if (!Advance(part, s, top, sum, kept)) Scale(mean, kept);
+          Weights<kPartKeys> weights;
           weights.template Round<kHigh>(s);
-          AddWeightedRows<kDim, kKeys, kHigh>(mean, weights, rows.Slot(slot));
+          AddWeightedRows<kDim, kPartKeys, kHigh, Shape::kLowOffset>(mean, weights, part.keys);
         });
     Invert(sum, inverse);
     Scale(mean, inverse);
@@ -150,15 +150,15 @@ struct ProbeForward {
     float top[2] = {kHiddenScore, kHiddenScore}, sum[2] = {0, 0}, inverse[2], product[2] = {0, 0};
     rows.template ForEachStep<1>(
         [&](int step, int slot) { rows.CopyKeys(step, slot); },
-        [&](int step, int slot) {
+        [&](const KeyPart& part) {
           Scores s, t;
           float kept[2];
-          rows.template KeyProducts<true, kHigh>(slot, s, t, probe, probe_low);
-          Advance(step, slot, s, top, sum, kept);
+          rows.template KeyProducts<true, kHigh>(part, s, t, probe, probe_low);
+          Advance(part, s, top, sum, kept);
 #pragma unroll
           for (int r = 0; r < 2; r++) product[r] *= kept[r];
 #pragma unroll
-          for (int n = 0; n < kKeys / 8; n++) {
+          for (int n = 0; n < kPartKeys / 8; n++) {
 #pragma unroll
             for (int e = 0; e < 4; e++) product[e / 2] += s[n][e] * t[n][e];
           }
@@ -252,18 +252,18 @@ struct ProbeForward {
           rows.CopyKeys(step, slot);
           rows.CopyValues(slice, step, slot + 1);
         },
-        [&](int step, int slot) {
+        [&](const KeyPart& part) {
           Scores s, t;
-          rows.template KeyProducts<true, kHigh>(slot, s, t, probe, probe_low);
-          rows.WeighScores(step, slot, s, statistics.top);
+          rows.template KeyProducts<true, kHigh>(part, s, t, probe, probe_low);
+          rows.WeighScores(part, s, statistics.top);
 #pragma unroll
-          for (int n = 0; n < kKeys / 8; n++) {
+          for (int n = 0; n < kPartKeys / 8; n++) {
 #pragma unroll
             for (int e = 0; e < 4; e++) s[n][e] *= t[n][e] * slope[e / 2] + offset[e / 2];
           }
-          Weights<kKeys> weights;
+          Weights<kPartKeys> weights;
           weights.template Round<kHigh>(s);
-          AddWeightedRows<kDim, kKeys, kHigh>(out, weights, rows.Slot(slot + 1));
+          AddWeightedRows<kDim, kPartKeys, kHigh, Shape::kLowOffset>(out, weights, part.values);
         });
     rows.StoreRows(out, factor, p.out, p.value_dim, slice * kDim);
   }

@@ -9,13 +9,22 @@ namespace tfjs_lla {
 // Weights are rounded in units of 2^-8: small ones keep their low parts.
 constexpr float kWeightShift = 8;
 
+// Some keys of the ring that a warp works on at a time.
+struct KeyPart {
+  int first_key;
+  const char* keys;    // [kPartKeys, kDim]: high parts; low ones kLowOffset bytes further on
+  const char* values;  // the same of the slot after it
+  const float* bias;   // [kPartKeys]
+};
+
 // Shape: a ForwardShape, or one with its constants.
 template <class Shape>
 struct QueryRows {
   static constexpr int kDim = Shape::kDim, kKeys = Shape::kKeys, kSlots = Shape::kSlots;
   static constexpr bool kHigh = Shape::kHigh;
   using Operand = RowOperand<kDim, Shape::kOperandsInMemory>;
-  using Scores = float[kKeys / 8][4];
+  static constexpr int kPartKeys = Shape::kPartKeys;
+  using Scores = float[kPartKeys / 8][4];
   using Sums = float[kDim / 8][4];
 
   const ProbeParams& p;
@@ -198,8 +207,8 @@ struct QueryRows {
     CopyPart(p.value_tiles + first_tile * kTileBytes<kDim>, step, slot);
   }
 
-  // Calls copy(step, slot), which starts the copies of one step, ahead of body(step, slot) for every step. A step takes
-  // kSlotsPerStep slots from `slot` on.
+  // Calls copy(step, slot), which starts the copies of one step, ahead of body(part) for every part of that step that the
+  // warp sees. A step takes kSlotsPerStep slots from `slot` on.
   template <int kSlotsPerStep, class Copy, class Body>
   TFJS_LLA_DEVICE void ForEachStep(Copy copy, Body body) const {
     constexpr int kStages = kSlots / kSlotsPerStep, kAhead = kStages - 1;
@@ -216,68 +225,71 @@ struct QueryRows {
       const int next = step + kAhead;
       if (next < steps) copy(next, next % kStages * kSlotsPerStep);
       CommitCopies();
-      if (step * kKeys < warp_end) body(step, step % kStages * kSlotsPerStep);
+      const int slot = step % kStages * kSlotsPerStep;
+#pragma unroll
+      for (int first = 0; first < kKeys; first += kPartKeys) {
+        if (step * kKeys + first >= warp_end) continue;
+        const char* keys = shared + slot * Shape::kSlotBytes + first * kDim * 2;
+        const float* bias = reinterpret_cast<const float*>(shared + Shape::kBiasOffset) + slot * kKeys + first;
+        body(KeyPart{step * kKeys + first, keys, keys + Shape::kSlotBytes, bias});
+      }
     }
     WaitForCopies<0>();
   }
 
-  TFJS_LLA_DEVICE const char* Slot(int slot) const { return shared + slot * Shape::kSlotBytes; }
-
-  // Products of the queries with the keys of a slot, and of a second operand where it is there.
+  // Products of the queries with some keys, and of a second operand where it is there.
   template <bool kSecond, bool kSecondLow>
-  TFJS_LLA_DEVICE void KeyProducts(int slot, Scores& s, Scores& t, const Operand& second, const Operand& second_low) const {
-    const char* tile = Slot(slot);
+  TFJS_LLA_DEVICE void KeyProducts(const KeyPart& part, Scores& s, Scores& t, const Operand& second,
+                                   const Operand& second_low) const {
 #pragma unroll
-    for (int n = 0; n < kKeys / 8; n++) {
+    for (int n = 0; n < kPartKeys / 8; n++) {
 #pragma unroll
       for (int e = 0; e < 4; e++) s[n][e] = t[n][e] = 0;
     }
 #pragma unroll
     for (int k = 0; k < kDim / 16; k++) {
 #pragma unroll
-      for (int n = 0; n < kKeys / 8; n += 2) {
+      for (int n = 0; n < kPartKeys / 8; n += 2) {
         Half2Bits high[4], low[4];
-        LoadKeys<kDim>(high, tile, k, n);
-        if constexpr (kHigh) LoadKeys<kDim>(low, tile + kKeys * kDim * 2, k, n);
-        AddKeyProducts<kDim, kKeys, kHigh, kHigh>(s, query, query_low, k, n, high, low);
+        LoadKeys<kDim>(high, part.keys, k, n);
+        if constexpr (kHigh) LoadKeys<kDim>(low, part.keys + Shape::kLowOffset, k, n);
+        AddKeyProducts<kDim, kPartKeys, kHigh, kHigh>(s, query, query_low, k, n, high, low);
         if constexpr (kSecond) {
-          AddKeyProducts<kDim, kKeys, kHigh, kSecondLow && kHigh>(t, second, second_low, k, n, high, low);
+          AddKeyProducts<kDim, kPartKeys, kHigh, kSecondLow && kHigh>(t, second, second_low, k, n, high, low);
         }
       }
     }
   }
 
   // Adds the bias, hides what a row does not see. Returns the unit that `s` then has to base-2 exponents.
-  TFJS_LLA_DEVICE void MaskScores(int step, int slot, Scores& s, float (&to_exponent)[2]) const {
-    const int first_key = step * kKeys;
+  TFJS_LLA_DEVICE void MaskScores(const KeyPart& part, Scores& s, float (&to_exponent)[2]) const {
     to_exponent[0] = unit[0];
     to_exponent[1] = unit[1];
     if (biased) {
-      const float* bias = reinterpret_cast<const float*>(shared + Shape::kBiasOffset) + slot * kKeys;
 #pragma unroll
-      for (int n = 0; n < kKeys / 8; n++) {
+      for (int n = 0; n < kPartKeys / 8; n++) {
 #pragma unroll
-        for (int e = 0; e < 4; e++) s[n][e] = s[n][e] * unit[e / 2] + bias[Column(n, e)];
+        for (int e = 0; e < 4; e++) s[n][e] = s[n][e] * unit[e / 2] + part.bias[Column(n, e)];
       }
       to_exponent[0] = to_exponent[1] = 1;
     }
-    if (first_key + kKeys > warp_full) {
+    if (part.first_key + kPartKeys > warp_full) {
 #pragma unroll
-      for (int n = 0; n < kKeys / 8; n++) {
+      for (int n = 0; n < kPartKeys / 8; n++) {
 #pragma unroll
         for (int e = 0; e < 4; e++) {
-          if (first_key + Column(n, e) >= bound[e / 2]) s[n][e] = kHiddenScore;
+          if (part.first_key + Column(n, e) >= bound[e / 2]) s[n][e] = kHiddenScore;
         }
       }
     }
   }
 
   // Turns products into weights relative to `top`, the largest exponent of each row.
-  TFJS_LLA_DEVICE void WeighScores(int step, int slot, Scores& s, const float (&top)[2]) const {
+  TFJS_LLA_DEVICE void WeighScores(const KeyPart& part, Scores& s, const float (&top)[2]) const {
     float to_exponent[2];
-    MaskScores(step, slot, s, to_exponent);
+    MaskScores(part, s, to_exponent);
 #pragma unroll
-    for (int n = 0; n < kKeys / 8; n++) {
+    for (int n = 0; n < kPartKeys / 8; n++) {
 #pragma unroll
       for (int e = 0; e < 4; e++) s[n][e] = Exp2(s[n][e] * to_exponent[e / 2] - top[e / 2]);
     }

@@ -18,7 +18,7 @@ struct RowSolver {
   using Operand = typename Rows::Operand;
   using Scores = typename Rows::Scores;
   using Sums = typename Rows::Sums;
-  static constexpr int kDim = Shape::kDim, kKeys = Shape::kKeys;
+  static constexpr int kDim = Shape::kDim, kPartKeys = Shape::kPartKeys;
   static constexpr bool kHigh = Shape::kHigh;
   // Brings weight times (y . direction), at most 2^15 for 256 dimensions, well into half precision's range.
   static constexpr float kWeightFactor = 1.0f / 4;
@@ -89,18 +89,18 @@ struct RowSolver {
     }
     rows.template ForEachStep<1>(
         [&](int step, int slot) { rows.CopyKeys(step, slot); },
-        [&](int step, int slot) {
+        [&](const KeyPart& part) {
           Scores s, t;
-          rows.template KeyProducts<true, false>(slot, s, t, direction, direction);
-          rows.WeighScores(step, slot, s, statistics.top);
+          rows.template KeyProducts<true, false>(part, s, t, direction, direction);
+          rows.WeighScores(part, s, statistics.top);
 #pragma unroll
-          for (int n = 0; n < kKeys / 8; n++) {
+          for (int n = 0; n < kPartKeys / 8; n++) {
 #pragma unroll
             for (int e = 0; e < 4; e++) s[n][e] *= t[n][e] * kWeightFactor + shift[e / 2];
           }
-          Weights<kKeys> weights;
+          Weights<kPartKeys> weights;
           weights.template Round<kHigh>(s);
-          AddWeightedRows<kDim, kKeys, kHigh>(image, weights, rows.Slot(slot));
+          AddWeightedRows<kDim, kPartKeys, kHigh, Shape::kLowOffset>(image, weights, part.keys);
         });
   }
 

@@ -134,8 +134,8 @@ struct Weights {
   }
 };
 
-// sum [16, kDim] += weights [16, kKeys] tile [kKeys, kDim].
-template <int kDim, int kKeys, bool kHigh>
+// sum [16, kDim] += weights [16, kKeys] tile [kKeys, kDim], whose low half lies kLowOffset bytes further on.
+template <int kDim, int kKeys, bool kHigh, int kLowOffset>
 TFJS_LLA_DEVICE void AddWeightedRows(float (&sum)[kDim / 8][4], const Weights<kKeys>& weights, const char* tile) {
   const int lane = ThreadIndex() % kWarpSize;
 #pragma unroll
@@ -150,7 +150,7 @@ TFJS_LLA_DEVICE void AddWeightedRows(float (&sum)[kDim / 8][4], const Weights<kK
       if constexpr (kHigh) {
         MultiplyAdd(sum[n], weights.low[k], b[0], b[1]);
         MultiplyAdd(sum[n + 1], weights.low[k], b[2], b[3]);
-        LoadMatricesTransposed(b, tile + kKeys * kDim * 2 + offset);
+        LoadMatricesTransposed(b, tile + kLowOffset + offset);
         MultiplyAdd(sum[n], weights.high[k], b[0], b[1]);
         MultiplyAdd(sum[n + 1], weights.high[k], b[2], b[3]);
       }

@@ -19,4 +19,6 @@ TFJS_LLA_FORWARD(fast, false, 64)
 TFJS_LLA_FORWARD(fast, false, 128)
 TFJS_LLA_FORWARD(fast, false, 256)
 
+#undef TFJS_LLA_FORWARD
+
 }  // namespace tfjs_lla

@@ -1,0 +1,236 @@
+"""Times the CUDA kernels beside torch's scaled_dot_product_attention on one GPU, and compares them with float64.
+
+    python3 scripts/cuda/bench.py --code .cuda/code/sm_90 --plan .cuda/plan.so --json OUT.json [--limit 300] [--only WORDS]
+
+Needs Python, torch with CUDA, and NVIDIA's driver; no compiler. scripts/cuda/README.md says how code and plan are made. Times are
+medians of blocks of calls between CUDA events and include the kernels that prepare keys and values. Ratios are to the
+forward pass of scaled_dot_product_attention in bfloat16 of the same shape and run.
+"""
+import argparse
+import json
+import os
+import threading
+import time
+
+import torch
+
+from driver import SOURCES, Kernels
+
+torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def milliseconds(call, blocks=7):
+    call()
+    torch.cuda.synchronize()
+    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    start.record()
+    call()
+    end.record()
+    end.synchronize()
+    repeat = max(1, min(20, int(20 / max(start.elapsed_time(end), 0.01))))
+    times = []
+    for _ in range(blocks):
+        start.record()
+        for _ in range(repeat):
+            call()
+        end.record()
+        end.synchronize()
+        times.append(start.elapsed_time(end) / repeat)
+    return sorted(times)[len(times) // 2]
+
+
+def visible(rows, queries, keys, causal):
+    column = torch.arange(keys, device='cuda')[None]
+    return column < keys - queries + rows[:, None] + 1 if causal else torch.ones(len(rows), keys, dtype=torch.bool, device='cuda')
+
+
+def reference(case, tensors, head, rows):
+    """Rows of one head in float64, by a direct solve; zeros where a row sees no key."""
+    query, key, value = [tensors[name][head].double() for name in ('query', 'key', 'value')]
+    keys, dim = key.shape
+    out = []
+    for part in rows.split(2048):
+        seen = visible(part, len(query), keys, case['causal'])
+        if 'key_mask' in tensors:
+            seen = seen & tensors['key_mask'][0].bool()[None]
+        score = query[part] @ key.T * dim ** -0.5
+        if 'key_bias' in tensors:
+            score = score + tensors['key_bias'][head].double()
+        weights = torch.softmax(score.masked_fill(~seen, -1e300), 1) * seen
+        if case['operator'] != 'softmax':
+            mean = weights @ key
+            if case['operator'] == 'parallax':
+                probe = -tensors['probe'][head].double()[part]
+            else:
+                products = torch.einsum('ja,jb->jab', key - key.mean(0), key - key.mean(0)).reshape(keys, -1)
+                shifted = mean - key.mean(0)
+                system = (weights @ products).reshape(-1, dim, dim) - shifted[:, :, None] * shifted[:, None]
+                ridge = tensors['ridge'][head].double()[part] if 'ridge' in tensors else torch.full((len(part),), case['ridge'], device='cuda', dtype=torch.float64)
+                system += ridge[:, None, None] * torch.eye(dim, device='cuda', dtype=torch.float64)
+                probe = torch.linalg.solve(system, (query[part] - mean)[:, :, None])[:, :, 0]
+            weights = weights * (1 + probe @ key.T - (mean * probe).sum(1, keepdim=True))
+        out.append(weights @ value)
+    return torch.cat(out)
+
+
+def inputs(case):
+    generator = torch.Generator(device='cuda')
+    generator.manual_seed(case['keys'] + case['dim'])
+
+    def normal(*shape):
+        return torch.randn(*shape, device='cuda', generator=generator)
+
+    heads = case['heads']
+    tensors = {'query': normal(heads, case['queries'], case['dim']), 'key': normal(heads, case['keys'], case['dim']),
+               'value': normal(heads, case['keys'], case['value_dim'])}
+    if case.get('spectrum'):
+        # Correlated keys with a mean: dimension i has the standard deviation i^-spectrum.
+        factor = torch.arange(1, case['dim'] + 1, device='cuda', dtype=torch.float32) ** -case['spectrum']
+        factor *= (case['dim'] / (factor ** 2).sum()).sqrt()
+        for name in ('query', 'key'):
+            tensors[name] = tensors[name] * factor + case['mean']
+    if case['operator'] == 'parallax':
+        tensors['probe'] = 0.1 * normal(heads, case['queries'], case['dim'])
+    if case.get('masked'):
+        tensors['key_mask'] = (torch.rand(1, case['keys'], device='cuda', generator=generator) < 0.8).to(torch.uint8)
+        tensors['key_bias'] = normal(heads, case['keys'])
+    return tensors
+
+
+def attention_milliseconds(case, cache):
+    """The yardstick: torch's own attention in bfloat16."""
+    shape = (case['heads'], case['queries'], case['keys'], case['dim'], case['causal'])
+    if shape not in cache:
+        query = torch.randn(1, case['heads'], case['queries'], case['dim'], device='cuda', dtype=torch.bfloat16)
+        key, value = [torch.randn(1, case['heads'], case['keys'], case['dim'], device='cuda', dtype=torch.bfloat16) for _ in range(2)]
+        cache[shape] = milliseconds(lambda: torch.nn.functional.scaled_dot_product_attention(query, key, value, is_causal=case['causal']))
+    return cache[shape]
+
+
+def measure(kernels, case, cache):
+    tensors = inputs(case)
+    heads, queries = case['heads'], case['queries']
+    out = torch.full((heads, queries, case['value_dim']), float('nan'), device='cuda')
+    probe_out = torch.full((heads, queries, case['dim']), float('nan'), device='cuda')
+    iterations = torch.zeros(heads * ((queries + 63) // 64), dtype=torch.int32, device='cuda')
+    fields = dict(tensors, out=out, probe_out=probe_out, iterations=iterations, heads=heads, heads_per_batch=heads, queries=queries,
+                  keys=case['keys'], dim=case['dim'], value_dim=case['value_dim'], causal=int(case['causal']),
+                  scale=float(case['dim'] ** -0.5), ridge_value=float(case.get('ridge', 1)), tolerance=float(case.get('tolerance', 1e-6)),
+                  max_iterations=int(case.get('max_iterations', 8 * case['dim'])))
+    call = kernels.prepare(SOURCES[case['operator']], case['precision'] == 'high', fields)
+    call()
+    torch.cuda.synchronize()
+    rows = torch.arange(queries, device='cuda')
+    if queries > 4096:
+        chosen = torch.randperm(queries, device='cuda', generator=torch.Generator(device='cuda').manual_seed(1))[:768]
+        rows = torch.cat([rows[:256], chosen.sort()[0]])
+    head = heads - 1
+    wanted = reference(case, tensors, head, rows)
+    error = ((out[head][rows].double() - wanted).norm() / wanted.norm()).item()
+    first = out.clone()
+    result = dict(case, error=error, finite=bool(out.isfinite().all()))
+    if case.get('timed', True):
+        result['ms'] = milliseconds(call)
+        result['sdpa_ms'] = attention_milliseconds(case, cache)
+        result['ratio'] = result['ms'] / result['sdpa_ms']
+        result['repeats'] = bool((first == out).all())
+    if case['operator'] == 'local_linear':
+        # A launch for the first rows counts from the beginning again; both are within the range of the larger one.
+        result['iterations'] = [iterations.float().mean().item(), iterations.max().item()]
+    return result
+
+
+def cases():
+    base = dict(heads=32, queries=4096, keys=4096, dim=64, value_dim=64, causal=True)
+    small = dict(heads=4, timed=False)
+    for precision in ('high', 'fast'):
+        for odd in (dict(queries=130, keys=130, dim=64, value_dim=64), dict(queries=70, keys=333, dim=37, value_dim=75, masked=True),
+                    dict(queries=200, keys=70, dim=20, value_dim=7), dict(queries=100, keys=300, dim=128, value_dim=128, causal=False),
+                    dict(queries=150, keys=250, dim=250, value_dim=256, masked=True)):
+            for operator in SOURCES:
+                yield dict(base, **small, **{**odd, 'operator': operator, 'precision': precision, 'ridge': 10})if 'causal' not in odd else dict(
+                    {**base, **small, **odd, 'operator': operator, 'precision': precision, 'ridge': 10})
+    for precision in ('high', 'fast'):
+        for ridge in (10, 1, 0.1):
+            yield dict(base, operator='local_linear', precision=precision, ridge=ridge, tolerance=1e-3)
+        yield dict(base, operator='softmax', precision=precision)
+        yield dict(base, operator='parallax', precision=precision)
+    for ridge in (10, 1):
+        yield dict(base, operator='local_linear', precision='high', ridge=ridge, tolerance=1e-6)
+        for spectrum, mean in ((0.5, 2.0), (1.0, 1.0)):
+            yield dict(base, heads=8, operator='local_linear', precision='high', ridge=ridge, tolerance=1e-4, spectrum=spectrum, mean=mean)
+    for precision in ('high', 'fast'):
+        for change in (dict(queries=1024, keys=1024), dict(heads=8, queries=16384, keys=16384), dict(dim=32, value_dim=32),
+                       dict(dim=128, value_dim=128), dict(causal=False), dict(dim=256, value_dim=256, heads=8), dict(heads=2, queries=65536, keys=65536)):
+            yield dict({**base, **change}, operator='local_linear', precision=precision, ridge=10, tolerance=1e-3)
+        yield dict({**base, 'dim': 128, 'value_dim': 128}, operator='softmax', precision=precision)
+
+
+def describe(case):
+    words = [case['operator'], case['precision'], f"{case['heads']}x{case['queries']}x{case['keys']}x{case['dim']}x{case['value_dim']}",
+             'causal' if case['causal'] else 'full']
+    if case['operator'] == 'local_linear':
+        words.append(f"ridge {case['ridge']} tolerance {case.get('tolerance', 1e-6):g}")
+    if case.get('masked'):
+        words.append('masked')
+    if case.get('spectrum'):
+        words.append(f"spectrum {case['spectrum']} mean {case['mean']}")
+    return ' '.join(words)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--code', required=True, help='folder of .cubin files for this GPU')
+    parser.add_argument('--plan', required=True, help='the library made of scripts/cuda/plan.cc')
+    parser.add_argument('--json', required=True)
+    parser.add_argument('--only', default='', help='cases whose description contains these words')
+    parser.add_argument('--limit', type=float, default=300, help='seconds: a kernel that hangs ends the program')
+    arguments = parser.parse_args()
+    report = {'device': torch.cuda.get_device_name(), 'torch': torch.__version__, 'cuda': torch.version.cuda, 'results': []}
+
+    def save():
+        with open(arguments.json, 'w') as file:
+            json.dump(report, file, indent=1)
+
+    def stop():
+        report['stopped'] = 'time limit'
+        save()
+        print('bench.py: time limit', flush=True)
+        os._exit(1)
+
+    timer = threading.Timer(arguments.limit, stop)
+    timer.daemon = True
+    timer.start()
+    kernels, cache = Kernels(arguments.code, arguments.plan), {}
+    print(report['device'], flush=True)
+    print(f"{'case':78} {'error':>8} {'ms':>8} {'x SDPA':>7}  iterations (mean, most)", flush=True)
+    for case in cases():
+        name = describe(case)
+        if not all(word in name for word in arguments.only.split()):
+            continue
+        try:
+            result = measure(kernels, case, cache)
+        except torch.cuda.OutOfMemoryError as error:
+            result = dict(case, failure=str(error))
+        except RuntimeError as error:
+            # The GPU's context is lost after a failed kernel.
+            report['results'].append(dict(case, failure=str(error)))
+            save()
+            raise
+        report['results'].append(result)
+        save()
+        time_columns = f"{result['ms']:8.3f} {result['ratio']:7.2f}" if 'ms' in result else ' ' * 16
+        notes = ' '.join(f'{number:.1f}' for number in result.get('iterations', []))
+        if not result.get('finite', True):
+            notes += ' NOT FINITE'
+        if not result.get('repeats', True):
+            notes += ' NOT REPEATABLE'
+        print(f"{name:78} {result.get('error', float('nan')):8.1e} {time_columns}  {notes}", flush=True)
+        torch.cuda.empty_cache()
+    save()
+
+
+if __name__ == '__main__':
+    start_time = time.time()
+    main()
+    print(f'{time.time() - start_time:.0f} s')

@@ -1,0 +1,66 @@
+// Stands in for kernels/common/cuda/device.cuh: the kernels compiled for a processor, each thread of a block a fiber. Found
+// first in the include path, so the sources of the kernels are the very same.
+#pragma once
+
+#include "emulator.h"
+
+#define TFJS_LLA_DEVICE inline
+#define TFJS_LLA_BOUNDS(threads, blocks)
+#define TFJS_LLA_KERNEL void
+
+namespace tfjs_lla {
+
+using Half2Bits = unsigned int;
+constexpr int kWarpSize = 32;
+
+struct float2 {
+  float x, y;
+};
+struct alignas(16) float4 {
+  float x, y, z, w;
+};
+struct alignas(16) uint4 {
+  unsigned x, y, z, w;
+};
+
+inline int ThreadIndex() { return emulator::Current().thread; }
+inline int BlockThreads() { return emulator::Current().block->threads; }
+inline long long BlockIndex() { return emulator::Current().block->index; }
+inline char* SharedMemory() { return emulator::Current().block->shared; }
+
+inline void SyncBlock() { emulator::SyncBlock(false); }
+inline bool AnyInBlock(bool value) { return emulator::SyncBlock(value); }
+inline bool AnyInWarp(bool value) { return emulator::AnyInWarp(value); }
+inline float ShuffleXor(float value, int lanes) { return emulator::ShuffleXor(value, lanes); }
+
+inline float Exp2(float x) { return x < -126 ? 0.0f : std::exp2(x); }
+inline float Rsqrt(float x) { return 1 / std::sqrt(x); }
+inline float Sqrt(float x) { return std::sqrt(x); }
+inline float Max(float a, float b) { return std::fmax(a, b); }
+inline int Bits(float x) { return emulator::BitCast<int>(x); }
+inline float FromBits(int bits) { return emulator::BitCast<float>(bits); }
+
+inline Half2Bits PackHalf2(float first, float second) {
+  const auto low = emulator::BitCast<unsigned short>(static_cast<_Float16>(first));
+  const auto high = emulator::BitCast<unsigned short>(static_cast<_Float16>(second));
+  return low | static_cast<Half2Bits>(high) << 16;
+}
+
+inline float2 UnpackHalf2(Half2Bits packed) {
+  return {static_cast<float>(emulator::BitCast<_Float16>(static_cast<unsigned short>(packed))),
+          static_cast<float>(emulator::BitCast<_Float16>(static_cast<unsigned short>(packed >> 16)))};
+}
+
+inline void MultiplyAdd(float (&d)[4], const Half2Bits (&a)[4], Half2Bits b0, Half2Bits b1) {
+  emulator::MultiplyAdd(d, a, b0, b1);
+}
+inline void LoadMatrices(Half2Bits (&m)[4], const void* row) { emulator::LoadMatrices(m, row, false); }
+inline void LoadMatricesTransposed(Half2Bits (&m)[4], const void* row) { emulator::LoadMatrices(m, row, true); }
+inline void CopyAsync(void* shared, const void* global) { emulator::CopyAsync(shared, global); }
+inline void CommitCopies() { emulator::CommitCopies(); }
+template <int kPending>
+inline void WaitForCopies() {
+  emulator::WaitForCopies(kPending);
+}
+
+}  // namespace tfjs_lla

@@ -1,0 +1,283 @@
+#include "emulator.h"
+
+#include <setjmp.h>
+#include <sys/mman.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include <deque>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace tfjs_lla {
+namespace emulator {
+namespace {
+
+constexpr int kWarpSize = 32;
+constexpr size_t kStackBytes = 256 * 1024;
+
+// What a warp or a block does together. Lanes that come to different meetings have diverged.
+enum class Meeting { kNone, kAny, kShuffle, kMultiply, kLoad, kBlock };
+
+struct Copy {
+  char* shared;
+  char bytes[16];
+};
+
+struct Fiber : Thread {
+  ucontext_t context;
+  jmp_buf place;
+  bool started, finished;
+  Meeting meeting;
+  unsigned words[8];       // what this thread brings to a meeting
+  const void* address;
+  std::vector<Copy> open;  // copies of the group that is not closed
+  std::deque<std::vector<Copy>> groups;
+};
+
+struct Scheduler {
+  std::vector<std::unique_ptr<Fiber>> fibers;
+  std::vector<GuardedMemory*> stacks;
+  Fiber* current = nullptr;
+  Block block;
+  const std::function<void()>* kernel;
+  jmp_buf place;
+  // Meetings come to an end one after the other: threads wait for the number to change.
+  std::vector<int> warp_waiting;
+  std::vector<unsigned> warp_epoch;
+  int block_waiting;
+  unsigned block_epoch;
+  bool block_any, block_result;
+  long long progress;
+  std::string failure;
+};
+
+Scheduler scheduler;
+
+// Back to the scheduler, which runs another thread.
+void Yield() {
+  if (_setjmp(scheduler.current->place) == 0) _longjmp(scheduler.place, 1);
+}
+
+// Fibers cannot throw across their stacks: the scheduler does.
+[[noreturn]] void Fail(const std::string& what) {
+  const Fiber& self = *scheduler.current;
+  scheduler.failure = what + " (block " + std::to_string(self.block->index) + ", thread " + std::to_string(self.thread) + ")";
+  _longjmp(scheduler.place, 1);
+}
+
+void Main() {
+  (*scheduler.kernel)();
+  scheduler.current->finished = true;
+  scheduler.progress++;
+  Yield();
+}
+
+Fiber& Lane(int warp, int lane) { return *scheduler.fibers[warp * kWarpSize + lane]; }
+
+// Waits for all lanes of the warp; what they brought stays readable until the next meeting, since a second wait follows.
+void MeetWarp(Meeting meeting) {
+  Fiber& self = *scheduler.current;
+  const int warp = self.thread / kWarpSize;
+  self.meeting = meeting;
+  scheduler.progress++;
+  if (++scheduler.warp_waiting[warp] < kWarpSize) {
+    const unsigned epoch = scheduler.warp_epoch[warp];
+    while (scheduler.warp_epoch[warp] == epoch) Yield();
+    return;
+  }
+  for (int lane = 0; lane < kWarpSize; lane++) {
+    if (Lane(warp, lane).meeting != meeting) Fail("lanes of a warp have diverged");
+  }
+  scheduler.warp_waiting[warp] = 0;
+  scheduler.warp_epoch[warp]++;
+}
+
+void LeaveWarp(Meeting meeting) { MeetWarp(meeting); }
+
+_Float16 Half(unsigned word, int index) { return BitCast<_Float16>(static_cast<unsigned short>(word >> (16 * index))); }
+
+void CheckShared(const void* address, int bytes) {
+  const Block& block = *scheduler.current->block;
+  const char* at = static_cast<const char*>(address);
+  if (at < block.shared || at + bytes > block.shared + block.shared_bytes) Fail("address is not in shared memory");
+  if (reinterpret_cast<uintptr_t>(at) % bytes != 0) Fail("address is not aligned");
+}
+
+}  // namespace
+
+Thread& Current() { return *scheduler.current; }
+
+bool SyncBlock(bool value) {
+  Fiber& self = *scheduler.current;
+  self.meeting = Meeting::kBlock;
+  scheduler.progress++;
+  scheduler.block_any |= value;
+  if (++scheduler.block_waiting < self.block->threads) {
+    const unsigned epoch = scheduler.block_epoch;
+    while (scheduler.block_epoch == epoch) Yield();
+  } else {
+    scheduler.block_result = scheduler.block_any;
+    scheduler.block_any = false;
+    scheduler.block_waiting = 0;
+    scheduler.block_epoch++;
+  }
+  return scheduler.block_result;
+}
+
+bool AnyInWarp(bool value) {
+  Fiber& self = *scheduler.current;
+  self.words[0] = value;
+  MeetWarp(Meeting::kAny);
+  bool any = false;
+  for (int lane = 0; lane < kWarpSize; lane++) any |= Lane(self.thread / kWarpSize, lane).words[0] != 0;
+  LeaveWarp(Meeting::kAny);
+  return any;
+}
+
+float ShuffleXor(float value, int lanes) {
+  Fiber& self = *scheduler.current;
+  self.words[0] = BitCast<unsigned>(value);
+  MeetWarp(Meeting::kShuffle);
+  const unsigned other = Lane(self.thread / kWarpSize, (self.thread % kWarpSize) ^ lanes).words[0];
+  LeaveWarp(Meeting::kShuffle);
+  return BitCast<float>(other);
+}
+
+void MultiplyAdd(float (&d)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
+  Fiber& self = *scheduler.current;
+  const int warp = self.thread / kWarpSize, lane = self.thread % kWarpSize;
+  for (int i = 0; i < 4; i++) self.words[i] = a[i];
+  self.words[4] = b0;
+  self.words[5] = b1;
+  MeetWarp(Meeting::kMultiply);
+  const int group = lane / 4, column = lane % 4 * 2;
+  for (int e = 0; e < 4; e++) {
+    float sum = 0;
+    for (int k = 0; k < 16; k++) {
+      const int word = (e / 2) + (k / 8) * 2;
+      const float x = Half(Lane(warp, group * 4 + k % 8 / 2).words[word], k % 2);
+      const float y = Half(Lane(warp, (column + e % 2) * 4 + k % 8 / 2).words[4 + k / 8], k % 2);
+      sum += x * y;
+    }
+    d[e] += sum;
+  }
+  LeaveWarp(Meeting::kMultiply);
+}
+
+void LoadMatrices(unsigned (&m)[4], const void* row, bool transposed) {
+  Fiber& self = *scheduler.current;
+  const int warp = self.thread / kWarpSize, lane = self.thread % kWarpSize;
+  CheckShared(row, 16);
+  self.address = row;
+  MeetWarp(Meeting::kLoad);
+  for (int i = 0; i < 4; i++) {
+    unsigned short pair[2];
+    for (int e = 0; e < 2; e++) {
+      const int r = transposed ? lane % 4 * 2 + e : lane / 4, c = transposed ? lane / 4 : lane % 4 * 2 + e;
+      std::memcpy(&pair[e], static_cast<const char*>(Lane(warp, i * 8 + r).address) + c * 2, 2);
+    }
+    m[i] = pair[0] | static_cast<unsigned>(pair[1]) << 16;
+  }
+  LeaveWarp(Meeting::kLoad);
+}
+
+void CopyAsync(void* shared, const void* global) {
+  CheckShared(shared, 16);
+  if (reinterpret_cast<uintptr_t>(global) % 16 != 0) Fail("address of a copy is not aligned");
+  Copy copy;
+  copy.shared = static_cast<char*>(shared);
+  std::memcpy(copy.bytes, global, 16);
+  // Whoever reads too early reads NaN.
+  std::memset(shared, 0xff, 16);
+  scheduler.current->open.push_back(copy);
+}
+
+void CommitCopies() {
+  Fiber& self = *scheduler.current;
+  self.groups.push_back(std::move(self.open));
+  self.open.clear();
+}
+
+void WaitForCopies(int pending) {
+  Fiber& self = *scheduler.current;
+  while (static_cast<int>(self.groups.size()) > pending) {
+    for (const Copy& copy : self.groups.front()) std::memcpy(copy.shared, copy.bytes, 16);
+    self.groups.pop_front();
+  }
+}
+
+void Launch(long long blocks, int threads, int shared_bytes, const std::function<void()>& kernel) {
+  while (static_cast<int>(scheduler.fibers.size()) < threads) {
+    scheduler.fibers.push_back(std::make_unique<Fiber>());
+    scheduler.stacks.push_back(new GuardedMemory(kStackBytes));
+  }
+  scheduler.kernel = &kernel;
+  for (long long index = 0; index < blocks; index++) {
+    GuardedMemory shared(shared_bytes + 16);
+    scheduler.block = {index, threads, shared.data(), shared_bytes};
+    scheduler.warp_waiting.assign(threads / kWarpSize, 0);
+    scheduler.warp_epoch.assign(threads / kWarpSize, 0);
+    scheduler.block_waiting = 0;
+    scheduler.block_any = false;
+    scheduler.failure.clear();
+    for (int t = 0; t < threads; t++) {
+      Fiber& fiber = *scheduler.fibers[t];
+      fiber.block = &scheduler.block;
+      fiber.thread = t;
+      fiber.started = fiber.finished = false;
+      fiber.meeting = Meeting::kNone;
+      fiber.open.clear();
+      fiber.groups.clear();
+    }
+    int finished = 0;
+    while (finished < threads) {
+      const long long before = scheduler.progress;
+      finished = 0;
+      for (int t = 0; t < threads; t++) {
+        Fiber& fiber = *scheduler.fibers[t];
+        if (!fiber.finished) {
+          scheduler.current = &fiber;
+          if (_setjmp(scheduler.place) == 0) {
+            if (fiber.started) _longjmp(fiber.place, 1);
+            fiber.started = true;
+            getcontext(&fiber.context);
+            fiber.context.uc_stack.ss_sp = scheduler.stacks[t]->data();
+            fiber.context.uc_stack.ss_size = kStackBytes;
+            fiber.context.uc_link = nullptr;
+            makecontext(&fiber.context, Main, 0);
+            setcontext(&fiber.context);
+          }
+          if (!scheduler.failure.empty()) throw std::runtime_error(scheduler.failure);
+        }
+        finished += scheduler.fibers[t]->finished;
+      }
+      if (scheduler.progress == before) {
+        throw std::runtime_error("threads wait for others that do not come (block " + std::to_string(index) + ")");
+      }
+    }
+    for (int i = 0; i < 16; i++) {
+      if (shared.data()[shared_bytes + i] != '\xff') throw std::runtime_error("a write beyond shared memory");
+    }
+  }
+}
+
+GuardedMemory::GuardedMemory(size_t bytes) {
+  const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  // The device's memory is aligned to 256 bytes as well; kernels round nothing below 16.
+  const size_t rounded = (bytes + 15) / 16 * 16, pages = (rounded + page - 1) / page * page;
+  mapped_bytes_ = pages + 2 * page;
+  void* mapped = mmap(nullptr, mapped_bytes_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (mapped == MAP_FAILED) throw std::bad_alloc();
+  mapped_ = static_cast<char*>(mapped);
+  mprotect(mapped_ + page, pages, PROT_READ | PROT_WRITE);
+  data_ = mapped_ + page + pages - rounded;
+  std::memset(mapped_ + page, 0xff, pages);
+}
+
+GuardedMemory::~GuardedMemory() { munmap(mapped_, mapped_bytes_); }
+
+}  // namespace emulator
+}  // namespace tfjs_lla

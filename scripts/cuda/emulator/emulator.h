@@ -1,0 +1,64 @@
+// Runs a block of GPU threads on one core of a processor. Threads are fibers; they change places at what a warp or a block
+// does together. Checked: every lane of a warp, and every thread of a block, comes to the same meeting; copies to shared memory
+// are not there before they are waited for; shared memory and addresses of ldmatrix and copies are in bounds and aligned.
+// Shared memory starts as NaN. Global memory lies between pages that may not be touched.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+
+namespace tfjs_lla {
+namespace emulator {
+
+template <class To, class From>
+inline To BitCast(From from) {
+  static_assert(sizeof(To) == sizeof(From));
+  To to;
+  std::memcpy(&to, &from, sizeof to);
+  return to;
+}
+
+struct Block {
+  long long index;
+  int threads;
+  char* shared;
+  int shared_bytes;
+};
+
+struct Thread {
+  Block* block;
+  int thread;
+};
+
+Thread& Current();
+bool SyncBlock(bool value);
+bool AnyInWarp(bool value);
+float ShuffleXor(float value, int lanes);
+void MultiplyAdd(float (&d)[4], const unsigned (&a)[4], unsigned b0, unsigned b1);
+void LoadMatrices(unsigned (&m)[4], const void* row, bool transposed);
+void CopyAsync(void* shared, const void* global);
+void CommitCopies();
+void WaitForCopies(int pending);
+
+// Runs all blocks of a kernel, one after the other. Throws std::runtime_error where a check fails.
+void Launch(long long blocks, int threads, int shared_bytes, const std::function<void()>& kernel);
+
+// Memory between two pages that may not be touched; filled with NaN. It ends at the second one.
+class GuardedMemory {
+ public:
+  explicit GuardedMemory(size_t bytes);
+  ~GuardedMemory();
+  GuardedMemory(const GuardedMemory&) = delete;
+  GuardedMemory& operator=(const GuardedMemory&) = delete;
+  char* data() const { return data_; }
+
+ private:
+  char* mapped_;
+  size_t mapped_bytes_;
+  char* data_;
+};
+
+}  // namespace emulator
+}  // namespace tfjs_lla

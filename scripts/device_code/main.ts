@@ -1,5 +1,5 @@
 /**
- * Compiles the CUDA kernels, and the one of the tests, for every kind of GPU that they have code for: `npm run check:cuda`.
+ * Compiles the CUDA kernels for every kind of GPU that they have code for: `npm run check:cuda`.
  * Needs neither a GPU nor CUDA, but pip. Prints what each kernel takes; code that spills registers is named, not refused.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -17,10 +17,9 @@ import { cacheFolder } from '../../src/native/installation.js';
 
 /** The usual ones, and PTX as a GPU gets it that is newer than the compiler. */
 const ARCHITECTURES = [...USUAL_ARCHITECTURES, 'compute_121'];
-const FOLDERS = ['kernels', 'test/cuda'];
 
 const program = new Command('npm run check:cuda --')
-  .description('Compiles the CUDA kernels, and those of the tests, for every kind of GPU.')
+  .description('Compiles the CUDA kernels for every kind of GPU.')
   .option('--architecture <names...>', 'for these alone, such as sm_90a', ARCHITECTURES)
   .option('--keep <folder>', 'leave what is compiled there, in a folder per architecture')
   .parse();
@@ -44,8 +43,8 @@ function warnings(log: string): string[] {
 
 const { compiler } = await provideDeviceCompiler(cacheFolder());
 const folder = keep === undefined ? mkdtempSync(join(tmpdir(), 'tfjs-lla-cuda-')) : resolve(keep);
-const sources = FOLDERS.flatMap((root) => deviceSources(root).map((file) => join(root, file)));
-if (sources.length === 0) throw new Error(`there is no device code in ${FOLDERS.join(' and ')}`);
+const sources = deviceSources('kernels').map((file) => join('kernels', file));
+if (sources.length === 0) throw new Error('there is no device code in kernels');
 const jobs = architecture.flatMap((name) => sources.map((source) => ({ name, source })));
 let failed = 0;
 await inParallel(jobs, async ({ name, source }) => {

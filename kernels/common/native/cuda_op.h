@@ -52,6 +52,8 @@ void RunOnGpu(tensorflow::OpKernelContext* context, const char* op, const absl::
     launch(call);
   } catch (const CudaError& error) {
     context->CtxFailure(absl::InternalError(absl::StrCat(op, ": ", error.what())));
+  } catch (const std::invalid_argument& error) {
+    context->CtxFailure(absl::InvalidArgumentError(absl::StrCat(op, ": ", error.what())));
   } catch (const std::bad_alloc&) {
     context->CtxFailure(absl::ResourceExhaustedError(absl::StrCat(op, ": out of memory on the GPU")));
   }

@@ -1,3 +1,4 @@
+#include "common/native/probe_launch.h"
 #include "common/native/step_op.h"
 
 namespace {
@@ -77,7 +78,7 @@ REGISTER_OP("TfjsLlaLocalLinearAttentionStep")
     .SetShapeFn(tfjs_lla::ResultShape);
 
 TFJS_LLA_REGISTER_PROBE_KERNELS("TfjsLlaLocalLinearAttention", tfjs_lla::ProbeKind::kSolved);
-TFJS_LLA_REFUSE_GPU("TfjsLlaLocalLinearAttention");
+TFJS_LLA_REGISTER_PROBE_CUDA_KERNELS("TfjsLlaLocalLinearAttention", tfjs_lla::ProbeKind::kSolved);
 TFJS_LLA_REFUSE_GPU("TfjsLlaLocalLinearAttentionGrad");
 TFJS_LLA_REFUSE_GPU("TfjsLlaLocalLinearAttentionStep");
 

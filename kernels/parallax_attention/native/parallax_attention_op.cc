@@ -1,3 +1,4 @@
+#include "common/native/probe_launch.h"
 #include "common/native/step_op.h"
 
 namespace {
@@ -60,7 +61,7 @@ REGISTER_OP("TfjsLlaParallaxAttentionStep")
     .SetShapeFn(tfjs_lla::ResultShape);
 
 TFJS_LLA_REGISTER_PROBE_KERNELS("TfjsLlaParallaxAttention", tfjs_lla::ProbeKind::kGiven);
-TFJS_LLA_REFUSE_GPU("TfjsLlaParallaxAttention");
+TFJS_LLA_REGISTER_PROBE_CUDA_KERNELS("TfjsLlaParallaxAttention", tfjs_lla::ProbeKind::kGiven);
 TFJS_LLA_REFUSE_GPU("TfjsLlaParallaxAttentionGrad");
 TFJS_LLA_REFUSE_GPU("TfjsLlaParallaxAttentionStep");
 

@@ -1,5 +1,5 @@
+#include "common/native/probe_launch.h"
 #include "common/native/step_op.h"
-#include "softmax_attention/native/softmax_launch.h"
 
 namespace {
 
@@ -57,8 +57,7 @@ REGISTER_OP("TfjsLlaSoftmaxAttentionStep")
     .SetShapeFn(tfjs_lla::ResultShape);
 
 TFJS_LLA_REGISTER_PROBE_KERNELS("TfjsLlaSoftmaxAttention", tfjs_lla::ProbeKind::kNone);
-REGISTER_KERNEL_BUILDER(Name("TfjsLlaSoftmaxAttention").Device(tensorflow::DEVICE_GPU),
-                        tfjs_lla::ProbeForwardOp<tfjs_lla::ProbeKind::kNone, tfjs_lla::LaunchSoftmaxForward>);
+TFJS_LLA_REGISTER_PROBE_CUDA_KERNELS("TfjsLlaSoftmaxAttention", tfjs_lla::ProbeKind::kNone);
 TFJS_LLA_REFUSE_GPU("TfjsLlaSoftmaxAttentionGrad");
 TFJS_LLA_REFUSE_GPU("TfjsLlaSoftmaxAttentionStep");
 

@@ -58,7 +58,7 @@ export async function buildAddon(context: BuildContext): Promise<{ path: string;
   return { path, built: true };
 }
 
-/** Builds the library of this package's operations from its own sources (`kernels/**\/native`); returns its path. */
+/** Builds the library of this package's operations from its own sources (`kernels/**\/native` and the headers of `kernels/**\/cuda`); returns its path. */
 export async function buildOps(
   context: BuildContext,
   packageRoot: string,
@@ -67,7 +67,7 @@ export async function buildOps(
   const { home, tensorflow } = context;
   const kernels = join(packageRoot, 'kernels');
   const files = readdirSync(kernels, { recursive: true, encoding: 'utf8' })
-    .filter((file) => /\bnative\b.*\.(cc|h)$/.test(file))
+    .filter((file) => /\b(native|cuda)\b.*\.(cc|h)$/.test(file))
     .sort();
   if (files.length === 0) throw new SetupError(`no C++ sources in ${kernels}: the package is not whole`);
   const texts = files.map((file) => readFileSync(join(kernels, file), 'utf8'));

@@ -130,6 +130,7 @@ export async function buildDeviceCode(
   const kernels = join(packageRoot, 'kernels');
   const key = keyOf(kernels);
   const sources = deviceSources(kernels);
+  if (sources.length === 0) throw new SetupError(`no device code in ${kernels}: the package is not whole`);
   const codes = architectures.map((architecture) => {
     const folder = join(home, 'cuda', `${architecture}-${key}`);
     const outputOf = (source: string) => join(folder, `${source.replaceAll('/', '-').replace(/\.cu$/, '')}.bin`);

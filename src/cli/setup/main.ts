@@ -126,9 +126,6 @@ async function tryDeviceCode(
       compiled++;
       progress.say('CUDA kernels', title);
     });
-    if (cuda.every(({ files }) => files.length === 0)) {
-      throw new SetupError('this version of the package has none yet');
-    }
     progress.say('CUDA kernels', compiled > 0 ? 'compiled' : 'there');
     return { cuda };
   } catch (error) {

@@ -1,0 +1,82 @@
+#include "common/native/probe_launch.h"
+
+#include "common/cuda/probe_plan.h"
+
+namespace tfjs_lla {
+namespace {
+
+// A tolerance that conjugate gradient in float32 just reaches, and iterations enough for it.
+constexpr float kFinestTolerance = 1e-7f;
+constexpr int64_t kMostIterationsPerDimension = 4;
+
+// The entry points of an operation's kernels, and of those that they come after.
+std::vector<std::string> ForwardKernels(const std::string& name) {
+  std::vector<std::string> entries;
+  for (const char* dim : {"32", "64", "128", "256"}) {
+    for (const char* first : {"summarize_range", "summarize_head", "make_tiles"}) {
+      entries.push_back(std::string("tfjs_lla_") + first + "_" + dim);
+    }
+    for (const char* precision : {"high", "fast"}) {
+      entries.push_back("tfjs_lla_" + name + "_forward_" + precision + "_" + dim);
+    }
+  }
+  return entries;
+}
+
+const CudaOperation kSoftmax("SoftmaxAttention", ForwardKernels("softmax"));
+const CudaOperation kParallax("ParallaxAttention", ForwardKernels("parallax"));
+const CudaOperation kLocalLinear("LocalLinearAttention", ForwardKernels("local_linear"));
+
+ProbeSource SourceOf(ProbeKind kind) {
+  return kind == ProbeKind::kNone ? kNoProbe : kind == ProbeKind::kGiven ? kGivenProbe : kSolvedProbe;
+}
+
+// What the kernels count in is an int.
+int Count(int64_t count) {
+  if (count > INT32_MAX) throw std::invalid_argument(std::to_string(count) + " is more than a CUDA kernel takes");
+  return static_cast<int>(count);
+}
+
+ProbeParams ParamsOf(const Problem& problem, const ProbeOptions& options) {
+  const Dims& dims = problem.dims;
+  ProbeParams params{};
+  params.query = problem.query;
+  params.key = problem.key;
+  params.value = problem.value;
+  params.key_mask = reinterpret_cast<const unsigned char*>(problem.key_mask);
+  params.key_bias = problem.key_bias;
+  params.probe = options.probe;
+  params.ridge = options.ridge;
+  params.heads = Count(dims.heads);
+  params.heads_per_batch = Count(dims.heads / dims.batch);
+  params.queries = Count(dims.Tq);
+  params.keys = Count(dims.Tk);
+  params.dim = Count(dims.D);
+  params.value_dim = Count(dims.Dv);
+  params.causal = problem.causal;
+  params.scale = options.scale;
+  params.ridge_value = options.ridge_value;
+  const bool is_direct = options.solver == Solver::kDirect;
+  params.tolerance = is_direct ? kFinestTolerance : static_cast<float>(options.tolerance);
+  params.max_iterations = Count(is_direct ? kMostIterationsPerDimension * dims.D : options.max_iterations);
+  return params;
+}
+
+}  // namespace
+
+void LaunchProbeForward(const Problem& problem, const ProbeOptions& options, const ProbeOutputs& outputs, CudaCall& call) {
+  ProbeParams params = ParamsOf(problem, options);
+  params.out = outputs.out;
+  params.probe_out = outputs.probe;
+  const auto plan = [&](char* scratch) {
+    return ProbePlanner(params, SourceOf(options.kind), !options.fast, scratch).Forward();
+  };
+  char* const scratch = static_cast<char*>(call.Allocate(plan(nullptr).scratch_bytes));
+  for (const ProbeLaunch& launch : plan(scratch).launches) {
+    const uint32_t blocks = static_cast<uint32_t>(launch.blocks), threads = static_cast<uint32_t>(launch.threads);
+    const uint32_t shared_bytes = static_cast<uint32_t>(launch.shared_bytes);
+    call.Launch({launch.entry, {blocks, 1, 1}, {threads, 1, 1}, shared_bytes}, launch.params);
+  }
+}
+
+}  // namespace tfjs_lla

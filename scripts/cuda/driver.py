@@ -61,13 +61,14 @@ class Kernels:
             ctypes.memmove(ctypes.addressof(params) + offset, ctypes.addressof(data), size.value)
         return params
 
-    def prepare(self, source, high, fields):
+    def prepare(self, source, high, fields, gradient=False):
         """Returns a function that starts all kernels of a call on torch's stream."""
         params = self._params(fields)
         scratch_bytes = ctypes.c_longlong()
-        self.plan.plan_forward(params, source, int(high), None, ctypes.byref(scratch_bytes))
+        self.plan.plan_call(params, source, int(high), int(gradient), None, ctypes.byref(scratch_bytes))
         scratch = torch.full((scratch_bytes.value // 4 + 1,), float('nan'), device='cuda')
-        count = self.plan.plan_forward(params, source, int(high), ctypes.c_void_p(scratch.data_ptr()), ctypes.byref(scratch_bytes))
+        count = self.plan.plan_call(
+            params, source, int(high), int(gradient), ctypes.c_void_p(scratch.data_ptr()), ctypes.byref(scratch_bytes))
         if count < 0:
             raise ValueError('no kernel for these sizes')
         launches = []

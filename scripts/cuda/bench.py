@@ -14,7 +14,7 @@ import time
 
 import torch
 
-from driver import SOURCES, Kernels
+from driver import SOURCES, Kernels, MissingKernel
 
 torch.backends.cuda.matmul.allow_tf32 = False
 
@@ -278,8 +278,8 @@ def main():
             continue
         try:
             result = (measure_gradient if case.get('gradient') else measure)(kernels, case, cache)
-        except torch.cuda.OutOfMemoryError as error:
-            result = dict(case, failure=str(error))
+        except (torch.cuda.OutOfMemoryError, MissingKernel) as error:
+            result = dict(case, failure=f'{type(error).__name__}: {error}')
         except RuntimeError as error:
             # The GPU's context is lost after a failed kernel.
             report['results'].append(dict(case, failure=str(error)))
@@ -288,7 +288,8 @@ def main():
         report['results'].append(result)
         save()
         time_columns = f"{result['ms']:8.3f} {result['ratio']:7.2f}" if 'ms' in result else ' ' * 16
-        notes = ' '.join(f'{number:.1f}' for number in result.get('iterations', []))
+        notes = result.get('failure', '')
+        notes += ' '.join(f'{number:.1f}' for number in result.get('iterations', []))
         notes += ' '.join(f'd{key} {error:.1e}' for key, error in result.get('errors', {}).items())
         if not result.get('finite', True):
             notes += ' NOT FINITE'

@@ -9,6 +9,10 @@ SOURCES = {'softmax': NO_PROBE, 'parallax': GIVEN_PROBE, 'local_linear': SOLVED_
 MAX_DYNAMIC_SHARED = 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
 
 
+class MissingKernel(Exception):
+    """The machine code that was loaded has no such kernel."""
+
+
 class Kernels:
     """The machine code of a folder of .cubin files, and the plan of its calls."""
 
@@ -40,7 +44,7 @@ class Kernels:
             if self.cuda.cuModuleGetFunction(ctypes.byref(function), module, entry) == 0:
                 break
         else:
-            raise RuntimeError(f'no kernel {entry.decode()}')
+            raise MissingKernel(entry.decode())
         self._check(self.cuda.cuFuncSetAttribute(function, MAX_DYNAMIC_SHARED, shared_bytes), f'{entry.decode()}: shared memory')
         self.functions[entry] = function
         return function

@@ -14,7 +14,7 @@ import time
 
 import torch
 
-from driver import SOURCES, Kernels
+from driver import SOURCES, Kernels, MissingKernel
 
 torch.backends.cuda.matmul.allow_tf32 = False
 
@@ -71,6 +71,22 @@ def reference(case, tensors, head, rows):
             weights = weights * (1 + probe @ key.T - (mean * probe).sum(1, keepdim=True))
         out.append(weights @ value)
     return torch.cat(out)
+
+
+def gradient_reference(case, tensors, head):
+    """Gradients of one head in float64, by automatic differentiation through the direct solve."""
+    names = [name for name in ('query', 'key', 'value', 'probe') if name in tensors]
+    leaves = {name: tensors[name][head:head + 1].double().requires_grad_() for name in names}
+    if case['operator'] == 'local_linear':
+        leaves['ridge'] = torch.full((1, case['queries']), float(case['ridge']), device='cuda', dtype=torch.float64, requires_grad=True)
+    if 'key_bias' in tensors:
+        leaves['key_bias'] = tensors['key_bias'][head:head + 1].double().requires_grad_()
+    given = dict(leaves)
+    if 'key_mask' in tensors:
+        given['key_mask'] = tensors['key_mask']
+    out = reference(case, given, 0, torch.arange(case['queries'], device='cuda'))
+    found = torch.autograd.grad(out, list(leaves.values()), tensors['dout'][head].double())
+    return {name: gradient[0] for name, gradient in zip(leaves, found)}
 
 
 def inputs(case):
@@ -140,6 +156,49 @@ def measure(kernels, case, cache):
     return result
 
 
+def measure_gradient(kernels, case, cache):
+    """As `measure`; the errors are of every gradient, of the last head."""
+    tensors = inputs(case)
+    heads, queries, keys = case['heads'], case['queries'], case['keys']
+
+    def poisoned(*shape):
+        return torch.full(shape, float('nan'), device='cuda')
+
+    options = dict(heads=heads, heads_per_batch=heads, queries=queries, keys=keys, dim=case['dim'], value_dim=case['value_dim'],
+                   causal=int(case['causal']), scale=float(case['dim'] ** -0.5), ridge_value=float(case.get('ridge', 1)),
+                   tolerance=float(case.get('tolerance', 1e-6)), max_iterations=int(case.get('max_iterations', 8 * case['dim'])))
+    source, high = SOURCES[case['operator']], case['precision'] == 'high'
+    generator = torch.Generator(device='cuda').manual_seed(7)
+    tensors['dout'] = torch.randn(heads, queries, case['value_dim'], device='cuda', generator=generator)
+    given = dict(tensors)
+    if case['operator'] == 'local_linear':
+        given['probe'] = poisoned(heads, queries, case['dim'])
+        forward = {name: tensors[name] for name in tensors if name != 'dout'}
+        kernels.prepare(source, high, dict(forward, **options, out=poisoned(heads, queries, case['value_dim']), probe_out=given['probe']))()
+    results = {'query': poisoned(heads, queries, case['dim']), 'key': poisoned(heads, keys, case['dim']),
+               'value': poisoned(heads, keys, case['value_dim'])}
+    if 'key_bias' in tensors:
+        results['key_bias'] = poisoned(heads, keys)
+    if case['operator'] == 'parallax':
+        results['probe'] = poisoned(heads, queries, case['dim'])
+    if case['operator'] == 'local_linear':
+        results['ridge'] = poisoned(heads, queries)
+    fields = {{'key_bias': 'dbias'}.get(name, f'd{name}'): tensor for name, tensor in results.items()}
+    call = kernels.prepare(source, high, dict(given, **options, **fields), gradient=True)
+    call()
+    torch.cuda.synchronize()
+    wanted = gradient_reference(case, tensors, heads - 1)
+    errors = {name: ((results[name][heads - 1].double() - wanted[name]).norm() / wanted[name].norm()).item() for name in results}
+    result = dict(case, errors=errors, error=max(errors.values()), finite=all(bool(x.isfinite().all()) for x in results.values()))
+    if case.get('timed', True):
+        first = {name: tensor.clone() for name, tensor in results.items()}
+        result['ms'] = milliseconds(call)
+        result['sdpa_ms'] = attention_milliseconds(case, cache)
+        result['ratio'] = result['ms'] / result['sdpa_ms']
+        result['repeats'] = all(bool((first[name] == results[name]).all()) for name in results)
+    return result
+
+
 def cases():
     base = dict(heads=32, queries=4096, keys=4096, dim=64, value_dim=64, causal=True)
     small = dict(heads=4, timed=False)
@@ -148,8 +207,7 @@ def cases():
                     dict(queries=200, keys=70, dim=20, value_dim=7), dict(queries=100, keys=300, dim=128, value_dim=128, causal=False),
                     dict(queries=150, keys=250, dim=250, value_dim=256, masked=True)):
             for operator in SOURCES:
-                yield dict(base, **small, **{**odd, 'operator': operator, 'precision': precision, 'ridge': 10})if 'causal' not in odd else dict(
-                    {**base, **small, **odd, 'operator': operator, 'precision': precision, 'ridge': 10})
+                yield {**base, **small, **odd, 'operator': operator, 'precision': precision, 'ridge': 10}
     for precision in ('high', 'fast'):
         for ridge in (10, 1, 0.1):
             yield dict(base, operator='local_linear', precision=precision, ridge=ridge, tolerance=1e-3)
@@ -160,6 +218,14 @@ def cases():
         for spectrum, mean in ((0.5, 2.0), (1.0, 1.0)):
             yield dict(base, heads=8, operator='local_linear', precision='high', ridge=ridge, tolerance=1e-4, spectrum=spectrum, mean=mean)
     for precision in ('high', 'fast'):
+        for odd in (dict(queries=130, keys=130), dict(queries=70, keys=333, dim=50, value_dim=55, masked=True),
+                    dict(queries=100, keys=300, causal=False)):
+            for operator in SOURCES:
+                yield {**base, **small, **odd, 'operator': operator, 'precision': precision, 'ridge': 10, 'gradient': True}
+        for operator in SOURCES:
+            yield dict(base, operator=operator, precision=precision, ridge=10, tolerance=1e-3, gradient=True)
+    yield dict(base, operator='local_linear', precision='high', ridge=0.1, tolerance=5e-4, gradient=True)
+    for precision in ('high', 'fast'):
         for change in (dict(queries=1024, keys=1024), dict(heads=8, queries=16384, keys=16384), dict(dim=32, value_dim=32),
                        dict(dim=128, value_dim=128), dict(causal=False), dict(dim=256, value_dim=256, heads=8), dict(heads=2, queries=65536, keys=65536)):
             yield dict({**base, **change}, operator='local_linear', precision=precision, ridge=10, tolerance=1e-3)
@@ -169,6 +235,8 @@ def cases():
 def describe(case):
     words = [case['operator'], case['precision'], f"{case['heads']}x{case['queries']}x{case['keys']}x{case['dim']}x{case['value_dim']}",
              'causal' if case['causal'] else 'full']
+    if case.get('gradient'):
+        words.append('gradient')
     if case['operator'] == 'local_linear':
         words.append(f"ridge {case['ridge']} tolerance {case.get('tolerance', 1e-6):g}")
     if case.get('masked'):
@@ -209,9 +277,9 @@ def main():
         if not all(word in name for word in arguments.only.split()):
             continue
         try:
-            result = measure(kernels, case, cache)
-        except torch.cuda.OutOfMemoryError as error:
-            result = dict(case, failure=str(error))
+            result = (measure_gradient if case.get('gradient') else measure)(kernels, case, cache)
+        except (torch.cuda.OutOfMemoryError, MissingKernel) as error:
+            result = dict(case, failure=f'{type(error).__name__}: {error}')
         except RuntimeError as error:
             # The GPU's context is lost after a failed kernel.
             report['results'].append(dict(case, failure=str(error)))
@@ -220,7 +288,9 @@ def main():
         report['results'].append(result)
         save()
         time_columns = f"{result['ms']:8.3f} {result['ratio']:7.2f}" if 'ms' in result else ' ' * 16
-        notes = ' '.join(f'{number:.1f}' for number in result.get('iterations', []))
+        notes = result.get('failure', '')
+        notes += ' '.join(f'{number:.1f}' for number in result.get('iterations', []))
+        notes += ' '.join(f'd{key} {error:.1e}' for key, error in result.get('errors', {}).items())
         if not result.get('finite', True):
             notes += ' NOT FINITE'
         if not result.get('repeats', True):

@@ -9,6 +9,10 @@ SOURCES = {'softmax': NO_PROBE, 'parallax': GIVEN_PROBE, 'local_linear': SOLVED_
 MAX_DYNAMIC_SHARED = 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
 
 
+class MissingKernel(Exception):
+    """The machine code that was loaded has no such kernel."""
+
+
 class Kernels:
     """The machine code of a folder of .cubin files, and the plan of its calls."""
 
@@ -40,7 +44,7 @@ class Kernels:
             if self.cuda.cuModuleGetFunction(ctypes.byref(function), module, entry) == 0:
                 break
         else:
-            raise RuntimeError(f'no kernel {entry.decode()}')
+            raise MissingKernel(entry.decode())
         self._check(self.cuda.cuFuncSetAttribute(function, MAX_DYNAMIC_SHARED, shared_bytes), f'{entry.decode()}: shared memory')
         self.functions[entry] = function
         return function
@@ -61,13 +65,14 @@ class Kernels:
             ctypes.memmove(ctypes.addressof(params) + offset, ctypes.addressof(data), size.value)
         return params
 
-    def prepare(self, source, high, fields):
+    def prepare(self, source, high, fields, gradient=False):
         """Returns a function that starts all kernels of a call on torch's stream."""
         params = self._params(fields)
         scratch_bytes = ctypes.c_longlong()
-        self.plan.plan_forward(params, source, int(high), None, ctypes.byref(scratch_bytes))
+        self.plan.plan_call(params, source, int(high), int(gradient), None, ctypes.byref(scratch_bytes))
         scratch = torch.full((scratch_bytes.value // 4 + 1,), float('nan'), device='cuda')
-        count = self.plan.plan_forward(params, source, int(high), ctypes.c_void_p(scratch.data_ptr()), ctypes.byref(scratch_bytes))
+        count = self.plan.plan_call(
+            params, source, int(high), int(gradient), ctypes.c_void_p(scratch.data_ptr()), ctypes.byref(scratch_bytes))
         if count < 0:
             raise ValueError('no kernel for these sizes')
         launches = []

@@ -29,6 +29,13 @@ int params_field(const char* name, int* bytes) {
   FIELD(out)
   FIELD(probe_out)
   FIELD(iterations)
+  FIELD(dout)
+  FIELD(dquery)
+  FIELD(dkey)
+  FIELD(dvalue)
+  FIELD(dbias)
+  FIELD(dprobe)
+  FIELD(dridge)
   FIELD(heads)
   FIELD(heads_per_batch)
   FIELD(queries)
@@ -46,13 +53,13 @@ int params_field(const char* name, int* bytes) {
 
 int params_bytes() { return sizeof(tfjs_lla::ProbeParams); }
 
-// Plans a forward pass; returns the number of launches, or -1 where there is no kernel for the sizes.
-int plan_forward(const void* params, int source, int high, void* scratch, long long* scratch_bytes) {
+// Plans a forward pass or a gradient; returns the number of launches, or -1 where there is no kernel for the sizes.
+int plan_call(const void* params, int source, int high, int gradient, void* scratch, long long* scratch_bytes) {
   tfjs_lla::ProbeParams call;
   std::memcpy(&call, params, sizeof call);
   try {
-    plan = tfjs_lla::ProbePlanner(call, static_cast<tfjs_lla::ProbeSource>(source), high != 0, static_cast<char*>(scratch))
-               .Forward();
+    tfjs_lla::ProbePlanner planner(call, static_cast<tfjs_lla::ProbeSource>(source), high != 0, static_cast<char*>(scratch));
+    plan = gradient ? planner.Gradient() : planner.Forward();
   } catch (const std::invalid_argument&) {
     return -1;
   }

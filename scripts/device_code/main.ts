@@ -1,5 +1,5 @@
 /**
- * Compiles the CUDA kernels for every kind of GPU that they have code for: `npm run check:cuda`.
+ * Compiles the CUDA kernels for every kind of GPU that they have code for: `npm run check:device-code`.
  * Needs neither a GPU nor CUDA, but pip. Prints what each kernel takes; code that spills registers is named, not refused.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -18,7 +18,7 @@ import { cacheFolder } from '../../src/native/installation.js';
 /** The usual ones, and PTX as a GPU gets it that is newer than the compiler. */
 const ARCHITECTURES = [...USUAL_ARCHITECTURES, 'compute_121'];
 
-const program = new Command('npm run check:cuda --')
+const program = new Command('npm run check:device-code --')
   .description('Compiles the CUDA kernels for every kind of GPU.')
   .option('--architecture <names...>', 'for these alone, such as sm_90a', ARCHITECTURES)
   .option('--keep <folder>', 'leave what is compiled there, in a folder per architecture')

@@ -9,8 +9,11 @@
 #include "common/cuda/prepare.cu"
 #include "common/cuda/probe_plan.h"
 #include "local_linear_attention/cuda/local_linear_attention.cu"
+#include "local_linear_attention/cuda/local_linear_attention_gradient.cu"
 #include "parallax_attention/cuda/parallax_attention.cu"
+#include "parallax_attention/cuda/parallax_attention_gradient.cu"
 #include "softmax_attention/cuda/softmax_attention.cu"
+#include "softmax_attention/cuda/softmax_attention_gradient.cu"
 
 using Kernel = void (*)(const tfjs_lla::ProbeParams);
 
@@ -18,16 +21,21 @@ using Kernel = void (*)(const tfjs_lla::ProbeParams);
   {"tfjs_lla_summarize_range_" #dim, tfjs_lla::tfjs_lla_summarize_range_##dim}, \
       {"tfjs_lla_summarize_head_" #dim, tfjs_lla::tfjs_lla_summarize_head_##dim}, \
       {"tfjs_lla_make_tiles_" #dim, tfjs_lla::tfjs_lla_make_tiles_##dim},
-#define KERNEL_OF_FORWARD(operation, precision, dim) \
-  {"tfjs_lla_" #operation "_forward_" #precision "_" #dim, tfjs_lla::tfjs_lla_##operation##_forward_##precision##_##dim},
-#define KERNELS_OF_DIM(dim)                  \
-  KERNELS_OF_PREPARE(dim)                    \
-  KERNEL_OF_FORWARD(softmax, high, dim)      \
-  KERNEL_OF_FORWARD(softmax, fast, dim)      \
-  KERNEL_OF_FORWARD(parallax, high, dim)     \
-  KERNEL_OF_FORWARD(parallax, fast, dim)     \
-  KERNEL_OF_FORWARD(local_linear, high, dim) \
-  KERNEL_OF_FORWARD(local_linear, fast, dim)
+#define KERNEL_OF(operation, kernel, precision, dim) \
+  {"tfjs_lla_" #operation "_" #kernel "_" #precision "_" #dim, \
+   tfjs_lla::tfjs_lla_##operation##_##kernel##_##precision##_##dim},
+#define KERNELS_OF_OPERATION(operation, precision, dim)  \
+  KERNEL_OF(operation, forward, precision, dim)          \
+  KERNEL_OF(operation, gradient_rows, precision, dim)    \
+  KERNEL_OF(operation, gradient_keys, precision, dim)
+#define KERNELS_OF_DIM(dim)                       \
+  KERNELS_OF_PREPARE(dim)                         \
+  KERNELS_OF_OPERATION(softmax, high, dim)        \
+  KERNELS_OF_OPERATION(softmax, fast, dim)        \
+  KERNELS_OF_OPERATION(parallax, high, dim)       \
+  KERNELS_OF_OPERATION(parallax, fast, dim)       \
+  KERNELS_OF_OPERATION(local_linear, high, dim)   \
+  KERNELS_OF_OPERATION(local_linear, fast, dim)
 
 inline Kernel FindKernel(const std::string& name) {
   static const std::map<std::string, Kernel> kernels = {KERNELS_OF_DIM(32) KERNELS_OF_DIM(64) KERNELS_OF_DIM(128)

@@ -1,6 +1,7 @@
 // The family in double, row by row, after its definition (kernels/local_linear_attention/README.md).
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -118,6 +119,72 @@ inline std::vector<double> ReferenceForward(const Inputs& in, Family family) {
         for (int d = 0; d < s.value_dim; d++) {
           out[(head * s.queries + i) * s.value_dim + d] += weight * in.value[(head * s.keys + j) * s.value_dim + d];
         }
+      }
+    }
+  }
+  return out;
+}
+
+struct GradientReference {
+  std::vector<double> dquery, dkey, dvalue, dbias, dprobe, dridge;
+};
+
+// For a cotangent dout [heads, queries, value_dim].
+inline GradientReference ReferenceGradient(const Inputs& in, Family family, const std::vector<float>& dout) {
+  const Sizes& s = in.sizes;
+  const size_t rows = static_cast<size_t>(s.heads) * s.queries, keys = static_cast<size_t>(s.heads) * s.keys;
+  GradientReference out;
+  out.dquery.assign(rows * s.dim, 0);
+  out.dkey.assign(keys * s.dim, 0);
+  out.dvalue.assign(keys * s.value_dim, 0);
+  out.dbias.assign(keys, 0);
+  out.dprobe.assign(family == Family::kParallax ? rows * s.dim : 0, 0);
+  out.dridge.assign(family == Family::kLocalLinear ? rows : 0, 0);
+  for (int head = 0; head < s.heads; head++) {
+    for (int i = 0; i < s.queries; i++) {
+      const RowReference row = ReferenceRow(in, family, head, i);
+      if (row.blind) continue;
+      const size_t at = static_cast<size_t>(head) * s.queries + i;
+      const float* g = &dout[at * s.value_dim];
+      std::vector<double> gamma(s.keys, 0), n(s.dim, 0), u(s.dim, 0);
+      double mean = 0;
+      for (int j = 0; j < s.keys; j++) {
+        for (int d = 0; d < s.value_dim; d++) {
+          gamma[j] += static_cast<double>(g[d]) * in.value[(head * s.keys + j) * s.value_dim + d];
+        }
+        mean += row.weights[j] * gamma[j];
+      }
+      for (int j = 0; j < s.keys; j++) {
+        for (int d = 0; d < s.dim; d++) {
+          n[d] += row.weights[j] * (gamma[j] - mean) * (in.key[(head * s.keys + j) * s.dim + d] - row.mean_key[d]);
+        }
+      }
+      double constant = 0;
+      if (family == Family::kLocalLinear) {
+        u = n;
+        SolveDefinite(row.system, u);
+        for (int d = 0; d < s.dim; d++) out.dridge[at] -= u[d] * row.probe[d];
+        constant = -row.ridge * out.dridge[at];
+      } else {
+        for (int d = 0; d < s.dim; d++) constant += n[d] * row.probe[d];
+      }
+      if (family == Family::kParallax) {
+        for (int d = 0; d < s.dim; d++) out.dprobe[at * s.dim + d] = -n[d];
+      }
+      for (int d = 0; d < s.dim; d++) out.dquery[at * s.dim + d] = u[d];
+      for (int j = 0; j < s.keys; j++) {
+        if (row.weights[j] == 0) continue;
+        const size_t to = static_cast<size_t>(head) * s.keys + j;
+        const double tau = 1 + DotMinusMean(in, row, head, j, row.probe);
+        const double eta = gamma[j] - mean - DotMinusMean(in, row, head, j, u), p = row.weights[j];
+        const double score = p * (tau * eta - constant);
+        out.dbias[to] += score;
+        for (int d = 0; d < s.dim; d++) {
+          out.dquery[at * s.dim + d] += in.scale * score * in.key[to * s.dim + d];
+          out.dkey[to * s.dim + d] +=
+              in.scale * score * in.query[at * s.dim + d] + p * (eta * row.probe[d] - tau * u[d]);
+        }
+        for (int d = 0; d < s.value_dim; d++) out.dvalue[to * s.value_dim + d] += p * tau * g[d];
       }
     }
   }

@@ -1,7 +1,7 @@
 // Forward pass of softmax, Parallax and local linear attention: o = sum_j p_j (1 + y_j . x) v_j for a probe x.
 #pragma once
 
-#include "common/cuda/solve.cuh"
+#include "common/cuda/statistics.cuh"
 
 namespace tfjs_lla {
 
@@ -41,62 +41,10 @@ struct ProbeForward {
   }
 
  private:
-  TFJS_LLA_DEVICE static void Clear(Sums& x) {
-#pragma unroll
-    for (int n = 0; n < kDim / 8; n++) {
-#pragma unroll
-      for (int e = 0; e < 4; e++) x[n][e] = 0;
-    }
-  }
-
-  // Takes the scores of some keys into the running largest exponent and sum; they become weights relative to it, in units of
-  // 2^-kWeightShift. `kept` is what sums of earlier weights are to be multiplied by. Returns whether that is 1 in all rows.
-  TFJS_LLA_DEVICE bool Advance(const KeyPart& part, Scores& s, float (&top)[2], float (&sum)[2], float (&kept)[2]) const {
-    float to_exponent[2], shifted[2];
-    rows.MaskScores(part, s, to_exponent);
-#pragma unroll
-    for (int r = 0; r < 2; r++) {
-      float most = s[0][2 * r];
-#pragma unroll
-      for (int n = 0; n < kPartKeys / 8; n++) most = Max(most, Max(s[n][2 * r], s[n][2 * r + 1]));
-      most = Max(top[r], MaxOverQuad(most) * to_exponent[r]);
-      kept[r] = Exp2(top[r] - most);
-      top[r] = most;
-      shifted[r] = most - kWeightShift;
-      sum[r] *= kept[r];
-    }
-#pragma unroll
-    for (int n = 0; n < kPartKeys / 8; n++) {
-#pragma unroll
-      for (int e = 0; e < 4; e++) {
-        s[n][e] = Exp2(s[n][e] * to_exponent[e / 2] - shifted[e / 2]);
-        sum[e / 2] += s[n][e];
-      }
-    }
-    return !AnyInWarp(kept[0] != 1 || kept[1] != 1);
-  }
-
-  TFJS_LLA_DEVICE static void Scale(Sums& x, const float (&factor)[2]) {
-#pragma unroll
-    for (int n = 0; n < kDim / 8; n++) {
-#pragma unroll
-      for (int e = 0; e < 4; e++) x[n][e] *= factor[e / 2];
-    }
-  }
-
-  // Sums with the weights' unit over the quad; 1 / sum where it is not zero.
-  TFJS_LLA_DEVICE static void Invert(const float (&sum)[2], float (&inverse)[2]) {
-#pragma unroll
-    for (int r = 0; r < 2; r++) {
-      const float all = SumOverQuad(sum[r]);
-      inverse[r] = all > 0 ? 1 / all : 0.0f;
-    }
-  }
-
   // Softmax attention: statistics and the mean of a slice of values in one pass.
   TFJS_LLA_DEVICE void Average(int slice) {
     Sums mean;
-    Clear(mean);
+    ClearSums<kDim>(mean);
     float top[2] = {kHiddenScore, kHiddenScore}, sum[2] = {0, 0}, inverse[2];
     rows.template ForEachStep<2>(
         [&](int step, int slot) {
@@ -107,19 +55,19 @@ struct ProbeForward {
           Scores s, unused;
           float kept[2];
           rows.template KeyProducts<false, false>(part, s, unused, rows.query, rows.query);
-          if (!Advance(part, s, top, sum, kept)) Scale(mean, kept);
+          if (!AdvanceWeights(rows, part, s, top, sum, kept)) ScaleRows<kDim>(mean, kept);
           Weights<kPartKeys> weights;
           weights.template Round<kHigh>(s);
           AddWeightedRows<kDim, kPartKeys, kHigh, Shape::kLowOffset>(mean, weights, part.values);
         });
-    Invert(sum, inverse);
+    InvertSums(sum, inverse);
     const float factor[2] = {inverse[0] * rows.summary.value_unit, inverse[1] * rows.summary.value_unit};
     rows.StoreRows(mean, factor, p.out, p.value_dim, slice * kDim);
   }
 
   // Statistics of the weights and, where it is asked for, the mean key in the unit of the key tiles.
   TFJS_LLA_DEVICE void FindMeanKey(Sums& mean) {
-    Clear(mean);
+    ClearSums<kDim>(mean);
     float top[2] = {kHiddenScore, kHiddenScore}, sum[2] = {0, 0}, inverse[2];
     rows.template ForEachStep<1>(
         [&](int step, int slot) { rows.CopyKeys(step, slot); },
@@ -127,22 +75,14 @@ struct ProbeForward {
           Scores s, unused;
           float kept[2];
           rows.template KeyProducts<false, false>(part, s, unused, rows.query, rows.query);
-          if (!Advance(part, s, top, sum, kept)) Scale(mean, kept);
+          if (!AdvanceWeights(rows, part, s, top, sum, kept)) ScaleRows<kDim>(mean, kept);
           Weights<kPartKeys> weights;
           weights.template Round<kHigh>(s);
           AddWeightedRows<kDim, kPartKeys, kHigh, Shape::kLowOffset>(mean, weights, part.keys);
         });
-    Invert(sum, inverse);
-    Scale(mean, inverse);
-    SetStatistics(top, inverse);
-  }
-
-  TFJS_LLA_DEVICE void SetStatistics(const float (&top)[2], const float (&inverse)[2]) {
-#pragma unroll
-    for (int r = 0; r < 2; r++) {
-      statistics.top[r] = top[r];
-      statistics.inverse_sum[r] = inverse[r] * Exp2(kWeightShift);
-    }
+    InvertSums(sum, inverse);
+    ScaleRows<kDim>(mean, inverse);
+    statistics.Set(top, inverse);
   }
 
   // Statistics of the weights, and the mean product of probe and key.
@@ -154,7 +94,7 @@ struct ProbeForward {
           Scores s, t;
           float kept[2];
           rows.template KeyProducts<true, kHigh>(part, s, t, probe, probe_low);
-          Advance(part, s, top, sum, kept);
+          AdvanceWeights(rows, part, s, top, sum, kept);
 #pragma unroll
           for (int r = 0; r < 2; r++) product[r] *= kept[r];
 #pragma unroll
@@ -163,21 +103,10 @@ struct ProbeForward {
             for (int e = 0; e < 4; e++) product[e / 2] += s[n][e] * t[n][e];
           }
         });
-    Invert(sum, inverse);
-    SetStatistics(top, inverse);
+    InvertSums(sum, inverse);
+    statistics.Set(top, inverse);
 #pragma unroll
     for (int r = 0; r < 2; r++) mean_product[r] = SumOverQuad(product[r]) * inverse[r];
-  }
-
-  TFJS_LLA_DEVICE void LoadRidge() {
-#pragma unroll
-    for (int r = 0; r < 2; r++) {
-      ridge[r] = p.ridge && rows.exists[r] ? p.ridge[rows.RowIndex(r)] : p.ridge_value;
-      if (ridge[r] > 0 && IsFinite(ridge[r])) continue;
-      if (rows.ordinary[r]) rows.bad[r] = true;
-      rows.ordinary[r] = false;
-      ridge[r] = 1;
-    }
   }
 
   // The probe as an operand in units of `probe_unit`, its product with the mean key in the same unit and that of the key
@@ -186,7 +115,7 @@ struct ProbeForward {
     const float unit = rows.summary.key_unit;
     Sums x;
     if constexpr (kSource == kSolvedProbe) {
-      LoadRidge();
+      LoadRidge(rows, ridge);
       RowSolver<Shape> solver(rows, statistics);
       FindMeanKey(x);
       const float one[2] = {1, 1};
@@ -212,7 +141,7 @@ struct ProbeForward {
       rows.RequireFinite(x);
       rows.ClearRows(x);
       const float minus[2] = {-1, -1};
-      Scale(x, minus);
+      ScaleRows<kDim>(x, minus);
       RoundProbe(x, probe_unit, bound);
       FindMeanProduct(mean_product);
     }
@@ -223,13 +152,12 @@ struct ProbeForward {
     Rows::RowUnits(x, probe_unit);
     const float factor[2] = {1 / probe_unit[0], 1 / probe_unit[1]};
     Rows::template Round<kHigh>(x, factor, probe, probe_low);
+    float sum[2];
+    AbsoluteSums<kDim>(x, sum);
 #pragma unroll
     for (int r = 0; r < 2; r++) {
-      float sum = 0;
-#pragma unroll
-      for (int n = 0; n < kDim / 8; n++) sum += Max(x[n][2 * r], -x[n][2 * r]) + Max(x[n][2 * r + 1], -x[n][2 * r + 1]);
       // A number of a key tile is below 2^10, a mean of them as well.
-      bound[r] = 1 + SumOverQuad(sum) * probe_unit[r] * unit * 2048;
+      bound[r] = 1 + sum[r] * probe_unit[r] * unit * 2048;
     }
   }
 
@@ -246,7 +174,7 @@ struct ProbeForward {
       factor[r] = statistics.inverse_sum[r] * weight_unit * rows.summary.value_unit;
     }
     Sums out;
-    Clear(out);
+    ClearSums<kDim>(out);
     rows.template ForEachStep<2>(
         [&](int step, int slot) {
           rows.CopyKeys(step, slot);

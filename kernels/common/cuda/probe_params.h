@@ -29,6 +29,31 @@ struct RangeSummary {
   int first_bad;
 };
 
+// What the gradient of keys takes from each query row; weights that are not of an ordinary row come out as zero.
+struct alignas(16) RowRecord {
+  float exponent_unit;  // of the products with key tiles
+  float top;            // largest base-2 exponent
+  float inverse_sum;
+  float constant;       // what makes the gradient of the scores sum to zero
+  float gamma_unit;     // of the products of dout and value tiles
+  float mean_gamma;
+  float probe_slope;    // 1 + y . x = probe_offset + probe_slope * product
+  float probe_offset;
+  float u_slope;        // y . u = u_offset + u_slope * product
+  float u_offset;
+  float query_unit, dout_unit, probe_unit, u_unit;  // of the rows' images
+  float unused[2];
+};
+
+// The rows of a query tile as they are multiplied with keys and values.
+enum RowImage { kQueryImage, kDoutImage, kProbeImage, kUImage, kRowImages };
+
+// What the gradient of keys takes from a tile of query rows, so that its weights fit into half precision.
+struct RowTileRecord {
+  float largest[kRowImages];  // weight times unit, for each image
+  int bad_bound;              // keys before it are seen by a row that is NaN
+};
+
 struct ProbeParams {
   const float* query;             // [heads, queries, dim]
   const float* key;               // [heads, keys, dim]
@@ -50,9 +75,23 @@ struct ProbeParams {
   float* bias;           // [heads, key_tiles_per_head * 64], in units of the base-2 exponent
   float* state;          // [blocks, 3, padded dim / 8, threads, 4], where it does not fit into shared memory
 
+  // Of the gradient. `probe` is then Parallax's r or the probe that the forward pass solved for.
+  const float* dout;  // [heads, queries, value_dim]
+  float* dquery;      // [heads, queries, dim]
+  float* dkey;        // [heads, keys, dim]
+  float* dvalue;      // [heads, keys, value_dim]
+  float* dbias;       // [heads, keys], null: not asked for
+  float* dprobe;      // [heads, queries, dim], only where the probe is given
+  float* dridge;      // [heads, queries], null: not asked for
+  RowRecord* records;    // scratch: [heads, row_tiles * 64]
+  RowTileRecord* tile_records;  // scratch: [heads, row_tiles]
+  char* row_tiles_memory;       // scratch: [heads, row_tiles, RowImage]: high parts, then low parts
+  char* operands;               // scratch: of each block, where they do not fit into shared memory
+
   int heads, heads_per_batch, queries, keys, dim, value_dim;
   int key_ranges, keys_per_range;
   int key_tiles_per_head, value_slices;
+  int row_tiles;          // of 64 query rows, of a head
   int first_tile, tiles;  // query tiles of each head that this launch works on
   int causal;             // 0 or 1: query i sees the keys before keys - queries + i + 1
   float scale;

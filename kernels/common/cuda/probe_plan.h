@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "common/cuda/forward_shape.h"
+#include "common/cuda/gradient_shape.h"
 
 namespace tfjs_lla {
 
@@ -49,29 +49,46 @@ class ProbePlanner {
   }
 
   ProbePlan Forward() {
-    const int64_t tile_bytes = 2 * 64 * static_cast<int64_t>(dim_) * 2;
-    const int64_t heads = params_.heads, tiles = heads * params_.key_tiles_per_head;
-    params_.ranges = Take(heads * params_.key_ranges * (static_cast<int64_t>(sizeof(RangeSummary)) + dim_ * 4 + 12));
-    params_.summary = reinterpret_cast<HeadSummary*>(Take(heads * sizeof(HeadSummary)));
-    params_.centre = reinterpret_cast<float*>(Take(heads * dim_ * 4));
-    params_.key_tiles = Take(tiles * tile_bytes);
-    params_.value_tiles = Take(tiles * params_.value_slices * tile_bytes);
-    params_.bias = reinterpret_cast<float*>(Take(tiles * 64 * 4));
-    Add("summarize_range", heads * params_.key_ranges, kPrepareThreads, 4 * (sizeof(RangeSummary) + dim_ * 4 + 12));
-    Add("summarize_head", heads, kPrepareThreads, 0);
-    Add("make_tiles", tiles * (1 + params_.value_slices), kPrepareThreads, 64 * 4);
+    Prepare();
     WithDim([&](auto dim) { AddForward<decltype(dim)::kValue>(); });
+    plan_.scratch_bytes = used_;
+    return plan_;
+  }
+
+  ProbePlan Gradient() {
+    if (params_.value_dim > dim_) {
+      dim_ = PaddedHeadDim(params_.value_dim);
+      params_.value_slices = 1;
+    }
+    Prepare();
+    WithDim([&](auto dim) { AddGradient<decltype(dim)::kValue>(); });
     plan_.scratch_bytes = used_;
     return plan_;
   }
 
  private:
   static constexpr int kPrepareThreads = 128;
+  static constexpr int kRows = 64;
 
   template <int kValue_>
   struct Constant {
     static constexpr int kValue = kValue_;
   };
+
+  void Prepare() {
+    const int64_t tile_bytes = 2 * 64 * static_cast<int64_t>(dim_) * 2;
+    const int64_t heads = params_.heads, tiles = heads * params_.key_tiles_per_head;
+    const int64_t range_bytes = static_cast<int64_t>(sizeof(RangeSummary)) + dim_ * 4 + 12;
+    params_.ranges = Take(heads * params_.key_ranges * range_bytes);
+    params_.summary = reinterpret_cast<HeadSummary*>(Take(heads * sizeof(HeadSummary)));
+    params_.centre = reinterpret_cast<float*>(Take(heads * dim_ * 4));
+    params_.key_tiles = Take(tiles * tile_bytes);
+    params_.value_tiles = Take(tiles * params_.value_slices * tile_bytes);
+    params_.bias = reinterpret_cast<float*>(Take(tiles * 64 * 4));
+    Add("summarize_range", heads * params_.key_ranges, kPrepareThreads, 4 * range_bytes);
+    Add("summarize_head", heads, kPrepareThreads, 0);
+    Add("make_tiles", tiles * (1 + params_.value_slices), kPrepareThreads, 64 * 4);
+  }
 
   static int DivideUp(int a, int b) { return (a + b - 1) / b; }
 
@@ -95,44 +112,87 @@ class ProbePlanner {
     if (dim_ == 256) body(Constant<256>());
   }
 
-  template <int kDim>
-  void AddForward() {
-    constexpr int kRows = 64;
-    const int tiles = DivideUp(params_.queries, kRows);
-    int split = high_ ? tiles : 0;
+  // The number of a head's first query tiles that take split operands in `fast`, too.
+  int TilesInHigh(int tiles) const {
+    if (high_) return tiles;
+    if (source_ != kSolvedProbe) return 0;
+    const int enough = kKeysPerDimForFast * params_.dim;
+    if (params_.keys < enough) return tiles;
     // In a causal call the first rows see few keys.
-    if (!high_ && source_ == kSolvedProbe) {
-      const int enough = kKeysPerDimForFast * params_.dim;
-      const int few = params_.causal ? enough - (params_.keys - params_.queries) : 0;
-      split = params_.keys < enough ? tiles : few > 0 ? DivideUp(few, kRows) : 0;
-      if (split > tiles) split = tiles;
-    }
-    const int64_t array_bytes = kDim / 8 * 128 * 16;
-    if (source_ == kSolvedProbe) {
-      const int arrays = ForwardShape<kDim, true, kSolvedProbe>::kScratchArrays;
-      params_.state = reinterpret_cast<float*>(Take(static_cast<int64_t>(params_.heads) * tiles * arrays * array_bytes));
-    }
-    AddTiles<kDim, false>(split, tiles - split);
-    AddTiles<kDim, true>(0, split);
+    const int few = params_.causal ? enough - (params_.keys - params_.queries) : 0;
+    return few <= 0 ? 0 : DivideUp(few, kRows) < tiles ? DivideUp(few, kRows) : tiles;
   }
 
-  template <int kDim, bool kHigh>
-  void AddTiles(int first, int count) {
+  // Calls body(shape, operation) for the shape of the call's kernels: Shape<kDim, kHigh, source>.
+  template <template <int, bool, ProbeSource> class Shape, int kDim, bool kHigh, class Body>
+  void WithSource(Body body) {
+    if (source_ == kNoProbe) body(Shape<kDim, kHigh, kNoProbe>(), std::string("softmax"));
+    if (source_ == kGivenProbe) body(Shape<kDim, kHigh, kGivenProbe>(), std::string("parallax"));
+    if (source_ == kSolvedProbe) body(Shape<kDim, kHigh, kSolvedProbe>(), std::string("local_linear"));
+  }
+
+  template <bool kHigh>
+  static std::string Name(const std::string& operation, const std::string& kernel) {
+    return operation + "_" + kernel + (kHigh ? "_high" : "_fast");
+  }
+
+  // Launches for query tiles from `first`.
+  template <template <int, bool, ProbeSource> class Shape, int kDim, bool kHigh>
+  void AddTiles(const std::string& kernel, int first, int count) {
     if (count == 0) return;
     params_.first_tile = first;
     params_.tiles = count;
-    const std::string precision = kHigh ? "high" : "fast";
-    const auto add = [&](const std::string& name, int threads, int shared_bytes) {
-      Add(name + "_forward_" + precision, static_cast<int64_t>(params_.heads) * count, threads, shared_bytes);
-    };
-    if (source_ == kNoProbe) AddShape<ForwardShape<kDim, kHigh, kNoProbe>>("softmax", add);
-    if (source_ == kGivenProbe) AddShape<ForwardShape<kDim, kHigh, kGivenProbe>>("parallax", add);
-    if (source_ == kSolvedProbe) AddShape<ForwardShape<kDim, kHigh, kSolvedProbe>>("local_linear", add);
+    WithSource<Shape, kDim, kHigh>([&](auto shape, const std::string& operation) {
+      using S = decltype(shape);
+      Add(Name<kHigh>(operation, kernel), static_cast<int64_t>(params_.heads) * count, S::kThreads, S::kSharedBytes);
+    });
   }
 
-  template <class Shape, class Body>
-  void AddShape(const std::string& name, Body add) {
-    add(name, Shape::kThreads, Shape::kSharedBytes);
+  // Both precisions keep as much in scratch, or the split one more.
+  template <template <int, bool, ProbeSource> class Shape, int kDim>
+  void TakeState(int64_t blocks) {
+    WithSource<Shape, kDim, true>([&](auto shape, const std::string&) {
+      using S = decltype(shape);
+      params_.state = reinterpret_cast<float*>(Take(blocks * S::kScratchArrays * S::kArrayBytes));
+    });
+  }
+
+  template <int kDim>
+  void AddForward() {
+    const int tiles = DivideUp(params_.queries, kRows), split = TilesInHigh(tiles);
+    TakeState<ForwardShape, kDim>(static_cast<int64_t>(params_.heads) * tiles);
+    AddTiles<ForwardShape, kDim, false>("forward", split, tiles - split);
+    AddTiles<ForwardShape, kDim, true>("forward", 0, split);
+  }
+
+  template <int kDim>
+  void AddGradient() {
+    const int tiles = DivideUp(params_.queries, kRows), split = TilesInHigh(tiles);
+    const int64_t blocks = static_cast<int64_t>(params_.heads) * tiles;
+    const int64_t key_blocks = static_cast<int64_t>(params_.heads) * params_.key_tiles_per_head;
+    params_.row_tiles = tiles;
+    params_.records = reinterpret_cast<RowRecord*>(Take(blocks * kRows * sizeof(RowRecord)));
+    params_.tile_records = reinterpret_cast<RowTileRecord*>(Take(blocks * sizeof(RowTileRecord)));
+    params_.row_tiles_memory = Take(blocks * kRowImages * 2 * kRows * kDim * 2);
+    TakeState<GradientRowShape, kDim>(blocks);
+    int64_t row_operands = 0, key_operands = 0;
+    WithSource<GradientRowShape, kDim, true>(
+        [&](auto shape, const std::string&) { row_operands = blocks * decltype(shape)::kScratchOperandBytes; });
+    WithSource<GradientKeyShape, kDim, true>(
+        [&](auto shape, const std::string&) { key_operands = key_blocks * decltype(shape)::kScratchOperandBytes; });
+    params_.operands = Take(row_operands > key_operands ? row_operands : key_operands);
+    AddTiles<GradientRowShape, kDim, false>("gradient_rows", split, tiles - split);
+    AddTiles<GradientRowShape, kDim, true>("gradient_rows", 0, split);
+    if (split == tiles) AddKeys<kDim, true>(key_blocks);
+    else AddKeys<kDim, false>(key_blocks);
+  }
+
+  template <int kDim, bool kHigh>
+  void AddKeys(int64_t blocks) {
+    WithSource<GradientKeyShape, kDim, kHigh>([&](auto shape, const std::string& operation) {
+      using S = decltype(shape);
+      Add(Name<kHigh>(operation, "gradient_keys"), blocks, S::kThreads, S::kSharedBytes);
+    });
   }
 
   ProbeParams params_;

@@ -38,6 +38,7 @@ struct QueryRows {
   int warp_end;      // keys before it are seen by some row of the warp
   int warp_full;     // keys before it are seen by every row of the warp
   bool biased;
+  float row_unit[2];  // a power of two: the query operand holds scale * log2(e) * query / row_unit
   HeadSummary summary;
   char* shared;
   Operand query, query_low;
@@ -113,8 +114,8 @@ struct QueryRows {
   }
 
   // Rounds rows times 1 / unit[r] to an operand and, where `split`, its low part. Leaves what was rounded in `x`.
-  template <bool kSplit>
-  TFJS_LLA_DEVICE static void Round(Sums& x, const float (&factor)[2], Operand& high, Operand& low) {
+  template <bool kSplit, class Rows16>
+  TFJS_LLA_DEVICE static void Round(Sums& x, const float (&factor)[2], Rows16& high, Rows16& low) {
 #pragma unroll
     for (int k = 0; k < kDim / 16; k++) {
       Half2Bits a[4], b[4];
@@ -165,7 +166,7 @@ struct QueryRows {
     }
     RequireFinite(x);
     ClearRows(x);
-    float row_unit[2], factor[2];
+    float factor[2];
 #pragma unroll
     for (int n = 0; n < kDim / 8; n++) {
 #pragma unroll
@@ -238,9 +239,9 @@ struct QueryRows {
   }
 
   // Products of the queries with some keys, and of a second operand where it is there.
-  template <bool kSecond, bool kSecondLow>
-  TFJS_LLA_DEVICE void KeyProducts(const KeyPart& part, Scores& s, Scores& t, const Operand& second,
-                                   const Operand& second_low) const {
+  template <bool kSecond, bool kSecondLow, class Rows16>
+  TFJS_LLA_DEVICE void KeyProducts(const KeyPart& part, Scores& s, Scores& t, const Rows16& second,
+                                   const Rows16& second_low) const {
 #pragma unroll
     for (int n = 0; n < kPartKeys / 8; n++) {
 #pragma unroll
@@ -257,6 +258,26 @@ struct QueryRows {
         if constexpr (kSecond) {
           AddKeyProducts<kDim, kPartKeys, kHigh, kSecondLow && kHigh>(t, second, second_low, k, n, high, low);
         }
+      }
+    }
+  }
+
+  // Products of rows with some keys or values, whose high parts are at `tile`.
+  template <class Rows16>
+  TFJS_LLA_DEVICE static void Products(const char* tile, Scores& s, const Rows16& high, const Rows16& low) {
+#pragma unroll
+    for (int n = 0; n < kPartKeys / 8; n++) {
+#pragma unroll
+      for (int e = 0; e < 4; e++) s[n][e] = 0;
+    }
+#pragma unroll
+    for (int k = 0; k < kDim / 16; k++) {
+#pragma unroll
+      for (int n = 0; n < kPartKeys / 8; n += 2) {
+        Half2Bits b[4], b_low[4];
+        LoadKeys<kDim>(b, tile, k, n);
+        if constexpr (kHigh) LoadKeys<kDim>(b_low, tile + Shape::kLowOffset, k, n);
+        AddKeyProducts<kDim, kPartKeys, kHigh, kHigh>(s, high, low, k, n, b, b_low);
       }
     }
   }

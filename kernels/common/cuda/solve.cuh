@@ -6,10 +6,31 @@
 
 namespace tfjs_lla {
 
+// Columns 8 n .. of an operand, in the layout of sums.
+template <class Operand>
+TFJS_LLA_DEVICE void ReadOperand(const Operand& operand, int n, float (&x)[4]) {
+  Half2Bits a[4];
+  operand.Get(n / 2, a);
+  const float2 upper = UnpackHalf2(a[n % 2 * 2]), lower = UnpackHalf2(a[n % 2 * 2 + 1]);
+  x[0] = upper.x;
+  x[1] = upper.y;
+  x[2] = lower.x;
+  x[3] = lower.y;
+}
+
 // Statistics of the softmax weights of a thread's two rows.
 struct RowStatistics {
   float top[2];          // largest base-2 exponent
   float inverse_sum[2];  // 1 / sum of the weights relative to `top`
+
+  // `inverse`: of the sum in units of 2^-kWeightShift.
+  TFJS_LLA_DEVICE void Set(const float (&new_top)[2], const float (&inverse)[2]) {
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+      top[r] = new_top[r];
+      inverse_sum[r] = inverse[r] * Exp2(kWeightShift);
+    }
+  }
 };
 
 template <class Shape>
@@ -137,11 +158,10 @@ struct RowSolver {
       float curvature[2] = {0, 0}, product[2] = {0, 0};
       const float from_image[2] = {unit * unit / kWeightFactor * statistics.inverse_sum[0],
                                    unit * unit / kWeightFactor * statistics.inverse_sum[1]};
-      Direction u(direction);
 #pragma unroll
       for (int n = 0; n < kDim / 8; n++) {
         float at[4];
-        u.Get(n, at);
+        ReadOperand(direction, n, at);
         const float4 r = State(kResidual, n);
         const float residual[4] = {r.x, r.y, r.z, r.w};
 #pragma unroll
@@ -161,7 +181,7 @@ struct RowSolver {
 #pragma unroll
       for (int n = 0; n < kDim / 8; n++) {
         float at[4];
-        u.Get(n, at);
+        ReadOperand(direction, n, at);
         float4 x = State(kSolution, n), r = State(kResidual, n);
         x.x += alpha[0] * at[0];
         x.y += alpha[0] * at[1];
@@ -198,7 +218,7 @@ struct RowSolver {
 #pragma unroll
       for (int n = 0; n < kDim / 8; n++) {
         float at[4];
-        u.Get(n, at);
+        ReadOperand(direction, n, at);
         const float4 r = State(kResidual, n);
         next_direction[n][0] = r.x + beta[0] * at[0];
         next_direction[n][1] = r.y + beta[0] * at[1];
@@ -223,22 +243,6 @@ struct RowSolver {
       DotMeanKey(next_direction, mean_product);
     }
   }
-
- private:
-  // Reads a rounded operand back in the layout of sums.
-  struct Direction {
-    const Operand& operand;
-    TFJS_LLA_DEVICE Direction(const Operand& o) : operand(o) {}
-    TFJS_LLA_DEVICE void Get(int n, float (&x)[4]) const {
-      Half2Bits a[4];
-      operand.Get(n / 2, a);
-      const float2 upper = UnpackHalf2(a[n % 2 * 2]), lower = UnpackHalf2(a[n % 2 * 2 + 1]);
-      x[0] = upper.x;
-      x[1] = upper.y;
-      x[2] = lower.x;
-      x[3] = lower.y;
-    }
-  };
 };
 
 }  // namespace tfjs_lla

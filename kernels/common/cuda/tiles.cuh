@@ -29,11 +29,9 @@ TFJS_LLA_DEVICE Half2Bits LowPart(Half2Bits high, float a, float b) {
 TFJS_LLA_DEVICE float PowerOfTwoBelow(float x) { return FromBits(Bits(x) & 0x7f800000); }
 
 // A power of two that brings numbers up to `largest` into [2^9, 2^10): their low parts then stay normal in half precision
-// down to 2^-13 of the largest, and their products with unit vectors stay finite. 1 where `largest` is zero.
-TFJS_LLA_DEVICE float UnitFor(float largest) {
-  if (!(largest > 1e-30f)) return 1.0f;
-  return PowerOfTwoBelow(Max(largest, 1e-27f)) * (1.0f / 512);
-}
+// down to 2^-13 of the largest, and their products with unit vectors stay finite. That of zeros is tiny: it is in the scale
+// that weights of many rows share.
+TFJS_LLA_DEVICE float UnitFor(float largest) { return PowerOfTwoBelow(Max(largest, 1e-27f)) * (1.0f / 512); }
 
 TFJS_LLA_DEVICE float SumOverQuad(float x) {
   x += ShuffleXor(x, 1);

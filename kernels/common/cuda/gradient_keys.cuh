@@ -1,0 +1,238 @@
+// Gradient of the family, by keys (operator README, exact gradient): dkey, dvalue and dbias. Each block sums over the query rows
+// that see its keys, in their order: no atomics, the same numbers every time.
+#pragma once
+
+#include "common/cuda/gradient_shape.h"
+#include "common/cuda/prepare.cuh"
+
+namespace tfjs_lla {
+
+template <class Shape>
+struct GradientKeys {
+  static constexpr int kDim = Shape::kDim, kRows = Shape::kRows, kPartRows = Shape::kPartRows;
+  static constexpr bool kHigh = Shape::kHigh, kSolved = Shape::kSolved, kHasProbe = Shape::kSource != kNoProbe;
+  using Operand = RowOperand<kDim, Shape::kOperandsInMemory>;
+  using Scores = float[kPartRows / 8][4];
+  using Sums = float[kDim / 8][4];
+
+  // How far weights are scaled up so that the largest comes to about 2^14.
+  struct WeightScales {
+    float key, value;
+  };
+
+  const ProbeParams& p;
+  char* shared;
+  int head, tile;
+  int key_index[2];     // of this thread
+  int first_row[2];     // rows before it do not see the key
+  float bias[2];
+  HeadSummary summary;
+  Operand key, key_low, value, value_low;
+  WeightScales scales;
+  int bad_bound;
+  Sums dkey, dvalue;
+  float dbias[2];
+
+  TFJS_LLA_DEVICE GradientKeys(const ProbeParams& params) : p(params) {
+    shared = SharedMemory();
+    head = static_cast<int>(BlockIndex() % p.heads);
+    tile = static_cast<int>(BlockIndex() / p.heads);
+    summary = p.summary[head];
+    const int lane = ThreadIndex() % kWarpSize, local = ThreadIndex() / kWarpSize * kWarpRows + lane / 4;
+    for (int r = 0; r < 2; r++) {
+      key_index[r] = tile * kTileKeys + local + 8 * r;
+      first_row[r] = FirstRow(key_index[r]);
+      bias[r] = p.bias[static_cast<long long>(head) * p.key_tiles_per_head * kTileKeys + key_index[r]];
+    }
+  }
+
+  TFJS_LLA_DEVICE void Run() {
+    LoadOperands();
+    ReadTileRecords();
+#pragma unroll
+    for (int n = 0; n < kDim / 8; n++) {
+#pragma unroll
+      for (int e = 0; e < 4; e++) dkey[n][e] = dvalue[n][e] = 0;
+    }
+    dbias[0] = dbias[1] = 0;
+    ForEachStep();
+    Store();
+  }
+
+ private:
+  TFJS_LLA_DEVICE int FirstRow(int of_key) const {
+    if (!p.causal) return 0;
+    const int first = of_key - (p.keys - p.queries);
+    return first < 0 ? 0 : first;
+  }
+
+  // Keys and values of the warp as left operands, from their tiles.
+  TFJS_LLA_DEVICE void LoadOperands() {
+    char* memory = Shape::kOperandsInShared ? shared + Shape::kOperandOffset
+                                            : p.operands + BlockIndex() * Shape::kScratchOperandBytes;
+    const char* keys = p.key_tiles + (static_cast<long long>(head) * p.key_tiles_per_head + tile) * kTileBytes<kDim>;
+    const char* values = p.value_tiles + (static_cast<long long>(head) * p.key_tiles_per_head + tile) * kTileBytes<kDim>;
+    LoadOperand(key, keys, memory);
+    LoadOperand(value, values, memory + Shape::kOperandBytes);
+    if constexpr (kHigh) {
+      LoadOperand(key_low, keys + kTileBytes<kDim> / 2, memory + 2 * Shape::kOperandBytes);
+      LoadOperand(value_low, values + kTileBytes<kDim> / 2, memory + 3 * Shape::kOperandBytes);
+    }
+  }
+
+  TFJS_LLA_DEVICE static void LoadOperand(Operand& operand, const char* from, char* memory) {
+    const int lane = ThreadIndex() % kWarpSize, first = ThreadIndex() / kWarpSize * kWarpRows + lane / 4;
+    operand.Place(memory);
+#pragma unroll
+    for (int k = 0; k < kDim / 16; k++) {
+      Half2Bits a[4];
+#pragma unroll
+      for (int i = 0; i < 4; i++) {
+        const int offset = ChunkOffset<kDim>(first + i % 2 * 8, 2 * k + i / 2) + lane % 4 * 4;
+        a[i] = *reinterpret_cast<const Half2Bits*>(from + offset);
+      }
+      operand.Set(k, a);
+    }
+  }
+
+  TFJS_LLA_DEVICE void ReadTileRecords() {
+    const RowTileRecord* records = p.tile_records + static_cast<long long>(head) * p.row_tiles;
+    float for_key = 1e-30f, for_value = 1e-30f;
+    bad_bound = 0;
+    for (int t = 0; t < p.row_tiles; t++) {
+      const RowTileRecord record = records[t];
+      for_key = Max(for_key, record.largest[kQueryImage]);
+      for_key = Max(for_key, Max(record.largest[kProbeImage], record.largest[kUImage]));
+      for_value = Max(for_value, record.largest[kDoutImage]);
+      if (record.bad_bound > bad_bound) bad_bound = record.bad_bound;
+    }
+    scales.key = 8192 / PowerOfTwoBelow(for_key);
+    scales.value = 8192 / PowerOfTwoBelow(for_value);
+  }
+
+  // Which image lies in place `i` of a stage.
+  TFJS_LLA_DEVICE static const char* ImageAt(const char* stage, int image) { return stage + image * Shape::kImageBytes; }
+
+  TFJS_LLA_DEVICE void CopyStep(int step, int stage) const {
+    constexpr int kParts = kTileKeys / kRows, kPartBytes = kRows * kDim * 2;
+    const long long row_tile = static_cast<long long>(head) * p.row_tiles + step / kParts;
+    char* target = shared + stage * Shape::kStageBytes;
+#pragma unroll
+    for (int image = 0; image < Shape::kImages; image++) {
+      const char* source = p.row_tiles_memory + (row_tile * kRowImages + image) * kTileBytes<kDim> + step % kParts * kPartBytes;
+#pragma unroll
+      for (int half = 0; half < (kHigh ? 2 : 1); half++) {
+        for (int at = ThreadIndex() * 16; at < kPartBytes; at += Shape::kThreads * 16) {
+          CopyAsync(target + image * Shape::kImageBytes + half * kPartBytes + at, source + half * (kTileBytes<kDim> / 2) + at);
+        }
+      }
+    }
+    const char* records = reinterpret_cast<const char*>(p.records + row_tile * kTileKeys + step % kParts * kRows);
+    for (int at = ThreadIndex() * 16; at < kRows * static_cast<int>(sizeof(RowRecord)); at += Shape::kThreads * 16) {
+      CopyAsync(target + Shape::kRecordOffset + at, records + at);
+    }
+  }
+
+  TFJS_LLA_DEVICE void ForEachStep() {
+    const int first = FirstRow(tile * kTileKeys) / kRows, end = (p.queries + kRows - 1) / kRows;
+    const int warp_first = FirstRow(tile * kTileKeys + ThreadIndex() / kWarpSize * kWarpRows);
+    SyncBlock();
+    if (first < end) CopyStep(first, 0);
+    CommitCopies();
+    for (int step = first; step < end; step++) {
+      const int stage = (step - first) % 2;
+      WaitForCopies<0>();
+      SyncBlock();
+      if (step + 1 < end) CopyStep(step + 1, 1 - stage);
+      CommitCopies();
+      const char* memory = shared + stage * Shape::kStageBytes;
+#pragma unroll 1
+      for (int part = 0; part < kRows; part += kPartRows) {
+        if (step * kRows + part + kPartRows > warp_first) AddPart(step * kRows + part, part, memory);
+      }
+    }
+    WaitForCopies<0>();
+  }
+
+  TFJS_LLA_DEVICE static void Products(const Operand& high, const Operand& low, const char* image, Scores& s) {
+#pragma unroll
+    for (int n = 0; n < kPartRows / 8; n++) {
+#pragma unroll
+      for (int e = 0; e < 4; e++) s[n][e] = 0;
+    }
+#pragma unroll
+    for (int k = 0; k < kDim / 16; k++) {
+#pragma unroll
+      for (int n = 0; n < kPartRows / 8; n += 2) {
+        Half2Bits b[4], b_low[4];
+        LoadKeys<kDim>(b, image, k, n);
+        if constexpr (kHigh) LoadKeys<kDim>(b_low, image + Shape::kLowOffset, k, n);
+        AddKeyProducts<kDim, kPartRows, kHigh, kHigh>(s, high, low, k, n, b, b_low);
+      }
+    }
+  }
+
+  TFJS_LLA_DEVICE static void AddWeighted(const Scores& w, const char* image, Sums& sum) {
+    Weights<kPartRows> weights;
+    weights.template Round<kHigh>(w);
+    AddWeightedRows<kDim, kPartRows, kHigh, Shape::kLowOffset>(sum, weights, image);
+  }
+
+  // Adds the share of query rows from `first`, which lie `part` rows into a stage.
+  TFJS_LLA_DEVICE void AddPart(int first, int part, const char* stage) {
+    const char* images = stage + part * kDim * 2;
+    const RowRecord* records = reinterpret_cast<const RowRecord*>(stage + Shape::kRecordOffset) + part;
+    Scores s, gamma, t, y;
+    Products(key, key_low, ImageAt(images, kQueryImage), s);
+    Products(value, value_low, ImageAt(images, kDoutImage), gamma);
+    if constexpr (kHasProbe) Products(key, key_low, ImageAt(images, kProbeImage), t);
+    if constexpr (kSolved) Products(key, key_low, ImageAt(images, kUImage), y);
+#pragma unroll
+    for (int n = 0; n < kPartRows / 8; n++) {
+#pragma unroll
+      for (int e = 0; e < 4; e++) {
+        const int r = e / 2, column = n * 8 + ThreadIndex() % 4 * 2 + e % 2, row = first + column;
+        const RowRecord record = records[column];
+        const float exponent = s[n][e] * record.exponent_unit + bias[r] - record.top;
+        const bool seen = row >= first_row[r] && row < p.queries;
+        const float weight = seen ? Exp2(exponent) * record.inverse_sum : 0.0f;
+        const float tau = kHasProbe ? record.probe_offset + record.probe_slope * t[n][e] : 1.0f;
+        float eta = gamma[n][e] * record.gamma_unit - record.mean_gamma;
+        if constexpr (kSolved) eta -= record.u_offset + record.u_slope * y[n][e];
+        const float score = weight * (tau * eta - record.constant);
+        dbias[r] += score;
+        s[n][e] = score * record.query_unit * scales.key * (1 / kLog2E);
+        gamma[n][e] = weight * tau * record.dout_unit * scales.value;
+        if constexpr (kHasProbe) t[n][e] = weight * eta * record.probe_unit * scales.key;
+        if constexpr (kSolved) y[n][e] = -weight * tau * record.u_unit * scales.key;
+      }
+    }
+    AddWeighted(s, ImageAt(images, kQueryImage), dkey);
+    AddWeighted(gamma, ImageAt(images, kDoutImage), dvalue);
+    if constexpr (kHasProbe) AddWeighted(t, ImageAt(images, kProbeImage), dkey);
+    if constexpr (kSolved) AddWeighted(y, ImageAt(images, kUImage), dkey);
+  }
+
+  TFJS_LLA_DEVICE void Store() {
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+      const float bias_sum = SumOverQuad(dbias[r]);
+      if (key_index[r] >= p.keys) continue;
+      const bool visible = bias[r] != kHiddenScore, bad = key_index[r] < bad_bound;
+      const long long index = static_cast<long long>(head) * p.keys + key_index[r];
+      const auto result = [&](float x) { return !visible ? 0.0f : bad ? FromBits(0x7fc00000) : x; };
+#pragma unroll
+      for (int n = 0; n < kDim / 8; n++) {
+#pragma unroll
+        for (int e = 0; e < 2; e++) {
+          const int column = n * 8 + ThreadIndex() % 4 * 2 + e;
+          if (column < p.dim) p.dkey[index * p.dim + column] = result(dkey[n][2 * r + e] / scales.key);
+          if (column < p.value_dim) p.dvalue[index * p.value_dim + column] = result(dvalue[n][2 * r + e] / scales.value);
+        }
+      }
+      if (p.dbias && ThreadIndex() % 4 == 0) p.dbias[index] = result(bias_sum);
+    }
+  }
+};
+
+}  // namespace tfjs_lla

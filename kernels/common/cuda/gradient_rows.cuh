@@ -1,0 +1,364 @@
+// Gradient of the family, by query rows (operator README, exact gradient): dquery, dprobe, dridge, and for every row what the
+// gradient of keys and values needs of it.
+#pragma once
+
+#include "common/cuda/gradient_shape.h"
+#include "common/cuda/statistics.cuh"
+
+namespace tfjs_lla {
+
+template <class Shape>
+struct GradientRows {
+  using Rows = QueryRows<Shape>;
+  using Solver = RowSolver<Shape>;
+  using Scores = typename Rows::Scores;
+  using Sums = typename Rows::Sums;
+  // dout, probe and u.
+  using Later = RowOperand<Shape::kDim, true>;
+  static constexpr int kDim = Shape::kDim, kPartKeys = Shape::kPartKeys;
+  static constexpr bool kHigh = Shape::kHigh, kSolved = Shape::kSolved, kHasProbe = Shape::kSource != kNoProbe;
+
+  const ProbeParams& p;
+  Rows rows;
+  RowStatistics statistics;
+  Solver solver;
+  Later dout, dout_low, probe, probe_low, u, u_low;
+  float gamma_unit[2];                      // of the products of dout and value tiles
+  float dout_unit[2], probe_unit[2], u_unit[2];
+  float dout_bound[2], probe_bound[2], u_bound[2];
+  float mean_gamma[2];
+  float probe_slope[2], probe_offset[2];    // 1 + y . x = offset + slope * product
+  float u_slope[2], u_offset[2];            // y . u
+  float constant[2];
+  float ridge[2];
+
+  TFJS_LLA_DEVICE GradientRows(const ProbeParams& params) : p(params), rows(params), solver(rows, statistics) {}
+
+  TFJS_LLA_DEVICE void Run() {
+    rows.LoadQueries(rows.shared + Shape::kOperandOffset);
+    PlaceOperands();
+    LoadInputs();
+    FindMeans();
+    const float zero[2] = {0, 0};
+    Copy(zero, constant);
+    Copy(zero, u_slope);
+    Copy(zero, u_offset);
+    if constexpr (kHasProbe) {
+      Sums n;
+      FindCorrelation(n);
+      if constexpr (kSolved) {
+        typename Rows::Operand direction;
+        direction.Place(rows.shared + Shape::kOperandOffset + Shape::kOperandBytes * (kHigh ? 2 : 1));
+        solver.Solve(n, ridge, direction);
+      }
+      FinishProbe(n);
+    }
+    WriteQueries();
+    WriteImages();
+  }
+
+ private:
+  TFJS_LLA_DEVICE static void Copy(const float (&from)[2], float (&to)[2]) {
+    to[0] = from[0];
+    to[1] = from[1];
+  }
+
+  TFJS_LLA_DEVICE void PlaceOperands() {
+    char* memory = Shape::kLaterInShared ? rows.shared + Shape::kLaterOffset
+                                         : p.operands + BlockIndex() * Shape::kScratchOperandBytes;
+    Later* const operands[] = {&dout, &dout_low, &probe, &probe_low, &u, &u_low};
+    for (int i = 0; i < 6; i++) {
+      if (!kHigh && i % 2 == 1) continue;
+      if (i >= 2 && !kHasProbe) continue;
+      if (i >= 4 && !kSolved) continue;
+      operands[i]->Place(memory);
+      memory += Shape::kOperandBytes;
+    }
+  }
+
+  // Rounds rows to an operand in a unit of their own. `bound`: at least the sum of their absolute values, in that unit.
+  TFJS_LLA_DEVICE void RoundRows(Sums& x, Later& high, Later& low, float (&unit)[2], float (&bound)[2]) const {
+    Rows::RowUnits(x, unit);
+    const float factor[2] = {1 / unit[0], 1 / unit[1]};
+    Rows::template Round<kHigh>(x, factor, high, low);
+    AbsoluteSums<kDim>(x, bound);
+  }
+
+  TFJS_LLA_DEVICE void LoadInputs() {
+    Sums x;
+    if constexpr (kSolved) LoadRidge(rows, ridge);
+    if constexpr (kHasProbe) {
+      rows.LoadRows(p.probe, p.dim, x);
+      rows.RequireFinite(x);
+    }
+    Sums g;
+    rows.LoadRows(p.dout, p.value_dim, g);
+    rows.RequireFinite(g);
+    rows.ClearRows(g);
+    RoundRows(g, dout, dout_low, dout_unit, dout_bound);
+    for (int r = 0; r < 2; r++) gamma_unit[r] = dout_unit[r] * rows.summary.value_unit;
+    if constexpr (kHasProbe) {
+      rows.ClearRows(x);
+      const float sign[2] = {kSolved ? 1.0f : -1.0f, kSolved ? 1.0f : -1.0f};
+      ScaleRows<kDim>(x, sign);
+      RoundRows(x, probe, probe_low, probe_unit, probe_bound);
+    }
+  }
+
+  // Statistics of the weights, mean gamma and, with a probe, the mean key.
+  TFJS_LLA_DEVICE void FindMeans() {
+    Sums mean;
+    ClearSums<kDim>(mean);
+    float top[2] = {kHiddenScore, kHiddenScore}, sum[2] = {0, 0}, gamma_sum[2] = {0, 0}, inverse[2];
+    ForEachPair([&](const KeyPart& part) {
+      Scores s, gamma;
+      float kept[2];
+      rows.template KeyProducts<false, false>(part, s, gamma, dout, dout);
+      const bool unchanged = AdvanceWeights(rows, part, s, top, sum, kept);
+      Rows::Products(part.values, gamma, dout, dout_low);
+#pragma unroll
+      for (int r = 0; r < 2; r++) gamma_sum[r] *= kept[r];
+#pragma unroll
+      for (int n = 0; n < kPartKeys / 8; n++) {
+#pragma unroll
+        for (int e = 0; e < 4; e++) gamma_sum[e / 2] += s[n][e] * gamma[n][e];
+      }
+      if constexpr (kHasProbe) {
+        if (!unchanged) ScaleRows<kDim>(mean, kept);
+        AddPart(s, part.keys, mean);
+      }
+    });
+    InvertSums(sum, inverse);
+#pragma unroll
+    for (int r = 0; r < 2; r++) mean_gamma[r] = SumOverQuad(gamma_sum[r]) * inverse[r] * gamma_unit[r];
+    statistics.Set(top, inverse);
+    probe_slope[0] = probe_slope[1] = 0;
+    probe_offset[0] = probe_offset[1] = 1;
+    if constexpr (kHasProbe) {
+      solver.Save(Solver::kMeanKey, mean, inverse);
+      Sums x;
+      ReadRows<kDim, kHigh>(probe, probe_low, x);
+      float product[2];
+      solver.DotMeanKey(x, product);
+#pragma unroll
+      for (int r = 0; r < 2; r++) {
+        probe_slope[r] = probe_unit[r] * rows.summary.key_unit;
+        probe_offset[r] = 1 - product[r] * probe_slope[r];
+      }
+    }
+  }
+
+  // n = sum_j p_j (gamma_j - mean gamma) k_j; the weights' sum is zero, so the keys need no centring by their mean.
+  TFJS_LLA_DEVICE void FindCorrelation(Sums& n_sum) {
+    float slope[2], offset[2], factor[2];
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+      // A number of a value tile is below 2^10.
+      const float unit = PowerOfTwoBelow(2048 * dout_bound[r] * gamma_unit[r] + kSmallest) * (1.0f / 8192);
+      slope[r] = gamma_unit[r] / unit;
+      offset[r] = -mean_gamma[r] / unit;
+      factor[r] = unit * statistics.inverse_sum[r] * rows.summary.key_unit;
+    }
+    ClearSums<kDim>(n_sum);
+    ForEachPair([&](const KeyPart& part) {
+      Scores s, gamma;
+      rows.template KeyProducts<false, false>(part, s, gamma, dout, dout);
+      rows.WeighScores(part, s, statistics.top);
+      Rows::Products(part.values, gamma, dout, dout_low);
+#pragma unroll
+      for (int n = 0; n < kPartKeys / 8; n++) {
+#pragma unroll
+        for (int e = 0; e < 4; e++) s[n][e] *= gamma[n][e] * slope[e / 2] + offset[e / 2];
+      }
+      AddPart(s, part.keys, n_sum);
+    });
+    ScaleRows<kDim>(n_sum, factor);
+    rows.ClearRows(n_sum);
+  }
+
+  // Given n, or u where that was solved for: gradients of probe and ridge, the constant of the scores' gradient.
+  TFJS_LLA_DEVICE void FinishProbe(Sums& n_or_u) {
+    const float one[2] = {1, 1}, minus[2] = {-1, -1};
+    Sums x;
+    rows.LoadRows(p.probe, p.dim, x);
+    rows.ClearRows(x);
+    float product[2] = {0, 0};
+#pragma unroll
+    for (int n = 0; n < kDim / 8; n++) {
+#pragma unroll
+      for (int e = 0; e < 4; e++) product[e / 2] += n_or_u[n][e] * x[n][e];
+    }
+#pragma unroll
+    for (int r = 0; r < 2; r++) product[r] = SumOverQuad(product[r]);
+    if constexpr (!kSolved) {
+      // The probe is minus the input.
+      constant[0] = -product[0];
+      constant[1] = -product[1];
+      rows.StoreRows(n_or_u, minus, p.dprobe, p.dim, 0);
+    } else {
+#pragma unroll
+      for (int r = 0; r < 2; r++) {
+        constant[r] = ridge[r] * product[r];
+        if (p.dridge && rows.exists[r] && ThreadIndex() % 4 == 0) {
+          p.dridge[rows.RowIndex(r)] = rows.ordinary[r] ? -product[r] : rows.bad[r] ? FromBits(0x7fc00000) : 0.0f;
+        }
+      }
+      solver.Save(Solver::kSolution, n_or_u, one);
+      RoundRows(n_or_u, u, u_low, u_unit, u_bound);
+      solver.DotMeanKey(n_or_u, product);
+#pragma unroll
+      for (int r = 0; r < 2; r++) {
+        u_slope[r] = u_unit[r] * rows.summary.key_unit;
+        u_offset[r] = -product[r] * u_slope[r];
+      }
+    }
+  }
+
+  // dquery, and the largest weights that the gradient of keys will meet.
+  TFJS_LLA_DEVICE void WriteQueries() {
+    float unit[2], inverse_unit[2], most[3][2] = {{0, 0}, {0, 0}, {0, 0}};
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+      const float key_bound = 2048 * rows.summary.key_unit;
+      float bound = 2048 * dout_bound[r] * gamma_unit[r];
+      if constexpr (kSolved) bound += key_bound * u_bound[r] * u_unit[r];
+      if constexpr (kHasProbe) bound *= 1 + key_bound * probe_bound[r] * probe_unit[r];
+      unit[r] = PowerOfTwoBelow(bound + Max(constant[r], -constant[r]) + kSmallest) * (1.0f / 8192);
+      inverse_unit[r] = 1 / unit[r];
+    }
+    Sums sum;
+    ClearSums<kDim>(sum);
+    ForEachPair([&](const KeyPart& part) {
+      Scores s, gamma, t, y;
+      rows.template KeyProducts<kHasProbe, kHigh>(part, s, t, probe, probe_low);
+      rows.WeighScores(part, s, statistics.top);
+      Rows::Products(part.values, gamma, dout, dout_low);
+      if constexpr (kSolved) Rows::Products(part.keys, y, u, u_low);
+#pragma unroll
+      for (int n = 0; n < kPartKeys / 8; n++) {
+#pragma unroll
+        for (int e = 0; e < 4; e++) {
+          const int r = e / 2;
+          const float tau = kHasProbe ? probe_offset[r] + probe_slope[r] * t[n][e] : 1.0f;
+          float eta = gamma[n][e] * gamma_unit[r] - mean_gamma[r];
+          if constexpr (kSolved) eta -= u_offset[r] + u_slope[r] * y[n][e];
+          const float score = tau * eta - constant[r];
+          Raise(most[0][r], s[n][e] * score);
+          Raise(most[1][r], s[n][e] * eta);
+          Raise(most[2][r], s[n][e] * tau);
+          s[n][e] *= score * inverse_unit[r];
+        }
+      }
+      AddPart(s, part.keys, sum);
+    });
+    float factor[2];
+    const float one[2] = {1, 1};
+#pragma unroll
+    for (int r = 0; r < 2; r++) factor[r] = unit[r] * statistics.inverse_sum[r] * rows.summary.key_unit * p.scale;
+    ScaleRows<kDim>(sum, factor);
+    if constexpr (kSolved) {
+      Sums u_rows;
+      solver.Load(Solver::kSolution, u_rows, one);
+#pragma unroll
+      for (int n = 0; n < kDim / 8; n++) {
+#pragma unroll
+        for (int e = 0; e < 4; e++) sum[n][e] += u_rows[n][e];
+      }
+    }
+    rows.StoreRows(sum, one, p.dquery, p.dim, 0);
+    WriteRecords(most);
+  }
+
+  TFJS_LLA_DEVICE static void Raise(float& most, float x) { most = Max(most, Max(x, -x)); }
+
+  TFJS_LLA_DEVICE int Tile() const { return p.first_tile + p.tiles - 1 - static_cast<int>(BlockIndex() / p.heads); }
+
+  TFJS_LLA_DEVICE void WriteRecords(const float (&most)[3][2]) {
+    const int tile = Tile(), local = ThreadIndex() / kWarpSize * kWarpRows + ThreadIndex() % kWarpSize / 4;
+    RowRecord* records = p.records + (static_cast<long long>(rows.head) * p.row_tiles + tile) * Shape::kRows;
+    RowTileRecord all = {{0, 0, 0, 0}, 0};
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+      const bool ordinary = rows.ordinary[r];
+      RowRecord record = {};
+      record.exponent_unit = ordinary ? rows.unit[r] : 0.0f;
+      // A row that adds nothing: no weight is above zero.
+      record.top = ordinary ? statistics.top[r] : -kHiddenScore;
+      record.inverse_sum = ordinary ? statistics.inverse_sum[r] : 0.0f;
+      record.constant = constant[r];
+      record.gamma_unit = gamma_unit[r];
+      record.mean_gamma = mean_gamma[r];
+      record.probe_slope = probe_slope[r];
+      record.probe_offset = probe_offset[r];
+      record.u_slope = u_slope[r];
+      record.u_offset = u_offset[r];
+      record.query_unit = rows.row_unit[r];
+      record.dout_unit = dout_unit[r];
+      record.probe_unit = kHasProbe ? probe_unit[r] : 0.0f;
+      record.u_unit = kSolved ? u_unit[r] : 0.0f;
+      if (ThreadIndex() % 4 == 0) records[local + 8 * r] = record;
+      if (rows.bad[r] && rows.bound[r] > all.bad_bound) all.bad_bound = rows.bound[r];
+      Raise(all.largest[kQueryImage], most[0][r] * record.inverse_sum * record.query_unit);
+      Raise(all.largest[kProbeImage], most[1][r] * record.inverse_sum * record.probe_unit);
+      Raise(all.largest[kUImage], most[2][r] * record.inverse_sum * record.u_unit);
+      Raise(all.largest[kDoutImage], most[2][r] * record.inverse_sum * record.dout_unit);
+    }
+    // The largest of the block, through the ring's memory.
+    SyncBlock();
+    RowTileRecord* shared = reinterpret_cast<RowTileRecord*>(rows.shared);
+    shared[ThreadIndex()] = all;
+    SyncBlock();
+    if (ThreadIndex() != 0) return;
+    for (int t = 1; t < Shape::kThreads; t++) {
+      for (int i = 0; i < kRowImages; i++) all.largest[i] = Max(all.largest[i], shared[t].largest[i]);
+      if (shared[t].bad_bound > all.bad_bound) all.bad_bound = shared[t].bad_bound;
+    }
+    p.tile_records[static_cast<long long>(rows.head) * p.row_tiles + tile] = all;
+  }
+
+  TFJS_LLA_DEVICE void WriteImages() {
+    WriteImage(kQueryImage, rows.query, rows.query_low);
+    WriteImage(kDoutImage, dout, dout_low);
+    if constexpr (kHasProbe) WriteImage(kProbeImage, probe, probe_low);
+    if constexpr (kSolved) WriteImage(kUImage, u, u_low);
+  }
+
+  template <class Rows16>
+  TFJS_LLA_DEVICE void WriteImage(int image, const Rows16& high, const Rows16& low) const {
+    const int lane = ThreadIndex() % kWarpSize, first = ThreadIndex() / kWarpSize * kWarpRows + lane / 4;
+    char* target = p.row_tiles_memory +
+                   ((static_cast<long long>(rows.head) * p.row_tiles + Tile()) * kRowImages + image) * kTileBytes<kDim>;
+#pragma unroll
+    for (int k = 0; k < kDim / 16; k++) {
+      Half2Bits a[4];
+#pragma unroll
+      for (int half = 0; half < (kHigh ? 2 : 1); half++) {
+        if (half == 0) high.Get(k, a);
+        else low.Get(k, a);
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+          const int offset = ChunkOffset<kDim>(first + i % 2 * 8, 2 * k + i / 2) + lane % 4 * 4;
+          *reinterpret_cast<Half2Bits*>(target + half * (kTileBytes<kDim> / 2) + offset) = a[i];
+        }
+      }
+    }
+  }
+
+  TFJS_LLA_DEVICE static void AddPart(const Scores& s, const char* tile, Sums& sum) {
+    Weights<kPartKeys> weights;
+    weights.template Round<kHigh>(s);
+    AddWeightedRows<kDim, kPartKeys, kHigh, Shape::kLowOffset>(sum, weights, tile);
+  }
+
+  template <class Body>
+  TFJS_LLA_DEVICE void ForEachPair(Body body) const {
+    rows.template ForEachStep<2>(
+        [&](int step, int slot) {
+          rows.CopyKeys(step, slot);
+          rows.CopyValues(0, step, slot + 1);
+        },
+        body);
+  }
+};
+
+}  // namespace tfjs_lla

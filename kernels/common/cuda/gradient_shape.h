@@ -1,0 +1,68 @@
+// How the kernels of the gradient divide their work, for the host that starts them and for the kernels.
+#pragma once
+
+#include "common/cuda/forward_shape.h"
+
+namespace tfjs_lla {
+
+// By query rows: the gradient of queries, given probes and ridges, and what the one of keys needs. As the forward pass, but
+// with more operands, and with the solver's state in scratch.
+template <int kDim_, bool kHigh_, ProbeSource kSource_>
+struct GradientRowShape {
+  using Forward = ForwardShape<kDim_, kHigh_, kSource_>;
+  static constexpr int kDim = kDim_;
+  static constexpr bool kHigh = kHigh_;
+  static constexpr ProbeSource kSource = kSource_;
+  static constexpr bool kSolved = Forward::kSolved;
+  static constexpr int kThreads = Forward::kThreads, kRows = Forward::kRows, kKeys = Forward::kKeys;
+  static constexpr int kPartKeys = Forward::kPartKeys, kSlots = Forward::kSlots;
+  static constexpr int kLowOffset = Forward::kLowOffset, kSlotBytes = Forward::kSlotBytes;
+  static constexpr int kBiasOffset = Forward::kBiasOffset, kOperandBytes = Forward::kOperandBytes;
+  static constexpr int kOperandOffset = Forward::kOperandOffset;
+
+  // Queries and the solver's direction: in registers for heads to 64, else in shared memory.
+  static constexpr bool kOperandsInMemory = Forward::kOperandsInMemory;
+  static constexpr int kFirstOperands = kOperandsInMemory ? (kHigh ? 2 : 1) + (kSolved ? 1 : 0) : 0;
+  // dout, probe and u: always in memory, in scratch for wide heads.
+  static constexpr int kLaterOperands = (kHigh ? 2 : 1) * (kSource == kNoProbe ? 1 : kSolved ? 3 : 2);
+  static constexpr bool kLaterInShared = kDim <= 64;
+  static constexpr int kLaterOffset = kOperandOffset + kFirstOperands * kOperandBytes;
+  static constexpr int kSharedBytes = kLaterOffset + (kLaterInShared ? kLaterOperands * kOperandBytes : 0);
+  static constexpr int kScratchOperandBytes = kLaterInShared ? 0 : kLaterOperands * kOperandBytes;
+
+  static constexpr int kSharedArrays = 0;
+  static constexpr int kScratchArrays = kSource == kNoProbe ? 0 : 3;
+  static constexpr int kArrayBytes = Forward::kArrayBytes;
+  static constexpr int kStateOffset = 0;
+  static constexpr int kBlocks = kDim <= 64 ? 2 : 1;
+};
+
+// By keys: a block works on a tile of 64 keys, each of its 4 warps on 16; all share a ring of query rows.
+template <int kDim_, bool kHigh_, ProbeSource kSource_>
+struct GradientKeyShape {
+  static constexpr int kDim = kDim_;
+  static constexpr bool kHigh = kHigh_;
+  static constexpr ProbeSource kSource = kSource_;
+  static constexpr bool kSolved = kSource == kSolvedProbe;
+  static constexpr int kThreads = 128;
+  static constexpr int kImages = kSource == kNoProbe ? 2 : kSolved ? 4 : 3;
+  // Query rows of a step; a warp computes on 16 at a time.
+  static constexpr int kRows = kDim <= 64 ? 32 : 16;
+  static constexpr int kPartRows = 16;
+  static constexpr int kStages = 2;
+  static constexpr int kLowOffset = kRows * kDim * 2;
+  static constexpr int kImageBytes = kLowOffset * (kHigh ? 2 : 1);
+  static constexpr int kRecordOffset = kImages * kImageBytes;
+  static constexpr int kStageBytes = kRecordOffset + kRows * static_cast<int>(sizeof(RowRecord));
+  // Keys and values as operands: in registers for heads to 64, in shared memory to 128, else in scratch.
+  static constexpr bool kOperandsInMemory = kDim > 64;
+  static constexpr int kOperandBytes = kThreads * (kDim / 16) * 16;
+  static constexpr int kOperands = kOperandsInMemory ? (kHigh ? 4 : 2) : 0;
+  static constexpr bool kOperandsInShared = kDim <= 128;
+  static constexpr int kOperandOffset = kStages * kStageBytes;
+  static constexpr int kSharedBytes = kOperandOffset + (kOperandsInShared ? kOperands * kOperandBytes : 0);
+  static constexpr int kScratchOperandBytes = kOperandsInShared ? 0 : kOperands * kOperandBytes;
+  static constexpr int kBlocks = kDim <= 64 ? 2 : 1;
+};
+
+}  // namespace tfjs_lla

@@ -56,26 +56,21 @@ test('the GPU is described', () => {
   expect(call('whole', 'cudaDevice')).toEqual({ result: { name: 'Stand-in GPU', major: 8, minor: 6, driver: 12040 } });
 });
 
-/** What device code would have to have for the forward pass of an operator. */
-const kernelsOf = (operator: string): string =>
-  ['32', '64', '128', '256']
-    .flatMap((dim) =>
-      [
-        'summarize_range',
-        'summarize_head',
-        'make_tiles',
-        ...['high', 'fast'].map((precision) => `${operator}_forward_${precision}`),
-      ].map((name) => `tfjs_lla_${name}_${dim}`),
-    )
-    .join(' ');
+/** What device code would have to have for kernels of an operator, and those that they come after. */
+function entryPoints(operator: string, ...kernels: string[]): string {
+  const own = kernels.flatMap((kernel) => [`${operator}_${kernel}_high`, `${operator}_${kernel}_fast`]);
+  const names = ['summarize_range', 'summarize_head', 'make_tiles', ...own];
+  return names.flatMap((name) => ['32', '64', '128', '256'].map((dim) => `tfjs_lla_${name}_${dim}`)).join(' ');
+}
 
 test('device code serves the operations of which it has all kernels', () => {
-  const softmax = kernelsOf('softmax');
+  const softmax = entryPoints('softmax', 'forward');
   expect(call('whole', 'loadDeviceCode', deviceCode(softmax))).toEqual({ result: ['SoftmaxAttention'] });
   const withoutOne = softmax.replace('tfjs_lla_softmax_forward_fast_128', '');
   expect(call('whole', 'loadDeviceCode', deviceCode(withoutOne))).toEqual({ result: [] });
-  const two = deviceCode(`${softmax} ${kernelsOf('local_linear')}`);
-  expect(call('whole', 'loadDeviceCode', two)).toEqual({ result: ['LocalLinearAttention', 'SoftmaxAttention'] });
+  const more = entryPoints('local_linear', 'forward', 'gradient_rows', 'gradient_keys');
+  const operations = ['LocalLinearAttention', 'LocalLinearAttentionGrad', 'SoftmaxAttention'];
+  expect(call('whole', 'loadDeviceCode', deviceCode(`${softmax} ${more}`))).toEqual({ result: operations });
   expect(call('whole', 'loadDeviceCode')).toEqual({ result: [] });
 });
 
@@ -84,7 +79,7 @@ test('without a kernel there are no times', () => {
 });
 
 test('a refusal of the driver is an error with its reason', () => {
-  const code = deviceCode(`for another GPU: ${kernelsOf('softmax')}`);
+  const code = deviceCode(`for another GPU: ${entryPoints('softmax', 'forward')}`);
   expect(call('whole', 'loadDeviceCode', code).error).toBe(
     `the device code in ${code} cannot be loaded: CUDA_ERROR_NO_BINARY_FOR_GPU, no kernel image is available`,
   );

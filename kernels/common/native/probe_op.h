@@ -72,7 +72,8 @@ class ProbeForwardOp : public ProbeOp<kKind> {
   }
 };
 
-template <ProbeKind kKind>
+// As above; `kCuda` takes gradients in place of outputs.
+template <ProbeKind kKind, auto kCuda = nullptr>
 class ProbeGradientOp : public ProbeOp<kKind> {
  public:
   using ProbeOp<kKind>::ProbeOp;
@@ -92,9 +93,15 @@ class ProbeGradientOp : public ProbeOp<kKind> {
     if (kKind == ProbeKind::kGiven) gradients.dprobe = results.Add(inputs.Shape("probe"));
     if (options.ridge) gradients.dridge = results.Add(inputs.OptionalShape("ridge"));
     if (inputs.problem.key_bias) gradients.dbias = results.Add(inputs.OptionalShape("key_bias"));
-    RunOn(context, this->kOperator, results.status, [&](Executor& executor) {
-      TFJS_LLA_DISPATCH(ProbeAttentionGradient)(inputs.problem, options, gradients, executor);
-    });
+    if constexpr (kCuda != nullptr) {
+      RunOnGpu(context, this->kOperator, results.status, [&](CudaCall& call) {
+        kCuda(inputs.problem, options, gradients, call);
+      });
+    } else {
+      RunOn(context, this->kOperator, results.status, [&](Executor& executor) {
+        TFJS_LLA_DISPATCH(ProbeAttentionGradient)(inputs.problem, options, gradients, executor);
+      });
+    }
   }
 };
 

@@ -79,7 +79,5 @@ REGISTER_OP("TfjsLlaLocalLinearAttentionStep")
 
 TFJS_LLA_REGISTER_PROBE_KERNELS("TfjsLlaLocalLinearAttention", tfjs_lla::ProbeKind::kSolved);
 TFJS_LLA_REGISTER_PROBE_CUDA_KERNELS("TfjsLlaLocalLinearAttention", tfjs_lla::ProbeKind::kSolved);
-TFJS_LLA_REFUSE_GPU("TfjsLlaLocalLinearAttentionGrad");
-TFJS_LLA_REFUSE_GPU("TfjsLlaLocalLinearAttentionStep");
 
 }  // namespace

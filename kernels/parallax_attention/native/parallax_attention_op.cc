@@ -62,7 +62,5 @@ REGISTER_OP("TfjsLlaParallaxAttentionStep")
 
 TFJS_LLA_REGISTER_PROBE_KERNELS("TfjsLlaParallaxAttention", tfjs_lla::ProbeKind::kGiven);
 TFJS_LLA_REGISTER_PROBE_CUDA_KERNELS("TfjsLlaParallaxAttention", tfjs_lla::ProbeKind::kGiven);
-TFJS_LLA_REFUSE_GPU("TfjsLlaParallaxAttentionGrad");
-TFJS_LLA_REFUSE_GPU("TfjsLlaParallaxAttentionStep");
 
 }  // namespace

@@ -58,7 +58,5 @@ REGISTER_OP("TfjsLlaSoftmaxAttentionStep")
 
 TFJS_LLA_REGISTER_PROBE_KERNELS("TfjsLlaSoftmaxAttention", tfjs_lla::ProbeKind::kNone);
 TFJS_LLA_REGISTER_PROBE_CUDA_KERNELS("TfjsLlaSoftmaxAttention", tfjs_lla::ProbeKind::kNone);
-TFJS_LLA_REFUSE_GPU("TfjsLlaSoftmaxAttentionGrad");
-TFJS_LLA_REFUSE_GPU("TfjsLlaSoftmaxAttentionStep");
 
 }  // namespace

@@ -58,7 +58,8 @@ int plan_call(const void* params, int source, int high, int gradient, void* scra
   tfjs_lla::ProbeParams call;
   std::memcpy(&call, params, sizeof call);
   try {
-    tfjs_lla::ProbePlanner planner(call, static_cast<tfjs_lla::ProbeSource>(source), high != 0, static_cast<char*>(scratch));
+    tfjs_lla::ProbePlanner planner(call, static_cast<tfjs_lla::ProbeSource>(source), high != 0,
+                                   static_cast<char*>(scratch));
     plan = gradient ? planner.Gradient() : planner.Forward();
   } catch (const std::invalid_argument&) {
     return -1;

@@ -1,5 +1,5 @@
-// Numbers that are not finite come out as NaN in the rows that see them and in the gradients of the keys that those rows see,
-// and nowhere else (docs/decisions/0002).
+// Numbers that are not finite come out as NaN in the rows that see them and in the gradients of the keys that those
+// rows see, and nowhere else (docs/decisions/0002).
 #include <cstdio>
 
 #include "cases.h"
@@ -57,7 +57,8 @@ int main() {
       }
       Call call(c, in);
       const auto dout = Copy(cotangent);
-      GuardedMemory dquery(kRows * kDim * 4), dkey(kKeys * kDim * 4), dvalue(kKeys * kDim * 4), dbias(kKeys * 4), dridge(kRows * 4);
+      GuardedMemory dquery(kRows * kDim * 4), dkey(kKeys * kDim * 4), dvalue(kKeys * kDim * 4), dbias(kKeys * 4),
+          dridge(kRows * 4);
       call.params.dout = Address<float>(dout);
       call.params.dquery = reinterpret_cast<float*>(dquery.data());
       call.params.dkey = reinterpret_cast<float*>(dkey.data());

@@ -13,11 +13,11 @@ struct Case {
   Family family;
   bool high;
   Sizes sizes;
-  float ridge;        // of the first row; 0: a ridge per row, about 1
+  float ridge;  // of the first row; 0: a ridge per row, about 1
   bool mask, bias;
-  float mean;         // added to every key
-  float bar;          // relative L2 error of the output
-  float gradient_bar; // of every gradient
+  float mean;          // added to every key
+  float bar;           // relative L2 error of the output
+  float gradient_bar;  // of every gradient
 };
 
 inline Inputs MakeInputs(const Case& c, unsigned seed) {
@@ -67,7 +67,6 @@ template <class T>
 T* Address(const std::unique_ptr<tfjs_lla::emulator::GuardedMemory>& memory) {
   return memory ? reinterpret_cast<T*>(memory->data()) : nullptr;
 }
-
 
 // The parameters of a call, and the memory that they point to.
 struct Call {
@@ -135,7 +134,8 @@ inline double RelativeError(const float* got, const std::vector<double>& wanted)
 }
 
 inline const Case kCases[] = {
-    // name, family, high, {batch, heads, queries, keys, dim, value_dim, causal}, ridge, mask, bias, mean, bar, gradient_bar
+    // name, family, high, {batch, heads, queries, keys, dim, value_dim, causal}, ridge, mask, bias, mean, bar,
+    // gradient_bar
     {"softmax", Family::kSoftmax, true, {1, 2, 130, 130, 64, 64, true}, 0, false, false, 0, 2e-6f, 1e-4f},
     {"softmax fast", Family::kSoftmax, false, {1, 1, 130, 130, 64, 64, false}, 0, false, false, 0, 6e-4f, 2e-3f},
     {"softmax odd", Family::kSoftmax, true, {2, 2, 70, 200, 37, 75, true}, 0, true, true, 1, 5e-6f, 1e-4f},
@@ -149,15 +149,77 @@ inline const Case kCases[] = {
     {"parallax 128", Family::kParallax, true, {1, 1, 65, 150, 128, 128, false}, 0, true, false, 0, 3e-6f, 1e-4f},
     {"parallax 256", Family::kParallax, true, {1, 1, 64, 150, 256, 256, true}, 0, false, false, 0, 3e-6f, 1e-4f},
     {"local linear", Family::kLocalLinear, true, {1, 1, 130, 130, 64, 64, true}, 10, false, false, 0, 1e-5f, 1e-4f},
-    {"local linear ridge per row", Family::kLocalLinear, true, {1, 1, 130, 260, 64, 64, true}, 0, false, false, 0, 2e-5f, 1e-4f},
-    {"local linear ridge 0.1", Family::kLocalLinear, true, {1, 1, 70, 130, 64, 64, true}, 0.1f, false, false, 0, 5e-5f, 1e-4f},
-    {"local linear fast", Family::kLocalLinear, false, {1, 1, 300, 300, 64, 64, true}, 10, false, false, 0, 1e-3f, 2e-3f},
+    {"local linear ridge per row",
+     Family::kLocalLinear,
+     true,
+     {1, 1, 130, 260, 64, 64, true},
+     0,
+     false,
+     false,
+     0,
+     2e-5f,
+     1e-4f},
+    {"local linear ridge 0.1",
+     Family::kLocalLinear,
+     true,
+     {1, 1, 70, 130, 64, 64, true},
+     0.1f,
+     false,
+     false,
+     0,
+     5e-5f,
+     1e-4f},
+    {"local linear fast",
+     Family::kLocalLinear,
+     false,
+     {1, 1, 300, 300, 64, 64, true},
+     10,
+     false,
+     false,
+     0,
+     1e-3f,
+     2e-3f},
     {"local linear odd", Family::kLocalLinear, true, {2, 2, 70, 200, 37, 75, true}, 1, true, true, 2, 3e-5f, 1e-4f},
     {"local linear full", Family::kLocalLinear, true, {1, 1, 50, 200, 32, 32, false}, 1, true, false, 0, 2e-5f, 1e-4f},
-    {"local linear more queries", Family::kLocalLinear, true, {1, 1, 140, 70, 20, 7, true}, 1, false, false, 0, 2e-5f, 1e-4f},
-    {"local linear 128", Family::kLocalLinear, true, {1, 1, 65, 150, 128, 128, true}, 10, false, false, 0, 2e-5f, 1e-4f},
-    {"local linear 128 fast", Family::kLocalLinear, false, {1, 1, 64, 400, 128, 128, false}, 10, false, false, 0, 1e-3f, 2e-3f},
+    {"local linear more queries",
+     Family::kLocalLinear,
+     true,
+     {1, 1, 140, 70, 20, 7, true},
+     1,
+     false,
+     false,
+     0,
+     2e-5f,
+     1e-4f},
+    {"local linear 128",
+     Family::kLocalLinear,
+     true,
+     {1, 1, 65, 150, 128, 128, true},
+     10,
+     false,
+     false,
+     0,
+     2e-5f,
+     1e-4f},
+    {"local linear 128 fast",
+     Family::kLocalLinear,
+     false,
+     {1, 1, 64, 400, 128, 128, false},
+     10,
+     false,
+     false,
+     0,
+     1e-3f,
+     2e-3f},
     {"local linear 256", Family::kLocalLinear, true, {1, 1, 40, 100, 250, 100, true}, 10, true, false, 0, 2e-5f, 1e-4f},
-    {"local linear 256 fast", Family::kLocalLinear, false, {1, 1, 40, 300, 256, 256, false}, 10, false, true, 0, 1e-3f, 2e-3f},
+    {"local linear 256 fast",
+     Family::kLocalLinear,
+     false,
+     {1, 1, 40, 300, 256, 256, false},
+     10,
+     false,
+     true,
+     0,
+     1e-3f,
+     2e-3f},
 };
-

@@ -79,8 +79,10 @@ int main() {
   Product();
   Copies();
   ExpectError("lanes that diverge", 16, "diverged", [] {
-    if (ThreadIndex() < 5) AnyInWarp(true);
-    else ShuffleXor(1, 1);
+    if (ThreadIndex() < 5)
+      AnyInWarp(true);
+    else
+      ShuffleXor(1, 1);
   });
   ExpectError("threads that do not come to a barrier", 16, "do not come", [] {
     if (ThreadIndex() < 60) SyncBlock();

@@ -1,5 +1,5 @@
-// Runs the CUDA kernels of the gradient in the emulator, and holds them to the reference in double. The probe of local linear
-// attention is the reference's, in float32, as if the forward pass had found it.
+// Runs the CUDA kernels of the gradient in the emulator, and holds them to the reference in double. The probe of local
+// linear attention is the reference's, in float32, as if the forward pass had found it.
 #include <cstdio>
 
 #include "cases.h"
@@ -21,7 +21,8 @@ int main(int argc, char** argv) {
     const GradientReference wanted = ReferenceGradient(in, c.family, cotangent);
     if (c.family == Family::kLocalLinear) {
       for (size_t i = 0; i < rows; i++) {
-        const std::vector<double> x = ReferenceRow(in, c.family, static_cast<int>(i / s.queries), static_cast<int>(i % s.queries)).probe;
+        const std::vector<double> x =
+            ReferenceRow(in, c.family, static_cast<int>(i / s.queries), static_cast<int>(i % s.queries)).probe;
         in.probe.insert(in.probe.end(), x.begin(), x.end());
       }
     }
@@ -38,10 +39,12 @@ int main(int argc, char** argv) {
       call.params.dprobe = reinterpret_cast<float*>(dprobe.data());
       call.params.dridge = reinterpret_cast<float*>(dridge.data());
       call.Run([](tfjs_lla::ProbePlanner& planner) { return planner.Gradient(); });
-      const std::pair<const char*, double> errors[] = {
-          {"dquery", RelativeError(call.params.dquery, wanted.dquery)}, {"dkey", RelativeError(call.params.dkey, wanted.dkey)},
-          {"dvalue", RelativeError(call.params.dvalue, wanted.dvalue)}, {"dbias", RelativeError(call.params.dbias, wanted.dbias)},
-          {"dprobe", RelativeError(call.params.dprobe, wanted.dprobe)}, {"dridge", RelativeError(call.params.dridge, wanted.dridge)}};
+      const std::pair<const char*, double> errors[] = {{"dquery", RelativeError(call.params.dquery, wanted.dquery)},
+                                                       {"dkey", RelativeError(call.params.dkey, wanted.dkey)},
+                                                       {"dvalue", RelativeError(call.params.dvalue, wanted.dvalue)},
+                                                       {"dbias", RelativeError(call.params.dbias, wanted.dbias)},
+                                                       {"dprobe", RelativeError(call.params.dprobe, wanted.dprobe)},
+                                                       {"dridge", RelativeError(call.params.dridge, wanted.dridge)}};
       bool good = true;
       for (const auto& [name, error] : errors) good &= error <= c.gradient_bar;
       failed |= !good;

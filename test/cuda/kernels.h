@@ -17,24 +17,24 @@
 
 using Kernel = void (*)(const tfjs_lla::ProbeParams);
 
-#define KERNELS_OF_PREPARE(dim)                                               \
-  {"tfjs_lla_summarize_range_" #dim, tfjs_lla::tfjs_lla_summarize_range_##dim}, \
+#define KERNELS_OF_PREPARE(dim)                                                   \
+  {"tfjs_lla_summarize_range_" #dim, tfjs_lla::tfjs_lla_summarize_range_##dim},   \
       {"tfjs_lla_summarize_head_" #dim, tfjs_lla::tfjs_lla_summarize_head_##dim}, \
       {"tfjs_lla_make_tiles_" #dim, tfjs_lla::tfjs_lla_make_tiles_##dim},
-#define KERNEL_OF(operation, kernel, precision, dim) \
+#define KERNEL_OF(operation, kernel, precision, dim)           \
   {"tfjs_lla_" #operation "_" #kernel "_" #precision "_" #dim, \
    tfjs_lla::tfjs_lla_##operation##_##kernel##_##precision##_##dim},
-#define KERNELS_OF_OPERATION(operation, precision, dim)  \
-  KERNEL_OF(operation, forward, precision, dim)          \
-  KERNEL_OF(operation, gradient_rows, precision, dim)    \
+#define KERNELS_OF_OPERATION(operation, precision, dim) \
+  KERNEL_OF(operation, forward, precision, dim)         \
+  KERNEL_OF(operation, gradient_rows, precision, dim)   \
   KERNEL_OF(operation, gradient_keys, precision, dim)
-#define KERNELS_OF_DIM(dim)                       \
-  KERNELS_OF_PREPARE(dim)                         \
-  KERNELS_OF_OPERATION(softmax, high, dim)        \
-  KERNELS_OF_OPERATION(softmax, fast, dim)        \
-  KERNELS_OF_OPERATION(parallax, high, dim)       \
-  KERNELS_OF_OPERATION(parallax, fast, dim)       \
-  KERNELS_OF_OPERATION(local_linear, high, dim)   \
+#define KERNELS_OF_DIM(dim)                     \
+  KERNELS_OF_PREPARE(dim)                       \
+  KERNELS_OF_OPERATION(softmax, high, dim)      \
+  KERNELS_OF_OPERATION(softmax, fast, dim)      \
+  KERNELS_OF_OPERATION(parallax, high, dim)     \
+  KERNELS_OF_OPERATION(parallax, fast, dim)     \
+  KERNELS_OF_OPERATION(local_linear, high, dim) \
   KERNELS_OF_OPERATION(local_linear, fast, dim)
 
 inline Kernel FindKernel(const std::string& name) {

@@ -55,8 +55,8 @@ TFJS_LLA_DEVICE float2 UnpackHalf2(Half2Bits packed) {
   return numbers;
 }
 
-// d [16, 8] += a [16, 16] b [16, 8]: half-precision operands, float32 sums. Lane 4 g + c holds of `d` row g, columns 2c and
-// 2c + 1, then row g + 8; of `a` rows g, g + 8 at columns 2c, 2c + 1, then both rows at columns 2c + 8, 2c + 9.
+// d [16, 8] += a [16, 16] b [16, 8]: half-precision operands, float32 sums. Lane 4 g + c holds of `d` row g, columns 2c
+// and 2c + 1, then row g + 8; of `a` rows g, g + 8 at columns 2c, 2c + 1, then both rows at columns 2c + 8, 2c + 9.
 TFJS_LLA_DEVICE void MultiplyAdd(float (&d)[4], const Half2Bits (&a)[4], Half2Bits b0, Half2Bits b1) {
   asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
                : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])

@@ -8,8 +8,8 @@ namespace tfjs_lla {
 // A block works on 64 query rows of one head, each of its 4 warps on 16 rows; all share a ring of key and value tiles.
 template <int kDim_, bool kHigh_, ProbeSource kSource_>
 struct ForwardShape {
-  static constexpr int kDim = kDim_;          // padded head dimension
-  static constexpr bool kHigh = kHigh_;       // operands split into high and low parts
+  static constexpr int kDim = kDim_;     // padded head dimension
+  static constexpr bool kHigh = kHigh_;  // operands split into high and low parts
   static constexpr ProbeSource kSource = kSource_;
   static constexpr bool kSolved = kSource == kSolvedProbe;
 
@@ -25,8 +25,8 @@ struct ForwardShape {
   static constexpr bool kOperandsInMemory = kDim > 64;
   // Queries and, unless softmax, the direction or probe; low parts of both where split.
   static constexpr int kOperands = (kHigh ? 2 : 1) * (kSource == kNoProbe ? 1 : 2);
-  // Of solution, residual and mean key, which are [kDim / 8, kThreads] of 16 bytes each: the first two lie in shared memory
-  // where they fit, the others in scratch.
+  // Of solution, residual and mean key, which are [kDim / 8, kThreads] of 16 bytes each: the first two lie in shared
+  // memory where they fit, the others in scratch.
   static constexpr int kSharedArrays = kSolved && kDim <= 64 ? 2 : 0;
   static constexpr int kScratchArrays = kSolved ? 3 - kSharedArrays : 0;
   static constexpr int kArrayBytes = (kDim / 8) * kThreads * 16;

@@ -1,5 +1,5 @@
-// Gradient of the family, by keys (operator README, exact gradient): dkey, dvalue and dbias. Each block sums over the query rows
-// that see its keys, in their order: no atomics, the same numbers every time.
+// Gradient of the family, by keys (operator README, exact gradient): dkey, dvalue and dbias. Each block sums over the
+// query rows that see its keys, in their order: no atomics, the same numbers every time.
 #pragma once
 
 #include "common/cuda/gradient_shape.h"
@@ -23,8 +23,8 @@ struct GradientKeys {
   const ProbeParams& p;
   char* shared;
   int head, tile;
-  int key_index[2];     // of this thread
-  int first_row[2];     // rows before it do not see the key
+  int key_index[2];  // of this thread
+  int first_row[2];  // rows before it do not see the key
   float bias[2];
   HeadSummary summary;
   Operand key, key_low, value, value_low;
@@ -71,7 +71,8 @@ struct GradientKeys {
     char* memory = Shape::kOperandsInShared ? shared + Shape::kOperandOffset
                                             : p.operands + BlockIndex() * Shape::kScratchOperandBytes;
     const char* keys = p.key_tiles + (static_cast<long long>(head) * p.key_tiles_per_head + tile) * kTileBytes<kDim>;
-    const char* values = p.value_tiles + (static_cast<long long>(head) * p.key_tiles_per_head + tile) * kTileBytes<kDim>;
+    const char* values =
+        p.value_tiles + (static_cast<long long>(head) * p.key_tiles_per_head + tile) * kTileBytes<kDim>;
     LoadOperand(key, keys, memory);
     LoadOperand(value, values, memory + Shape::kOperandBytes);
     if constexpr (kHigh) {
@@ -111,7 +112,9 @@ struct GradientKeys {
   }
 
   // Which image lies in place `i` of a stage.
-  TFJS_LLA_DEVICE static const char* ImageAt(const char* stage, int image) { return stage + image * Shape::kImageBytes; }
+  TFJS_LLA_DEVICE static const char* ImageAt(const char* stage, int image) {
+    return stage + image * Shape::kImageBytes;
+  }
 
   TFJS_LLA_DEVICE void CopyStep(int step, int stage) const {
     constexpr int kParts = kTileKeys / kRows, kPartBytes = kRows * kDim * 2;
@@ -119,11 +122,13 @@ struct GradientKeys {
     char* target = shared + stage * Shape::kStageBytes;
 #pragma unroll
     for (int image = 0; image < Shape::kImages; image++) {
-      const char* source = p.row_tiles_memory + (row_tile * kRowImages + image) * kTileBytes<kDim> + step % kParts * kPartBytes;
+      const char* source =
+          p.row_tiles_memory + (row_tile * kRowImages + image) * kTileBytes<kDim> + step % kParts * kPartBytes;
 #pragma unroll
       for (int half = 0; half < (kHigh ? 2 : 1); half++) {
         for (int at = ThreadIndex() * 16; at < kPartBytes; at += Shape::kThreads * 16) {
-          CopyAsync(target + image * Shape::kImageBytes + half * kPartBytes + at, source + half * (kTileBytes<kDim> / 2) + at);
+          CopyAsync(target + image * Shape::kImageBytes + half * kPartBytes + at,
+                    source + half * (kTileBytes<kDim> / 2) + at);
         }
       }
     }
@@ -227,7 +232,8 @@ struct GradientKeys {
         for (int e = 0; e < 2; e++) {
           const int column = n * 8 + ThreadIndex() % 4 * 2 + e;
           if (column < p.dim) p.dkey[index * p.dim + column] = result(dkey[n][2 * r + e] / scales.key);
-          if (column < p.value_dim) p.dvalue[index * p.value_dim + column] = result(dvalue[n][2 * r + e] / scales.value);
+          if (column < p.value_dim)
+            p.dvalue[index * p.value_dim + column] = result(dvalue[n][2 * r + e] / scales.value);
         }
       }
       if (p.dbias && ThreadIndex() % 4 == 0) p.dbias[index] = result(bias_sum);

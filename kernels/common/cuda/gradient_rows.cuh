@@ -1,5 +1,5 @@
-// Gradient of the family, by query rows (operator README, exact gradient): dquery, dprobe, dridge, and for every row what the
-// gradient of keys and values needs of it.
+// Gradient of the family, by query rows (operator README, exact gradient): dquery, dprobe, dridge, and for every row
+// what the gradient of keys and values needs of it.
 #pragma once
 
 #include "common/cuda/gradient_shape.h"
@@ -23,12 +23,12 @@ struct GradientRows {
   RowStatistics statistics;
   Solver solver;
   Later dout, dout_low, probe, probe_low, u, u_low;
-  float gamma_unit[2];                      // of the products of dout and value tiles
+  float gamma_unit[2];  // of the products of dout and value tiles
   float dout_unit[2], probe_unit[2], u_unit[2];
   float dout_bound[2], probe_bound[2], u_bound[2];
   float mean_gamma[2];
-  float probe_slope[2], probe_offset[2];    // 1 + y . x = offset + slope * product
-  float u_slope[2], u_offset[2];            // y . u
+  float probe_slope[2], probe_offset[2];  // 1 + y . x = offset + slope * product
+  float u_slope[2], u_offset[2];          // y . u
   float constant[2];
   float ridge[2];
 
@@ -333,8 +333,10 @@ struct GradientRows {
       Half2Bits a[4];
 #pragma unroll
       for (int half = 0; half < (kHigh ? 2 : 1); half++) {
-        if (half == 0) high.Get(k, a);
-        else low.Get(k, a);
+        if (half == 0)
+          high.Get(k, a);
+        else
+          low.Get(k, a);
 #pragma unroll
         for (int i = 0; i < 4; i++) {
           const int offset = ChunkOffset<kDim>(first + i % 2 * 8, 2 * k + i / 2) + lane % 4 * 4;

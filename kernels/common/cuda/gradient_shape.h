@@ -5,8 +5,8 @@
 
 namespace tfjs_lla {
 
-// By query rows: the gradient of queries, given probes and ridges, and what the one of keys needs. As the forward pass, but
-// with more operands, and with the solver's state in scratch.
+// By query rows: the gradient of queries, given probes and ridges, and what the one of keys needs. As the forward pass,
+// but with more operands, and with the solver's state in scratch.
 template <int kDim_, bool kHigh_, ProbeSource kSource_>
 struct GradientRowShape {
   using Forward = ForwardShape<kDim_, kHigh_, kSource_>;

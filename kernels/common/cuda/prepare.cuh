@@ -1,5 +1,5 @@
-// What comes before the attention kernels: a summary of each head, and its keys and values as tiles in half precision, made
-// safe to multiply by zero (docs/decisions/0002).
+// What comes before the attention kernels: a summary of each head, and its keys and values as tiles in half precision,
+// made safe to multiply by zero (docs/decisions/0002).
 #pragma once
 
 #include "common/cuda/probe_params.h"
@@ -95,7 +95,8 @@ TFJS_LLA_DEVICE void SummarizeRange(const ProbeParams& p) {
   RangeSummary* out = reinterpret_cast<RangeSummary*>(p.ranges + BlockIndex() * stride);
   for (int d = ThreadIndex(); d < kDim; d += kPrepareThreads) {
     float total = 0;
-    for (int w = 0; w < kWarps; w++) total += reinterpret_cast<const float*>(shared + w * stride + sizeof(RangeSummary))[d];
+    for (int w = 0; w < kWarps; w++)
+      total += reinterpret_cast<const float*>(shared + w * stride + sizeof(RangeSummary))[d];
     reinterpret_cast<float*>(out + 1)[d] = total;
   }
   if (ThreadIndex() == 0) {
@@ -111,8 +112,8 @@ TFJS_LLA_DEVICE void SummarizeRange(const ProbeParams& p) {
   }
 }
 
-// One block per head: adds its ranges up. Any one vector may be subtracted from all keys of a head; their mean takes out the
-// largest rounding errors.
+// One block per head: adds its ranges up. Any one vector may be subtracted from all keys of a head; their mean takes
+// out the largest rounding errors.
 template <int kDim>
 TFJS_LLA_DEVICE void SummarizeHead(const ProbeParams& p) {
   const int head = static_cast<int>(BlockIndex()), stride = RangeBytes(kDim);
@@ -158,8 +159,9 @@ TFJS_LLA_DEVICE void MakeTiles(const ProbeParams& p) {
   const float inverse = 1.0f / (of_keys ? summary.key_unit : summary.value_unit);
   const int width = of_keys ? p.dim : p.value_dim, first_column = of_keys ? 0 : slice * kDim;
   const float* source = of_keys ? p.key : p.value;
-  const long long index = of_keys ? static_cast<long long>(head) * p.key_tiles_per_head + tile
-                                  : (static_cast<long long>(head) * p.value_slices + slice) * p.key_tiles_per_head + tile;
+  const long long index = of_keys
+                              ? static_cast<long long>(head) * p.key_tiles_per_head + tile
+                              : (static_cast<long long>(head) * p.value_slices + slice) * p.key_tiles_per_head + tile;
   char* target = (of_keys ? p.key_tiles : p.value_tiles) + index * kTileBytes<kDim>;
   // A key that is not finite counts as zeros: whoever sees it is NaN anyway. 1: the row's numbers are used.
   int* used = reinterpret_cast<int*>(SharedMemory());

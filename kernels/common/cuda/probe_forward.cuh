@@ -69,17 +69,16 @@ struct ProbeForward {
   TFJS_LLA_DEVICE void FindMeanKey(Sums& mean) {
     ClearSums<kDim>(mean);
     float top[2] = {kHiddenScore, kHiddenScore}, sum[2] = {0, 0}, inverse[2];
-    rows.template ForEachStep<1>(
-        [&](int step, int slot) { rows.CopyKeys(step, slot); },
-        [&](const KeyPart& part) {
-          Scores s, unused;
-          float kept[2];
-          rows.template KeyProducts<false, false>(part, s, unused, rows.query, rows.query);
-          if (!AdvanceWeights(rows, part, s, top, sum, kept)) ScaleRows<kDim>(mean, kept);
-          Weights<kPartKeys> weights;
-          weights.template Round<kHigh>(s);
-          AddWeightedRows<kDim, kPartKeys, kHigh, Shape::kLowOffset>(mean, weights, part.keys);
-        });
+    rows.template ForEachStep<1>([&](int step, int slot) { rows.CopyKeys(step, slot); },
+                                 [&](const KeyPart& part) {
+                                   Scores s, unused;
+                                   float kept[2];
+                                   rows.template KeyProducts<false, false>(part, s, unused, rows.query, rows.query);
+                                   if (!AdvanceWeights(rows, part, s, top, sum, kept)) ScaleRows<kDim>(mean, kept);
+                                   Weights<kPartKeys> weights;
+                                   weights.template Round<kHigh>(s);
+                                   AddWeightedRows<kDim, kPartKeys, kHigh, Shape::kLowOffset>(mean, weights, part.keys);
+                                 });
     InvertSums(sum, inverse);
     ScaleRows<kDim>(mean, inverse);
     statistics.Set(top, inverse);
@@ -88,29 +87,28 @@ struct ProbeForward {
   // Statistics of the weights, and the mean product of probe and key.
   TFJS_LLA_DEVICE void FindMeanProduct(float (&mean_product)[2]) {
     float top[2] = {kHiddenScore, kHiddenScore}, sum[2] = {0, 0}, inverse[2], product[2] = {0, 0};
-    rows.template ForEachStep<1>(
-        [&](int step, int slot) { rows.CopyKeys(step, slot); },
-        [&](const KeyPart& part) {
-          Scores s, t;
-          float kept[2];
-          rows.template KeyProducts<true, kHigh>(part, s, t, probe, probe_low);
-          AdvanceWeights(rows, part, s, top, sum, kept);
+    rows.template ForEachStep<1>([&](int step, int slot) { rows.CopyKeys(step, slot); },
+                                 [&](const KeyPart& part) {
+                                   Scores s, t;
+                                   float kept[2];
+                                   rows.template KeyProducts<true, kHigh>(part, s, t, probe, probe_low);
+                                   AdvanceWeights(rows, part, s, top, sum, kept);
 #pragma unroll
-          for (int r = 0; r < 2; r++) product[r] *= kept[r];
+                                   for (int r = 0; r < 2; r++) product[r] *= kept[r];
 #pragma unroll
-          for (int n = 0; n < kPartKeys / 8; n++) {
+                                   for (int n = 0; n < kPartKeys / 8; n++) {
 #pragma unroll
-            for (int e = 0; e < 4; e++) product[e / 2] += s[n][e] * t[n][e];
-          }
-        });
+                                     for (int e = 0; e < 4; e++) product[e / 2] += s[n][e] * t[n][e];
+                                   }
+                                 });
     InvertSums(sum, inverse);
     statistics.Set(top, inverse);
 #pragma unroll
     for (int r = 0; r < 2; r++) mean_product[r] = SumOverQuad(product[r]) * inverse[r];
   }
 
-  // The probe as an operand in units of `probe_unit`, its product with the mean key in the same unit and that of the key
-  // tiles, and a bound of |1 + y . x| over all keys.
+  // The probe as an operand in units of `probe_unit`, its product with the mean key in the same unit and that of the
+  // key tiles, and a bound of |1 + y . x| over all keys.
   TFJS_LLA_DEVICE void FindProbe(float (&probe_unit)[2], float (&mean_product)[2], float (&bound)[2]) {
     const float unit = rows.summary.key_unit;
     Sums x;

@@ -1,5 +1,5 @@
-// What the CUDA kernels of the family softmax, Parallax and local linear attention take: one struct, by value. Read by the
-// compiler of the host and by CUDA's: plain types only.
+// What the CUDA kernels of the family softmax, Parallax and local linear attention take: one struct, by value. Read by
+// the compiler of the host and by CUDA's: plain types only.
 #pragma once
 
 namespace tfjs_lla {
@@ -34,12 +34,12 @@ struct alignas(16) RowRecord {
   float exponent_unit;  // of the products with key tiles
   float top;            // largest base-2 exponent
   float inverse_sum;
-  float constant;       // what makes the gradient of the scores sum to zero
-  float gamma_unit;     // of the products of dout and value tiles
+  float constant;    // what makes the gradient of the scores sum to zero
+  float gamma_unit;  // of the products of dout and value tiles
   float mean_gamma;
-  float probe_slope;    // 1 + y . x = probe_offset + probe_slope * product
+  float probe_slope;  // 1 + y . x = probe_offset + probe_slope * product
   float probe_offset;
-  float u_slope;        // y . u = u_offset + u_slope * product
+  float u_slope;  // y . u = u_offset + u_slope * product
   float u_offset;
   float query_unit, dout_unit, probe_unit, u_unit;  // of the rows' images
   float unused[2];
@@ -76,14 +76,14 @@ struct ProbeParams {
   float* state;          // [blocks, 3, padded dim / 8, threads, 4], where it does not fit into shared memory
 
   // Of the gradient. `probe` is then Parallax's r or the probe that the forward pass solved for.
-  const float* dout;  // [heads, queries, value_dim]
-  float* dquery;      // [heads, queries, dim]
-  float* dkey;        // [heads, keys, dim]
-  float* dvalue;      // [heads, keys, value_dim]
-  float* dbias;       // [heads, keys], null: not asked for
-  float* dprobe;      // [heads, queries, dim], only where the probe is given
-  float* dridge;      // [heads, queries], null: not asked for
-  RowRecord* records;    // scratch: [heads, row_tiles * 64]
+  const float* dout;            // [heads, queries, value_dim]
+  float* dquery;                // [heads, queries, dim]
+  float* dkey;                  // [heads, keys, dim]
+  float* dvalue;                // [heads, keys, value_dim]
+  float* dbias;                 // [heads, keys], null: not asked for
+  float* dprobe;                // [heads, queries, dim], only where the probe is given
+  float* dridge;                // [heads, queries], null: not asked for
+  RowRecord* records;           // scratch: [heads, row_tiles * 64]
   RowTileRecord* tile_records;  // scratch: [heads, row_tiles]
   char* row_tiles_memory;       // scratch: [heads, row_tiles, RowImage]: high parts, then low parts
   char* operands;               // scratch: of each block, where they do not fit into shared memory

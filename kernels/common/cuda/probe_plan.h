@@ -1,5 +1,5 @@
-// What the host starts for one call of the family, in order: kernels, grids and scratch. For the op library, for the benchmark
-// and for the emulator; no CUDA header.
+// What the host starts for one call of the family, in order: kernels, grids and scratch. For the op library, for the
+// benchmark and for the emulator; no CUDA header.
 #pragma once
 
 #include <cstdint>
@@ -32,8 +32,8 @@ inline int PaddedHeadDim(int dim) {
   throw std::invalid_argument("head dimension " + std::to_string(dim) + ": CUDA kernels take at most 256");
 }
 
-// Rows that see fewer keys than this times the head dimension have ill-conditioned systems, which single half precision does
-// not solve.
+// Rows that see fewer keys than this times the head dimension have ill-conditioned systems, which single half precision
+// does not solve.
 constexpr int kKeysPerDimForFast = 3;
 
 class ProbePlanner {
@@ -100,8 +100,8 @@ class ProbePlanner {
 
   void Add(const std::string& name, int64_t blocks, int threads, int64_t shared_bytes) {
     if (blocks > INT32_MAX) throw std::invalid_argument("too many rows for one call of a CUDA kernel");
-    plan_.launches.push_back({"tfjs_lla_" + name + "_" + std::to_string(dim_), blocks, threads,
-                              static_cast<int>(shared_bytes), params_});
+    plan_.launches.push_back(
+        {"tfjs_lla_" + name + "_" + std::to_string(dim_), blocks, threads, static_cast<int>(shared_bytes), params_});
   }
 
   template <class Body>
@@ -183,8 +183,10 @@ class ProbePlanner {
     params_.operands = Take(row_operands > key_operands ? row_operands : key_operands);
     AddTiles<GradientRowShape, kDim, false>("gradient_rows", split, tiles - split);
     AddTiles<GradientRowShape, kDim, true>("gradient_rows", 0, split);
-    if (split == tiles) AddKeys<kDim, true>(key_blocks);
-    else AddKeys<kDim, false>(key_blocks);
+    if (split == tiles)
+      AddKeys<kDim, true>(key_blocks);
+    else
+      AddKeys<kDim, false>(key_blocks);
   }
 
   template <int kDim, bool kHigh>

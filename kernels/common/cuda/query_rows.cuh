@@ -29,20 +29,20 @@ struct QueryRows {
 
   const ProbeParams& p;
   int head;
-  int row[2];        // of this thread
+  int row[2];  // of this thread
   bool exists[2];
   bool ordinary[2];  // sees keys, and all numbers are finite
   bool bad[2];
-  int bound[2];      // keys before it may be seen
-  int steps;         // key parts that some row of the block sees
-  int warp_end;      // keys before it are seen by some row of the warp
-  int warp_full;     // keys before it are seen by every row of the warp
+  int bound[2];   // keys before it may be seen
+  int steps;      // key parts that some row of the block sees
+  int warp_end;   // keys before it are seen by some row of the warp
+  int warp_full;  // keys before it are seen by every row of the warp
   bool biased;
   float row_unit[2];  // a power of two: the query operand holds scale * log2(e) * query / row_unit
   HeadSummary summary;
   char* shared;
   Operand query, query_low;
-  float unit[2];     // of the products of query and key tile: to base-2 exponents
+  float unit[2];  // of the products of query and key tile: to base-2 exponents
 
   TFJS_LLA_DEVICE static int Column(int n, int e) { return n * 8 + ThreadIndex() % 4 * 2 + e % 2; }
 
@@ -208,8 +208,8 @@ struct QueryRows {
     CopyPart(p.value_tiles + first_tile * kTileBytes<kDim>, step, slot);
   }
 
-  // Calls copy(step, slot), which starts the copies of one step, ahead of body(part) for every part of that step that the
-  // warp sees. A step takes kSlotsPerStep slots from `slot` on.
+  // Calls copy(step, slot), which starts the copies of one step, ahead of body(part) for every part of that step that
+  // the warp sees. A step takes kSlotsPerStep slots from `slot` on.
   template <int kSlotsPerStep, class Copy, class Body>
   TFJS_LLA_DEVICE void ForEachStep(Copy copy, Body body) const {
     constexpr int kStages = kSlots / kSlotsPerStep, kAhead = kStages - 1;
@@ -324,8 +324,7 @@ struct QueryRows {
       for (int e = 0; e < 4; e++) {
         const int column = first + Column(n, e), r = e / 2;
         if (!exists[r] || column >= width) continue;
-        matrix[RowIndex(r) * width + column] =
-            ordinary[r] ? x[n][e] * factor[r] : bad[r] ? FromBits(0x7fc00000) : 0.0f;
+        matrix[RowIndex(r) * width + column] = ordinary[r] ? x[n][e] * factor[r] : bad[r] ? FromBits(0x7fc00000) : 0.0f;
       }
     }
   }

@@ -1,5 +1,5 @@
-// Conjugate gradient on (C + ridge I) x = b for the rows of a block, C the covariance of the keys under each row's weights.
-// C is applied tile by tile, never formed; the weights are computed anew each time (docs: operator README).
+// Conjugate gradient on (C + ridge I) x = b for the rows of a block, C the covariance of the keys under each row's
+// weights. C is applied tile by tile, never formed; the weights are computed anew each time (docs: operator README).
 #pragma once
 
 #include "common/cuda/query_rows.cuh"
@@ -54,13 +54,15 @@ struct RowSolver {
   int iterations;
 
   TFJS_LLA_DEVICE RowSolver(const Rows& r, const RowStatistics& s) : rows(r), statistics(s), iterations(0) {
-    scratch = reinterpret_cast<float4*>(r.p.state + BlockIndex() * (Shape::kScratchArrays * Shape::kArrayBytes / 4)) + ThreadIndex();
+    scratch = reinterpret_cast<float4*>(r.p.state + BlockIndex() * (Shape::kScratchArrays * Shape::kArrayBytes / 4)) +
+              ThreadIndex();
     shared = reinterpret_cast<float4*>(r.shared + Shape::kStateOffset) + ThreadIndex();
   }
 
   TFJS_LLA_DEVICE float4& State(Array array, int n) const {
     const int in_shared = Shape::kSharedArrays;
-    float4* const from = array < in_shared ? shared + array * kArrayLength : scratch + (array - in_shared) * kArrayLength;
+    float4* const from =
+        array < in_shared ? shared + array * kArrayLength : scratch + (array - in_shared) * kArrayLength;
     return from[n * Shape::kThreads];
   }
 
@@ -108,25 +110,25 @@ struct RowSolver {
 #pragma unroll
       for (int e = 0; e < 4; e++) image[n][e] = 0;
     }
-    rows.template ForEachStep<1>(
-        [&](int step, int slot) { rows.CopyKeys(step, slot); },
-        [&](const KeyPart& part) {
-          Scores s, t;
-          rows.template KeyProducts<true, false>(part, s, t, direction, direction);
-          rows.WeighScores(part, s, statistics.top);
+    rows.template ForEachStep<1>([&](int step, int slot) { rows.CopyKeys(step, slot); },
+                                 [&](const KeyPart& part) {
+                                   Scores s, t;
+                                   rows.template KeyProducts<true, false>(part, s, t, direction, direction);
+                                   rows.WeighScores(part, s, statistics.top);
 #pragma unroll
-          for (int n = 0; n < kPartKeys / 8; n++) {
+                                   for (int n = 0; n < kPartKeys / 8; n++) {
 #pragma unroll
-            for (int e = 0; e < 4; e++) s[n][e] *= t[n][e] * kWeightFactor + shift[e / 2];
-          }
-          Weights<kPartKeys> weights;
-          weights.template Round<kHigh>(s);
-          AddWeightedRows<kDim, kPartKeys, kHigh, Shape::kLowOffset>(image, weights, part.keys);
-        });
+                                     for (int e = 0; e < 4; e++) s[n][e] *= t[n][e] * kWeightFactor + shift[e / 2];
+                                   }
+                                   Weights<kPartKeys> weights;
+                                   weights.template Round<kHigh>(s);
+                                   AddWeightedRows<kDim, kPartKeys, kHigh, Shape::kLowOffset>(image, weights,
+                                                                                              part.keys);
+                                 });
   }
 
-  // Solves for the right-hand sides `b`; kMeanKey must be there. The solutions come out in `b`. `direction` is the operand
-  // whose memory the iteration may use.
+  // Solves for the right-hand sides `b`; kMeanKey must be there. The solutions come out in `b`. `direction` is the
+  // operand whose memory the iteration may use.
   TFJS_LLA_DEVICE void Solve(Sums& b, const float (&ridge)[2], Operand& direction) {
     const ProbeParams& p = rows.p;
     const float one[2] = {1, 1};

@@ -1,4 +1,5 @@
-// Softmax statistics of query rows as they are found tile by tile, and small things that forward pass and gradient share.
+// Softmax statistics of query rows as they are found tile by tile, and small things that forward pass and gradient
+// share.
 #pragma once
 
 #include "common/cuda/solve.cuh"
@@ -32,7 +33,8 @@ TFJS_LLA_DEVICE void AbsoluteSums(const float (&x)[kDim / 8][4], float (&sum)[2]
   for (int r = 0; r < 2; r++) {
     sum[r] = 0;
 #pragma unroll
-    for (int n = 0; n < kDim / 8; n++) sum[r] += Max(x[n][2 * r], -x[n][2 * r]) + Max(x[n][2 * r + 1], -x[n][2 * r + 1]);
+    for (int n = 0; n < kDim / 8; n++)
+      sum[r] += Max(x[n][2 * r], -x[n][2 * r]) + Max(x[n][2 * r + 1], -x[n][2 * r + 1]);
     sum[r] = SumOverQuad(sum[r]);
   }
 }
@@ -61,8 +63,9 @@ TFJS_LLA_DEVICE void InvertSums(const float (&sum)[2], float (&inverse)[2]) {
   }
 }
 
-// Takes the scores of some keys into the running largest exponent and sum; they become weights relative to it, in units of
-// 2^-kWeightShift. `kept` is what sums of earlier weights are to be multiplied by. Returns whether that is 1 in all rows.
+// Takes the scores of some keys into the running largest exponent and sum; they become weights relative to it, in units
+// of 2^-kWeightShift. `kept` is what sums of earlier weights are to be multiplied by. Returns whether that is 1 in all
+// rows.
 template <class Rows>
 TFJS_LLA_DEVICE bool AdvanceWeights(const Rows& rows, const KeyPart& part, typename Rows::Scores& s, float (&top)[2],
                                     float (&sum)[2], float (&kept)[2]) {

@@ -9,7 +9,8 @@ namespace tfjs_lla {
 constexpr int kTileKeys = 64;
 constexpr int kWarpRows = 16;
 
-// A tile is [high, low][kTileKeys][kDim]. The 16-byte chunks of a row are permuted, so that ldmatrix meets no bank twice.
+// A tile is [high, low][kTileKeys][kDim]. The 16-byte chunks of a row are permuted, so that ldmatrix meets no bank
+// twice.
 template <int kDim>
 TFJS_LLA_DEVICE int ChunkOffset(int row, int chunk) {
   const int swizzle = kDim >= 64 ? row & 7 : (row >> 1) & 3;
@@ -28,9 +29,9 @@ TFJS_LLA_DEVICE Half2Bits LowPart(Half2Bits high, float a, float b) {
 // The power of two 2^e with 2^e <= x < 2^(e+1), for a normal x.
 TFJS_LLA_DEVICE float PowerOfTwoBelow(float x) { return FromBits(Bits(x) & 0x7f800000); }
 
-// A power of two that brings numbers up to `largest` into [2^9, 2^10): their low parts then stay normal in half precision
-// down to 2^-13 of the largest, and their products with unit vectors stay finite. That of zeros is tiny: it is in the scale
-// that weights of many rows share.
+// A power of two that brings numbers up to `largest` into [2^9, 2^10): their low parts then stay normal in half
+// precision down to 2^-13 of the largest, and their products with unit vectors stay finite. That of zeros is tiny: it
+// is in the scale that weights of many rows share.
 TFJS_LLA_DEVICE float UnitFor(float largest) { return PowerOfTwoBelow(Max(largest, 1e-27f)) * (1.0f / 512); }
 
 TFJS_LLA_DEVICE float SumOverQuad(float x) {
@@ -85,8 +86,8 @@ struct RowOperand<kDim, true> {
 template <int kDim>
 constexpr int kOperandBytesPerThread = kDim / 16 * 16;
 
-// Adds to s [16, kKeys] the products of rows with the keys of a tile: (high + low) (high + low)^T without low low^T. `low` is
-// used where kLow, the tile's low half where kHigh.
+// Adds to s [16, kKeys] the products of rows with the keys of a tile: (high + low) (high + low)^T without low low^T.
+// `low` is used where kLow, the tile's low half where kHigh.
 template <int kDim, int kKeys, bool kHigh, bool kLow, class Operand>
 TFJS_LLA_DEVICE void AddKeyProducts(float (&s)[kKeys / 8][4], const Operand& high, const Operand& low, int k, int n,
                                     const Half2Bits (&key_high)[4], const Half2Bits (&key_low)[4]) {

@@ -3,11 +3,11 @@
 
 namespace tfjs_lla {
 
-#define TFJS_LLA_FORWARD(precision, high, dim)                                                     \
-  TFJS_LLA_KERNEL TFJS_LLA_BOUNDS((ForwardShape<dim, high, kSolvedProbe>::kThreads),                 \
-                                  (ForwardShape<dim, high, kSolvedProbe>::kBlocks))                  \
-  tfjs_lla_local_linear_forward_##precision##_##dim(const ProbeParams p) {                              \
-    ProbeForward<ForwardShape<dim, high, kSolvedProbe>>(p).Run();                                     \
+#define TFJS_LLA_FORWARD(precision, high, dim)                                       \
+  TFJS_LLA_KERNEL TFJS_LLA_BOUNDS((ForwardShape<dim, high, kSolvedProbe>::kThreads), \
+                                  (ForwardShape<dim, high, kSolvedProbe>::kBlocks))  \
+      tfjs_lla_local_linear_forward_##precision##_##dim(const ProbeParams p) {       \
+    ProbeForward<ForwardShape<dim, high, kSolvedProbe>>(p).Run();                    \
   }
 
 TFJS_LLA_FORWARD(high, true, 32)

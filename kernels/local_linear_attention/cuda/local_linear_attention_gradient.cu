@@ -4,16 +4,16 @@
 
 namespace tfjs_lla {
 
-#define TFJS_LLA_GRADIENT(precision, high, dim)                                                                       \
-  TFJS_LLA_KERNEL TFJS_LLA_BOUNDS((GradientRowShape<dim, high, kSolvedProbe>::kThreads),                              \
-                                  (GradientRowShape<dim, high, kSolvedProbe>::kBlocks))                               \
-  tfjs_lla_local_linear_gradient_rows_##precision##_##dim(const ProbeParams p) {                                      \
-    GradientRows<GradientRowShape<dim, high, kSolvedProbe>>(p).Run();                                                 \
-  }                                                                                                                   \
-  TFJS_LLA_KERNEL TFJS_LLA_BOUNDS((GradientKeyShape<dim, high, kSolvedProbe>::kThreads),                              \
-                                  (GradientKeyShape<dim, high, kSolvedProbe>::kBlocks))                               \
-  tfjs_lla_local_linear_gradient_keys_##precision##_##dim(const ProbeParams p) {                                      \
-    GradientKeys<GradientKeyShape<dim, high, kSolvedProbe>>(p).Run();                                                 \
+#define TFJS_LLA_GRADIENT(precision, high, dim)                                          \
+  TFJS_LLA_KERNEL TFJS_LLA_BOUNDS((GradientRowShape<dim, high, kSolvedProbe>::kThreads), \
+                                  (GradientRowShape<dim, high, kSolvedProbe>::kBlocks))  \
+      tfjs_lla_local_linear_gradient_rows_##precision##_##dim(const ProbeParams p) {     \
+    GradientRows<GradientRowShape<dim, high, kSolvedProbe>>(p).Run();                    \
+  }                                                                                      \
+  TFJS_LLA_KERNEL TFJS_LLA_BOUNDS((GradientKeyShape<dim, high, kSolvedProbe>::kThreads), \
+                                  (GradientKeyShape<dim, high, kSolvedProbe>::kBlocks))  \
+      tfjs_lla_local_linear_gradient_keys_##precision##_##dim(const ProbeParams p) {     \
+    GradientKeys<GradientKeyShape<dim, high, kSolvedProbe>>(p).Run();                    \
   }
 
 TFJS_LLA_GRADIENT(high, true, 32)

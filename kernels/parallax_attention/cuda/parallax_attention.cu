@@ -3,11 +3,11 @@
 
 namespace tfjs_lla {
 
-#define TFJS_LLA_FORWARD(precision, high, dim)                                                     \
-  TFJS_LLA_KERNEL TFJS_LLA_BOUNDS((ForwardShape<dim, high, kGivenProbe>::kThreads),                 \
-                                  (ForwardShape<dim, high, kGivenProbe>::kBlocks))                  \
-  tfjs_lla_parallax_forward_##precision##_##dim(const ProbeParams p) {                              \
-    ProbeForward<ForwardShape<dim, high, kGivenProbe>>(p).Run();                                     \
+#define TFJS_LLA_FORWARD(precision, high, dim)                                      \
+  TFJS_LLA_KERNEL TFJS_LLA_BOUNDS((ForwardShape<dim, high, kGivenProbe>::kThreads), \
+                                  (ForwardShape<dim, high, kGivenProbe>::kBlocks))  \
+      tfjs_lla_parallax_forward_##precision##_##dim(const ProbeParams p) {          \
+    ProbeForward<ForwardShape<dim, high, kGivenProbe>>(p).Run();                    \
   }
 
 TFJS_LLA_FORWARD(high, true, 32)

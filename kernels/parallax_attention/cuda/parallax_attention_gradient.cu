@@ -4,16 +4,16 @@
 
 namespace tfjs_lla {
 
-#define TFJS_LLA_GRADIENT(precision, high, dim)                                                                       \
-  TFJS_LLA_KERNEL TFJS_LLA_BOUNDS((GradientRowShape<dim, high, kGivenProbe>::kThreads),                               \
-                                  (GradientRowShape<dim, high, kGivenProbe>::kBlocks))                                \
-  tfjs_lla_parallax_gradient_rows_##precision##_##dim(const ProbeParams p) {                                          \
-    GradientRows<GradientRowShape<dim, high, kGivenProbe>>(p).Run();                                                  \
-  }                                                                                                                   \
-  TFJS_LLA_KERNEL TFJS_LLA_BOUNDS((GradientKeyShape<dim, high, kGivenProbe>::kThreads),                               \
-                                  (GradientKeyShape<dim, high, kGivenProbe>::kBlocks))                                \
-  tfjs_lla_parallax_gradient_keys_##precision##_##dim(const ProbeParams p) {                                          \
-    GradientKeys<GradientKeyShape<dim, high, kGivenProbe>>(p).Run();                                                  \
+#define TFJS_LLA_GRADIENT(precision, high, dim)                                         \
+  TFJS_LLA_KERNEL TFJS_LLA_BOUNDS((GradientRowShape<dim, high, kGivenProbe>::kThreads), \
+                                  (GradientRowShape<dim, high, kGivenProbe>::kBlocks))  \
+      tfjs_lla_parallax_gradient_rows_##precision##_##dim(const ProbeParams p) {        \
+    GradientRows<GradientRowShape<dim, high, kGivenProbe>>(p).Run();                    \
+  }                                                                                     \
+  TFJS_LLA_KERNEL TFJS_LLA_BOUNDS((GradientKeyShape<dim, high, kGivenProbe>::kThreads), \
+                                  (GradientKeyShape<dim, high, kGivenProbe>::kBlocks))  \
+      tfjs_lla_parallax_gradient_keys_##precision##_##dim(const ProbeParams p) {        \
+    GradientKeys<GradientKeyShape<dim, high, kGivenProbe>>(p).Run();                    \
   }
 
 TFJS_LLA_GRADIENT(high, true, 32)

@@ -4,16 +4,16 @@
 
 namespace tfjs_lla {
 
-#define TFJS_LLA_GRADIENT(precision, high, dim)                                                                       \
-  TFJS_LLA_KERNEL TFJS_LLA_BOUNDS((GradientRowShape<dim, high, kNoProbe>::kThreads),                                  \
-                                  (GradientRowShape<dim, high, kNoProbe>::kBlocks))                                   \
-  tfjs_lla_softmax_gradient_rows_##precision##_##dim(const ProbeParams p) {                                           \
-    GradientRows<GradientRowShape<dim, high, kNoProbe>>(p).Run();                                                     \
-  }                                                                                                                   \
-  TFJS_LLA_KERNEL TFJS_LLA_BOUNDS((GradientKeyShape<dim, high, kNoProbe>::kThreads),                                  \
-                                  (GradientKeyShape<dim, high, kNoProbe>::kBlocks))                                   \
-  tfjs_lla_softmax_gradient_keys_##precision##_##dim(const ProbeParams p) {                                           \
-    GradientKeys<GradientKeyShape<dim, high, kNoProbe>>(p).Run();                                                     \
+#define TFJS_LLA_GRADIENT(precision, high, dim)                                      \
+  TFJS_LLA_KERNEL TFJS_LLA_BOUNDS((GradientRowShape<dim, high, kNoProbe>::kThreads), \
+                                  (GradientRowShape<dim, high, kNoProbe>::kBlocks))  \
+      tfjs_lla_softmax_gradient_rows_##precision##_##dim(const ProbeParams p) {      \
+    GradientRows<GradientRowShape<dim, high, kNoProbe>>(p).Run();                    \
+  }                                                                                  \
+  TFJS_LLA_KERNEL TFJS_LLA_BOUNDS((GradientKeyShape<dim, high, kNoProbe>::kThreads), \
+                                  (GradientKeyShape<dim, high, kNoProbe>::kBlocks))  \
+      tfjs_lla_softmax_gradient_keys_##precision##_##dim(const ProbeParams p) {      \
+    GradientKeys<GradientKeyShape<dim, high, kNoProbe>>(p).Run();                    \
   }
 
 TFJS_LLA_GRADIENT(high, true, 32)

@@ -31,7 +31,7 @@ struct Fiber : Thread {
   jmp_buf place;
   bool started, finished;
   Meeting meeting;
-  unsigned words[8];       // what this thread brings to a meeting
+  unsigned words[8];  // what this thread brings to a meeting
   const void* address;
   std::vector<Copy> open;  // copies of the group that is not closed
   std::deque<std::vector<Copy>> groups;
@@ -64,7 +64,8 @@ void Yield() {
 // Fibers cannot throw across their stacks: the scheduler does.
 [[noreturn]] void Fail(const std::string& what) {
   const Fiber& self = *scheduler.current;
-  scheduler.failure = what + " (block " + std::to_string(self.block->index) + ", thread " + std::to_string(self.thread) + ")";
+  scheduler.failure =
+      what + " (block " + std::to_string(self.block->index) + ", thread " + std::to_string(self.thread) + ")";
   _longjmp(scheduler.place, 1);
 }
 
@@ -77,7 +78,8 @@ void Main() {
 
 Fiber& Lane(int warp, int lane) { return *scheduler.fibers[warp * kWarpSize + lane]; }
 
-// Waits for all lanes of the warp; what they brought stays readable until the next meeting, since a second wait follows.
+// Waits for all lanes of the warp; what they brought stays readable until the next meeting, since a second wait
+// follows.
 void MeetWarp(Meeting meeting) {
   Fiber& self = *scheduler.current;
   const int warp = self.thread / kWarpSize;

@@ -1,7 +1,7 @@
-// Runs a block of GPU threads on one core of a processor. Threads are fibers; they change places at what a warp or a block
-// does together. Checked: every lane of a warp, and every thread of a block, comes to the same meeting; copies to shared memory
-// are not there before they are waited for; shared memory and addresses of ldmatrix and copies are in bounds and aligned.
-// Shared memory starts as NaN. Global memory lies between pages that may not be touched.
+// Runs a block of GPU threads on one core of a processor. Threads are fibers; they change places at what a warp or a
+// block does together. Checked: every lane of a warp, and every thread of a block, comes to the same meeting; copies to
+// shared memory are not there before they are waited for; shared memory and addresses of ldmatrix and copies are in
+// bounds and aligned. Shared memory starts as NaN. Global memory lies between pages that may not be touched.
 #pragma once
 
 #include <cmath>

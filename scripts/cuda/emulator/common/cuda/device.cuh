@@ -1,5 +1,5 @@
-// Stands in for kernels/common/cuda/device.cuh: the kernels compiled for a processor, each thread of a block a fiber. Found
-// first in the include path, so the sources of the kernels are the very same.
+// Stands in for kernels/common/cuda/device.cuh: the kernels compiled for a processor, each thread of a block a fiber.
+// Found first in the include path, so the sources of the kernels are the very same.
 #pragma once
 
 #include "emulator.h"

@@ -151,7 +151,6 @@ def measure(kernels, case, cache):
         result['ratio'] = result['ms'] / result['sdpa_ms']
         result['repeats'] = bool((first == out).all())
     if case['operator'] == 'local_linear':
-        # A launch for the first rows counts from the beginning again; both are within the range of the larger one.
         result['iterations'] = [iterations.float().mean().item(), iterations.max().item()]
     return result
 

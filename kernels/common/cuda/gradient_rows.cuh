@@ -47,9 +47,10 @@ struct GradientRows {
       Sums n;
       FindCorrelation(n);
       if constexpr (kSolved) {
-        typename Rows::Operand direction;
+        typename Rows::Operand direction, direction_low;
         direction.Place(rows.shared + Shape::kOperandOffset + Shape::kOperandBytes * (kHigh ? 2 : 1));
-        solver.Solve(n, ridge, direction);
+        direction_low.Place(rows.shared + Shape::kOperandOffset + Shape::kOperandBytes * (kHigh ? 3 : 2));
+        solver.Solve(n, ridge, direction, direction_low);
       }
       FinishProbe(n);
     }
@@ -271,11 +272,9 @@ struct GradientRows {
 
   TFJS_LLA_DEVICE static void Raise(float& most, float x) { most = Max(most, Max(x, -x)); }
 
-  TFJS_LLA_DEVICE int Tile() const { return p.first_tile + p.tiles - 1 - static_cast<int>(BlockIndex() / p.heads); }
-
   TFJS_LLA_DEVICE void WriteRecords(const float (&most)[3][2]) {
-    const int tile = Tile(), local = ThreadIndex() / kWarpSize * kWarpRows + ThreadIndex() % kWarpSize / 4;
-    RowRecord* records = p.records + (static_cast<long long>(rows.head) * p.row_tiles + tile) * Shape::kRows;
+    const int local = ThreadIndex() / kWarpSize * kWarpRows + ThreadIndex() % kWarpSize / 4;
+    RowRecord* records = p.records + (static_cast<long long>(rows.head) * p.row_tiles + rows.tile) * Shape::kRows;
     RowTileRecord all = {{0, 0, 0, 0}, 0};
 #pragma unroll
     for (int r = 0; r < 2; r++) {
@@ -313,7 +312,7 @@ struct GradientRows {
       for (int i = 0; i < kRowImages; i++) all.largest[i] = Max(all.largest[i], shared[t].largest[i]);
       if (shared[t].bad_bound > all.bad_bound) all.bad_bound = shared[t].bad_bound;
     }
-    p.tile_records[static_cast<long long>(rows.head) * p.row_tiles + tile] = all;
+    p.tile_records[static_cast<long long>(rows.head) * p.row_tiles + rows.tile] = all;
   }
 
   TFJS_LLA_DEVICE void WriteImages() {
@@ -326,8 +325,9 @@ struct GradientRows {
   template <class Rows16>
   TFJS_LLA_DEVICE void WriteImage(int image, const Rows16& high, const Rows16& low) const {
     const int lane = ThreadIndex() % kWarpSize, first = ThreadIndex() / kWarpSize * kWarpRows + lane / 4;
-    char* target = p.row_tiles_memory +
-                   ((static_cast<long long>(rows.head) * p.row_tiles + Tile()) * kRowImages + image) * kTileBytes<kDim>;
+    char* target =
+        p.row_tiles_memory +
+        ((static_cast<long long>(rows.head) * p.row_tiles + rows.tile) * kRowImages + image) * kTileBytes<kDim>;
 #pragma unroll
     for (int k = 0; k < kDim / 16; k++) {
       Half2Bits a[4];

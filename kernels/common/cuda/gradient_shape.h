@@ -22,7 +22,7 @@ struct GradientRowShape {
 
   // Queries and the solver's direction: in registers for heads to 64, else in shared memory.
   static constexpr bool kOperandsInMemory = Forward::kOperandsInMemory;
-  static constexpr int kFirstOperands = kOperandsInMemory ? (kHigh ? 2 : 1) + (kSolved ? 1 : 0) : 0;
+  static constexpr int kFirstOperands = kOperandsInMemory ? (kHigh ? 2 : 1) * (kSolved ? 2 : 1) : 0;
   // dout, probe and u: always in memory, in scratch for wide heads.
   static constexpr int kLaterOperands = (kHigh ? 2 : 1) * (kSource == kNoProbe ? 1 : kSolved ? 3 : 2);
   static constexpr bool kLaterInShared = kDim <= 64;

@@ -129,9 +129,9 @@ struct ProbeForward {
         }
       }
       rows.ClearRows(x);
-      solver.Solve(x, ridge, probe);
+      solver.Solve(x, ridge, probe, probe_low);
       rows.StoreRows(x, one, p.probe_out, p.dim, 0);
-      if (p.iterations && ThreadIndex() == 0) p.iterations[BlockIndex()] = solver.iterations;
+      if (p.iterations && ThreadIndex() == 0) p.iterations[rows.tile * p.heads + rows.head] = solver.iterations;
       RoundProbe(x, probe_unit, bound);
       solver.DotMeanKey(x, mean_product);
     } else {

@@ -64,7 +64,7 @@ struct ProbeParams {
   const float* ridge;             // [heads, queries], null: `ridge_value` in every row
   float* out;                     // [heads, queries, value_dim]
   float* probe_out;               // [heads, queries, dim]: the probe that was solved for, null where none is
-  int* iterations;                // [query tiles of all heads]: of conjugate gradient, null: not asked for
+  int* iterations;                // [query tiles, heads]: of conjugate gradient, null: not asked for
 
   // Scratch; probe_plan.h gives the sizes.
   char* ranges;          // [heads, key_ranges]: RangeSummary and sums
@@ -97,6 +97,7 @@ struct ProbeParams {
   float scale;
   float ridge_value;
   float tolerance;
+  int split_direction;  // 1: conjugate gradient's direction has a low part, too, where operands are split
   int max_iterations;
 };
 

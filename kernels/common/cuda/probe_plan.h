@@ -2,6 +2,7 @@
 // benchmark and for the emulator; no CUDA header.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <stdexcept>
 #include <string>
@@ -32,9 +33,15 @@ inline int PaddedHeadDim(int dim) {
   throw std::invalid_argument("head dimension " + std::to_string(dim) + ": CUDA kernels take at most 256");
 }
 
-// Rows that see fewer keys than this times the head dimension have ill-conditioned systems, which single half precision
-// does not solve.
-constexpr int kKeysPerDimForFast = 3;
+// Rows that see fewer keys than this times the head dimension have ill-conditioned systems. Single half precision does
+// not solve them, and conjugate gradient takes several times as many iterations on them unless its direction is split
+// as well.
+constexpr int kFewKeysPerDim = 3;
+
+// Conjugate gradient gains nothing below these relative residuals where operands are not split, and where they are only
+// for the first rows of such a call.
+constexpr float kFastTolerance = 1e-3f;
+constexpr float kFastToleranceOfFirstRows = 3e-4f;
 
 class ProbePlanner {
  public:
@@ -46,6 +53,7 @@ class ProbePlanner {
     // Many ranges keep the GPU busy, few are quick to add up.
     params_.key_ranges = params_.key_tiles_per_head < 32 ? params_.key_tiles_per_head : 32;
     params_.keys_per_range = DivideUp(call.keys, params_.key_ranges);
+    params_.split_direction = 0;
   }
 
   ProbePlan Forward() {
@@ -112,15 +120,13 @@ class ProbePlanner {
     if (dim_ == 256) body(Constant<256>());
   }
 
-  // The number of a head's first query tiles that take split operands in `fast`, too.
-  int TilesInHigh(int tiles) const {
-    if (high_) return tiles;
+  // The number of a head's first query tiles whose rows see few keys: of a causal call, or all of them.
+  int TilesWithFewKeys(int tiles) const {
     if (source_ != kSolvedProbe) return 0;
-    const int enough = kKeysPerDimForFast * params_.dim;
+    const int enough = kFewKeysPerDim * params_.dim;
     if (params_.keys < enough) return tiles;
-    // In a causal call the first rows see few keys.
     const int few = params_.causal ? enough - (params_.keys - params_.queries) : 0;
-    return few <= 0 ? 0 : DivideUp(few, kRows) < tiles ? DivideUp(few, kRows) : tiles;
+    return few <= 0 ? 0 : std::min(tiles, DivideUp(few, kRows));
   }
 
   // Calls body(shape, operation) for the shape of the call's kernels: Shape<kDim, kHigh, source>.
@@ -136,16 +142,32 @@ class ProbePlanner {
     return operation + "_" + kernel + (kHigh ? "_high" : "_fast");
   }
 
+  // Launches for all query tiles: the long ones first, then the `few` that see few keys.
+  template <template <int, bool, ProbeSource> class Shape, int kDim>
+  void AddAllTiles(const std::string& kernel, int tiles, int few) {
+    if (high_) {
+      AddTiles<Shape, kDim, true>(kernel, few, tiles - few);
+    } else {
+      AddTiles<Shape, kDim, false>(kernel, few, tiles - few);
+    }
+    params_.split_direction = 1;
+    AddTiles<Shape, kDim, true>(kernel, 0, few);
+    params_.split_direction = 0;
+  }
+
   // Launches for query tiles from `first`.
   template <template <int, bool, ProbeSource> class Shape, int kDim, bool kHigh>
   void AddTiles(const std::string& kernel, int first, int count) {
     if (count == 0) return;
+    const float tolerance = params_.tolerance;
+    if (!high_) params_.tolerance = std::max(tolerance, kHigh ? kFastToleranceOfFirstRows : kFastTolerance);
     params_.first_tile = first;
     params_.tiles = count;
     WithSource<Shape, kDim, kHigh>([&](auto shape, const std::string& operation) {
       using S = decltype(shape);
       Add(Name<kHigh>(operation, kernel), static_cast<int64_t>(params_.heads) * count, S::kThreads, S::kSharedBytes);
     });
+    params_.tolerance = tolerance;
   }
 
   // Both precisions keep as much in scratch, or the split one more.
@@ -159,15 +181,14 @@ class ProbePlanner {
 
   template <int kDim>
   void AddForward() {
-    const int tiles = DivideUp(params_.queries, kRows), split = TilesInHigh(tiles);
+    const int tiles = DivideUp(params_.queries, kRows), few = TilesWithFewKeys(tiles);
     TakeState<ForwardShape, kDim>(static_cast<int64_t>(params_.heads) * tiles);
-    AddTiles<ForwardShape, kDim, false>("forward", split, tiles - split);
-    AddTiles<ForwardShape, kDim, true>("forward", 0, split);
+    AddAllTiles<ForwardShape, kDim>("forward", tiles, few);
   }
 
   template <int kDim>
   void AddGradient() {
-    const int tiles = DivideUp(params_.queries, kRows), split = TilesInHigh(tiles);
+    const int tiles = DivideUp(params_.queries, kRows), few = TilesWithFewKeys(tiles);
     const int64_t blocks = static_cast<int64_t>(params_.heads) * tiles;
     const int64_t key_blocks = static_cast<int64_t>(params_.heads) * params_.key_tiles_per_head;
     params_.row_tiles = tiles;
@@ -181,12 +202,12 @@ class ProbePlanner {
     WithSource<GradientKeyShape, kDim, true>(
         [&](auto shape, const std::string&) { key_operands = key_blocks * decltype(shape)::kScratchOperandBytes; });
     params_.operands = Take(row_operands > key_operands ? row_operands : key_operands);
-    AddTiles<GradientRowShape, kDim, false>("gradient_rows", split, tiles - split);
-    AddTiles<GradientRowShape, kDim, true>("gradient_rows", 0, split);
-    if (split == tiles)
+    AddAllTiles<GradientRowShape, kDim>("gradient_rows", tiles, few);
+    if (high_ || few == tiles) {
       AddKeys<kDim, true>(key_blocks);
-    else
+    } else {
       AddKeys<kDim, false>(key_blocks);
+    }
   }
 
   template <int kDim, bool kHigh>

@@ -28,8 +28,8 @@ struct QueryRows {
   using Sums = float[kDim / 8][4];
 
   const ProbeParams& p;
-  int head;
-  int row[2];  // of this thread
+  int head, tile;  // of 64 query rows
+  int row[2];      // of this thread
   bool exists[2];
   bool ordinary[2];  // sees keys, and all numbers are finite
   bool bad[2];
@@ -51,7 +51,7 @@ struct QueryRows {
     const long long block = BlockIndex();
     head = static_cast<int>(block % p.heads);
     // The longest rows of a causal call come first, so that no multiprocessor has them left at the end.
-    const int tile = p.first_tile + p.tiles - 1 - static_cast<int>(block / p.heads);
+    tile = p.first_tile + p.tiles - 1 - static_cast<int>(block / p.heads);
     summary = p.summary[head];
     biased = !summary.all_visible;
     const int warp = ThreadIndex() / kWarpSize, lane = ThreadIndex() % kWarpSize;

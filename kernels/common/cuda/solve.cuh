@@ -18,6 +18,18 @@ TFJS_LLA_DEVICE void ReadOperand(const Operand& operand, int n, float (&x)[4]) {
   x[3] = lower.y;
 }
 
+// The same of an operand and its low part.
+template <bool kSplit, class Operand>
+TFJS_LLA_DEVICE void ReadSplit(const Operand& high, const Operand& low, int n, float (&x)[4]) {
+  ReadOperand(high, n, x);
+  if constexpr (kSplit) {
+    float rest[4];
+    ReadOperand(low, n, rest);
+#pragma unroll
+    for (int e = 0; e < 4; e++) x[e] += rest[e];
+  }
+}
+
 // Statistics of the softmax weights of a thread's two rows.
 struct RowStatistics {
   float top[2];          // largest base-2 exponent
@@ -103,7 +115,9 @@ struct RowSolver {
   }
 
   // image = sum_j p_j (y_j . direction) k_j in units of the key tiles, times kWeightFactor and the sum of the weights.
-  TFJS_LLA_DEVICE void ApplyCovariance(const Operand& direction, const float (&mean_product)[2], Sums& image) const {
+  template <bool kSplit>
+  TFJS_LLA_DEVICE void ApplyCovariance(const Operand& direction, const Operand& direction_low,
+                                       const float (&mean_product)[2], Sums& image) const {
     const float shift[2] = {-mean_product[0] * kWeightFactor, -mean_product[1] * kWeightFactor};
 #pragma unroll
     for (int n = 0; n < kDim / 8; n++) {
@@ -113,7 +127,7 @@ struct RowSolver {
     rows.template ForEachStep<1>([&](int step, int slot) { rows.CopyKeys(step, slot); },
                                  [&](const KeyPart& part) {
                                    Scores s, t;
-                                   rows.template KeyProducts<true, false>(part, s, t, direction, direction);
+                                   rows.template KeyProducts<true, kSplit>(part, s, t, direction, direction_low);
                                    rows.WeighScores(part, s, statistics.top);
 #pragma unroll
                                    for (int n = 0; n < kPartKeys / 8; n++) {
@@ -127,9 +141,18 @@ struct RowSolver {
                                  });
   }
 
-  // Solves for the right-hand sides `b`; kMeanKey must be there. The solutions come out in `b`. `direction` is the
-  // operand whose memory the iteration may use.
-  TFJS_LLA_DEVICE void Solve(Sums& b, const float (&ridge)[2], Operand& direction) {
+  // Solves for the right-hand sides `b`; kMeanKey must be there. The solutions come out in `b`. `direction` and its low
+  // part are operands whose memory the iteration may use; the low part only where operands are split.
+  TFJS_LLA_DEVICE void Solve(Sums& b, const float (&ridge)[2], Operand& direction, Operand& direction_low) {
+    if constexpr (kHigh) {
+      if (rows.p.split_direction) return Iterate<true>(b, ridge, direction, direction_low);
+    }
+    Iterate<false>(b, ridge, direction, direction_low);
+  }
+
+ private:
+  template <bool kSplit>
+  TFJS_LLA_DEVICE void Iterate(Sums& b, const float (&ridge)[2], Operand& direction, Operand& direction_low) {
     const ProbeParams& p = rows.p;
     const float one[2] = {1, 1};
     float squared[2], length[2], inverse[2], mean_product[2], scale[2], step[2] = {0, 0};
@@ -148,14 +171,14 @@ struct RowSolver {
     Save(kResidual, b, inverse);
     const float zero[2] = {0, 0};
     Save(kSolution, b, zero);
-    Rows::template Round<false>(b, inverse, direction, direction);
+    Rows::template Round<kSplit>(b, inverse, direction, direction_low);
     DotMeanKey(b, mean_product);
     const float unit = rows.summary.key_unit;
     const float tolerance = p.tolerance * p.tolerance;
     bool more = true;
     while (more) {
       Sums image;
-      ApplyCovariance(direction, mean_product, image);
+      ApplyCovariance<kSplit>(direction, direction_low, mean_product, image);
       iterations++;
       float curvature[2] = {0, 0}, product[2] = {0, 0};
       const float from_image[2] = {unit * unit / kWeightFactor * statistics.inverse_sum[0],
@@ -163,7 +186,7 @@ struct RowSolver {
 #pragma unroll
       for (int n = 0; n < kDim / 8; n++) {
         float at[4];
-        ReadOperand(direction, n, at);
+        ReadSplit<kSplit>(direction, direction_low, n, at);
         const float4 r = State(kResidual, n);
         const float residual[4] = {r.x, r.y, r.z, r.w};
 #pragma unroll
@@ -183,7 +206,7 @@ struct RowSolver {
 #pragma unroll
       for (int n = 0; n < kDim / 8; n++) {
         float at[4];
-        ReadOperand(direction, n, at);
+        ReadSplit<kSplit>(direction, direction_low, n, at);
         float4 x = State(kSolution, n), r = State(kResidual, n);
         x.x += alpha[0] * at[0];
         x.y += alpha[0] * at[1];
@@ -220,7 +243,7 @@ struct RowSolver {
 #pragma unroll
       for (int n = 0; n < kDim / 8; n++) {
         float at[4];
-        ReadOperand(direction, n, at);
+        ReadSplit<kSplit>(direction, direction_low, n, at);
         const float4 r = State(kResidual, n);
         next_direction[n][0] = r.x + beta[0] * at[0];
         next_direction[n][1] = r.y + beta[0] * at[1];
@@ -241,7 +264,7 @@ struct RowSolver {
         }
         break;
       }
-      Rows::template Round<false>(next_direction, scale, direction, direction);
+      Rows::template Round<kSplit>(next_direction, scale, direction, direction_low);
       DotMeanKey(next_direction, mean_product);
     }
   }

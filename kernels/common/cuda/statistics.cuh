@@ -43,15 +43,7 @@ TFJS_LLA_DEVICE void AbsoluteSums(const float (&x)[kDim / 8][4], float (&sum)[2]
 template <int kDim, bool kHigh, class Operand>
 TFJS_LLA_DEVICE void ReadRows(const Operand& high, const Operand& low, float (&x)[kDim / 8][4]) {
 #pragma unroll
-  for (int n = 0; n < kDim / 8; n++) {
-    ReadOperand(high, n, x[n]);
-    if constexpr (kHigh) {
-      float rest[4];
-      ReadOperand(low, n, rest);
-#pragma unroll
-      for (int e = 0; e < 4; e++) x[n][e] += rest[e];
-    }
-  }
+  for (int n = 0; n < kDim / 8; n++) ReadSplit<kHigh>(high, low, n, x[n]);
 }
 
 // Sums over the quad, and what they are to be divided by: 0 where that is nothing.

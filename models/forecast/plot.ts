@@ -1,5 +1,6 @@
 /** Forecast against truth as an SVG: one panel per series, the last steps of the reported part. */
 import type { Data, GroupMark, LineMark, Spec } from 'vega';
+import { COLOURS as ATTENTION_COLOURS } from '../common/colours.js';
 import { frame, heading, legend, rounded, svgOf } from '../common/plot.js';
 import type { Report } from './job.js';
 
@@ -16,9 +17,9 @@ const TRUTH = 'truth';
 /** Persistence is the truth moved by one step and linear attention close to a mean: both would only hide the others. */
 const COLOURS: Readonly<Record<string, string>> = {
   [TRUTH]: '#b8b8b8',
-  mesa: '#e08a1e',
-  softmax: '#3b6fb6',
-  localLinear: '#c0262d',
+  mesa: ATTENTION_COLOURS.mesa,
+  softmax: ATTENTION_COLOURS.softmax,
+  localLinear: ATTENTION_COLOURS.localLinear,
 };
 const LABELS: Readonly<Record<string, string>> = {
   [TRUTH]: 'truth',

@@ -11,6 +11,9 @@ const config: KnipConfig = {
     'jest.webgpu.config.js',
     'test/browser/operators*.ts',
     'models/*/main.ts',
+    'demos/vite.config.ts',
+    'demos/main.tsx',
+    'demos/worker.ts',
     'test/native_environment.ts',
     // Run by a test, in a process of its own.
     'test/layers/continue_training.ts',
@@ -19,7 +22,7 @@ const config: KnipConfig = {
   ignoreExportsUsedInFile: { interface: true, type: true },
   // Their files are read; their code is never imported.
   ignoreDependencies: ['vega-datasets', '@sparticuz/chromium'],
-  project: ['{src,kernels,models,scripts,test}/**/*.{ts,js,mjs}'],
+  project: ['{src,kernels,demos,models,scripts,test}/**/*.{ts,tsx,js,mjs}', '!demos/dist/**'],
 };
 
 export default config;

@@ -1,0 +1,20 @@
+/** The pages of the site, each loaded only when it is opened. */
+import type { ComponentType } from 'preact';
+
+export interface Route {
+  /** Behind `#/` in the address. */
+  readonly path: string;
+  readonly title: string;
+  /** One sentence for the front page. */
+  readonly about: string;
+  readonly load: () => Promise<{ readonly Page: ComponentType }>;
+}
+
+export const ROUTES: readonly Route[] = [
+  {
+    path: 'see',
+    title: 'See it',
+    about: 'Drag points and watch a local constant, a local linear and a global linear fit follow them.',
+    load: () => import('../models/local_fit/demo/page.js'),
+  },
+];

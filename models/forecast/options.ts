@@ -2,6 +2,7 @@
 import { basename, extname, join, resolve } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { InputError } from '../common/input_error.js';
+import { MOST_LAGS } from './data.js';
 
 export const BACKENDS = ['auto', 'tensorflow', 'wasm', 'cpu'] as const;
 export type Backend = (typeof BACKENDS)[number];
@@ -16,8 +17,6 @@ export type Options = {
   readonly backend: Backend;
   readonly debug: boolean;
 };
-
-const MOST_LAGS = 128;
 
 function integer(least: number, most: number): (text: string) => number {
   return (text) => {

@@ -112,7 +112,6 @@ function specOf(reports: readonly Report[]): Spec {
   const data: Data[] = reports.map((report, index) => ({ name: `series${index}`, values: points(report) }));
   data.push({ name: 'legend', values: DRAWN.map((line, index) => ({ line, label: LABELS[line], index })) });
   return {
-    background: 'white',
     padding: 12,
     width: columns * (PANEL.width + GAP.x) - GAP.x,
     height: TOP + rows * (PANEL.height + GAP.y) - GAP.y,

@@ -85,7 +85,6 @@ function specOf(panels: readonly Panel[]): Spec {
     panels.some(({ lines }) => lines.some(({ attention }) => attention === name)),
   );
   return {
-    background: 'white',
     padding: 12,
     width: panels.length * (PANEL.width + GAP) - GAP,
     height: TOP + PANEL.height,

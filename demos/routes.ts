@@ -17,4 +17,10 @@ export const ROUTES: readonly Route[] = [
     about: 'Drag points and watch a local constant, a local linear and a global linear fit follow them.',
     load: () => import('../models/local_fit/demo/page.js'),
   },
+  {
+    path: 'forecast',
+    title: 'Forecast it',
+    about: 'Forecast a CSV file of your own, which never leaves the page, or one of six series, by every operator.',
+    load: () => import('../models/forecast/demo/page.js'),
+  },
 ];

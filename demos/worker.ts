@@ -8,6 +8,7 @@ import type { Host } from './engine/use_engine.js';
 
 /** What each page asks the worker to do. */
 const JOBS: Readonly<Record<string, () => Promise<{ readonly jobs: object }>>> = {
+  forecast: () => import('../models/forecast/demo/jobs.js'),
   local_fit: () => import('../models/local_fit/demo/jobs.js'),
 };
 

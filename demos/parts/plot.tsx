@@ -48,6 +48,8 @@ export function Plot({ label, spec }: PlotProps) {
     const draw = async () => {
       if (place.current === null || width === 0) return;
       const canvas = document.createElement('div');
+      // Its place has the label for all of it; Vega would label every line.
+      canvas.setAttribute('aria-hidden', 'true');
       const view = new View(parse(spec({ width, isDark }), configOf(isDark)), { renderer: 'svg', container: canvas });
       await view.runAsync();
       // The old picture stays until the new one is there.

@@ -33,15 +33,13 @@ const SOURCES: readonly Source[] = [
 const GITHUB = 'hourly GitHub activity';
 
 export const DEFAULT_SERIES: readonly DefaultSeries[] = [
-  ...SOURCES.map(
-    ({ title, file, column, unit }): DefaultSeries => ({
-      title,
-      async load(read) {
-        const { values } = numberColumn(await read(file), file, column);
-        return { title, source: `vega-datasets/${file}, column '${column}'`, unit, values: values.slice(0, LENGTH) };
-      },
-    }),
-  ),
+  ...SOURCES.map(({ title, file, column, unit }): DefaultSeries => ({
+    title,
+    async load(read) {
+      const { values } = numberColumn(await read(file), file, column);
+      return { title, source: `vega-datasets/${file}, column '${column}'`, unit, values: values.slice(0, LENGTH) };
+    },
+  })),
   { title: GITHUB, load: githubActivity },
 ];
 

@@ -1,0 +1,82 @@
+/** What a visitor does on each page of the site, and what comes of it. */
+import '@tensorflow/tfjs-backend-cpu';
+import * as tf from '@tensorflow/tfjs-core';
+import type { Page } from 'playwright-core';
+import { compare } from '../../models/forecast/job.js';
+import { seriesOf } from '../../models/forecast/sources.js';
+
+/** Software in place of a GPU takes its time. */
+const PATIENCE = { timeout: 240_000 };
+
+async function ready(page: Page): Promise<void> {
+  await page.locator('[data-state=ready]').waitFor(PATIENCE);
+}
+
+const bias = async (page: Page, fit: string): Promise<number> =>
+  Number(await page.locator(`[data-bias=${fit}]`).textContent(PATIENCE));
+
+async function see(page: Page): Promise<void> {
+  await ready(page);
+  await page.locator('[data-bias=softmax]:not(:text("…"))').waitFor(PATIENCE);
+  await page.getByLabel('Points on').selectOption('line');
+  await page.waitForFunction(
+    () => Number(document.querySelector('[data-bias=localLinear]')?.textContent) < 0.01,
+    PATIENCE,
+  );
+  const [constant, linear] = [await bias(page, 'softmax'), await bias(page, 'localLinear')];
+  if (!(constant > 0.2 && linear < 0.05)) throw new Error(`bias at the ends: softmax ${constant}, LLA ${linear}`);
+  const point = page.getByRole('button', { name: /^Point 13 / });
+  // By mouse upwards, then by keys.
+  const box = await point.boundingBox();
+  if (box === null) throw new Error('point 13 is not to be seen');
+  await page.mouse.move(box.x + box.width / 2, box.y + box.height / 2);
+  await page.mouse.down();
+  await page.mouse.move(box.x + box.width / 2, box.y + box.height / 2 + 60, { steps: 4 });
+  await page.mouse.up();
+  const dragged = heightOf(await point.getAttribute('aria-label'));
+  if (!(dragged < 1)) throw new Error(`point 13 was dragged down from 1.3 to ${dragged}`);
+  await point.focus();
+  await page.keyboard.press('ArrowDown');
+  await page.keyboard.press('Shift+ArrowDown');
+  const moved = heightOf(await point.getAttribute('aria-label'));
+  if (Math.abs(dragged - moved - 0.12) > 0.011) throw new Error(`keys moved point 13 from ${dragged} to ${moved}`);
+  await page.waitForFunction(
+    (before) => Number(document.querySelector('[data-bias=localLinear]')?.textContent) > before + 0.1,
+    linear,
+    PATIENCE,
+  );
+}
+
+const heightOf = (label: string | null): number => Number(/ y (-?[\d.]+)/.exec(label ?? '')?.[1]);
+
+/** Values that a local rule forecasts, with something on top that none does. */
+const VALUES = Array.from({ length: 120 }, (_, i) => Math.sin(i / 3 + Math.sin(i / 20)) + 0.2 * Math.sin(137 * i * i));
+const CSV = `step;height\n${VALUES.map((value, i) => `${i};${value.toFixed(6)}`).join('\n')}`;
+
+/** The mean squared errors that Node finds, by the operators' labels. */
+async function expectedErrors(lags: number): Promise<Map<string, number>> {
+  await tf.setBackend('cpu');
+  const { results } = await compare(seriesOf(CSV, 'wave.csv', 'height'), lags);
+  return new Map(results.map(({ label, error }) => [label, error]));
+}
+
+async function forecast(page: Page): Promise<void> {
+  await ready(page);
+  await page.getByLabel('Series').selectOption('own');
+  const file = page.locator('input[type=file]');
+  await file.setInputFiles({ name: 'bad.csv', mimeType: 'text/csv', buffer: Buffer.from('1,2\n3,4\n') });
+  await page.getByText('bad.csv, line 1: the first line must name the columns').waitFor(PATIENCE);
+  await file.setInputFiles({ name: 'wave.csv', mimeType: 'text/csv', buffer: Buffer.from(CSV) });
+  await page.getByLabel('Column').selectOption('height');
+  await page.getByLabel('Past values').fill('4');
+  await page.getByRole('button', { name: 'Forecast' }).click();
+  await page.locator('[data-verdict]').waitFor(PATIENCE);
+  await page.locator('.plot svg path').first().waitFor({ state: 'attached' });
+  for (const [label, error] of await expectedErrors(4)) {
+    const row = page.getByRole('row', { name: label });
+    const found = Number(await row.getByRole('cell').first().textContent());
+    if (!(Math.abs(found - error) <= 0.02 * error)) throw new Error(`${label}: error ${found}, in Node ${error}`);
+  }
+}
+
+export const PAGES: Readonly<Record<string, (page: Page) => Promise<void>>> = { see, forecast };

@@ -23,4 +23,16 @@ export const ROUTES: readonly Route[] = [
     about: 'Forecast a CSV file of your own, which never leaves the page, or one of six series, by every operator.',
     load: () => import('../models/forecast/demo/page.js'),
   },
+  {
+    path: 'train',
+    title: 'Train it',
+    about: 'Train a small model with local linear attention beside the same one with softmax attention.',
+    load: () => import('../models/in_context_regression/demo/page.js'),
+  },
+  {
+    path: 'measure',
+    title: 'Measure it',
+    about: 'Time every operator on your own graphics processor, and copy the result.',
+    load: () => import('./measure/page.js'),
+  },
 ];

@@ -1,28 +1,27 @@
 /** What a visitor does on each page of the site, and what comes of it. */
 import '@tensorflow/tfjs-backend-cpu';
 import * as tf from '@tensorflow/tfjs-core';
-import type { Page } from 'playwright-core';
+import type { Locator, Page } from 'playwright-core';
 import { compare } from '../../models/forecast/job.js';
 import { seriesOf } from '../../models/forecast/sources.js';
 
-/** Software in place of a GPU takes its time. */
-const PATIENCE = { timeout: 240_000 };
-
-async function ready(page: Page): Promise<void> {
-  await page.locator('[data-state=ready]').waitFor(PATIENCE);
+/** Waits for something to be there, or for the page to say why it will not be. */
+async function wait(page: Page, what: Locator): Promise<void> {
+  const problem = page.getByRole('alert');
+  await what.or(problem).first().waitFor();
+  if (await problem.isVisible()) throw new Error(`the page says: ${(await problem.textContent()) ?? ''}`);
 }
 
+const ready = (page: Page): Promise<void> => wait(page, page.locator('[data-state=ready]'));
+
 const bias = async (page: Page, fit: string): Promise<number> =>
-  Number(await page.locator(`[data-bias=${fit}]`).textContent(PATIENCE));
+  Number(await page.locator(`[data-bias=${fit}]`).textContent());
 
 async function see(page: Page): Promise<void> {
   await ready(page);
-  await page.locator('[data-bias=softmax]:not(:text("…"))').waitFor(PATIENCE);
+  await wait(page, page.locator('[data-bias=softmax]:not(:text("…"))'));
   await page.getByLabel('Points on').selectOption('line');
-  await page.waitForFunction(
-    () => Number(document.querySelector('[data-bias=localLinear]')?.textContent) < 0.01,
-    PATIENCE,
-  );
+  await page.waitForFunction(() => Number(document.querySelector('[data-bias=localLinear]')?.textContent) < 0.01);
   const [constant, linear] = [await bias(page, 'softmax'), await bias(page, 'localLinear')];
   if (!(constant > 0.2 && linear < 0.05)) throw new Error(`bias at the ends: softmax ${constant}, LLA ${linear}`);
   const point = page.getByRole('button', { name: /^Point 13 / });
@@ -43,7 +42,6 @@ async function see(page: Page): Promise<void> {
   await page.waitForFunction(
     (before) => Number(document.querySelector('[data-bias=localLinear]')?.textContent) > before + 0.1,
     linear,
-    PATIENCE,
   );
 }
 
@@ -65,12 +63,12 @@ async function forecast(page: Page): Promise<void> {
   await page.getByLabel('Series').selectOption('own');
   const file = page.locator('input[type=file]');
   await file.setInputFiles({ name: 'bad.csv', mimeType: 'text/csv', buffer: Buffer.from('1,2\n3,4\n') });
-  await page.getByText('bad.csv, line 1: the first line must name the columns').waitFor(PATIENCE);
+  await page.getByText('bad.csv, line 1: the first line must name the columns').waitFor();
   await file.setInputFiles({ name: 'wave.csv', mimeType: 'text/csv', buffer: Buffer.from(CSV) });
   await page.getByLabel('Column').selectOption('height');
   await page.getByLabel('Past values').fill('4');
   await page.getByRole('button', { name: 'Forecast' }).click();
-  await page.locator('[data-verdict]').waitFor(PATIENCE);
+  await wait(page, page.locator('[data-verdict]'));
   await page.locator('.plot svg path').first().waitFor({ state: 'attached' });
   for (const [label, error] of await expectedErrors(4)) {
     const row = page.getByRole('row', { name: label });
@@ -79,4 +77,32 @@ async function forecast(page: Page): Promise<void> {
   }
 }
 
-export const PAGES: Readonly<Record<string, (page: Page) => Promise<void>>> = { see, forecast };
+async function train(page: Page): Promise<void> {
+  await ready(page);
+  await page.getByLabel('Steps', { exact: true }).fill('5');
+  await page.getByRole('button', { name: 'Train' }).click();
+  for (const attention of ['localLinear', 'softmax']) {
+    await wait(page, page.locator(`[data-error=${attention}]:not(:text("…"))`));
+    const loss = Number(await page.locator(`[data-loss=${attention}]`).textContent());
+    if (!(loss > 0.2 && loss < 2)) throw new Error(`loss of ${attention} after five steps: ${loss}`);
+  }
+}
+
+async function measure(page: Page): Promise<void> {
+  await ready(page);
+  await page.getByLabel('Tokens').selectOption('128');
+  await page.getByLabel('Heads').selectOption('1');
+  await page.getByLabel('Width of a head').selectOption('16');
+  await page.getByRole('button', { name: 'Measure' }).click();
+  await wait(page, page.locator('button:enabled', { hasText: 'Copy the result' }));
+  await page.context().grantPermissions(['clipboard-read', 'clipboard-write']);
+  await page.getByRole('button', { name: 'Copy the result' }).click();
+  await page.getByText('Copied.').waitFor();
+  const copied = await page.evaluate(() => navigator.clipboard.readText());
+  const times = [...copied.matchAll(/^\| [^|]+ \| ([\d.]+) \| ([\d.]+) \|$/gm)];
+  if (times.length !== 5 || times.some(([, forward, both]) => !(Number(forward) > 0 && Number(both) > 0))) {
+    throw new Error(`what was copied has no five rows of times:\n${copied}`);
+  }
+}
+
+export const PAGES: Readonly<Record<string, (page: Page) => Promise<void>>> = { see, forecast, train, measure };

@@ -37,8 +37,13 @@ export interface Visit {
   readonly context?: PageOptions['context'];
 }
 
+/** Software in place of a GPU takes its time: a shader's compilation may take half a minute. */
+const PATIENCE = 240_000;
+
 /** Opens a page of the site. */
-export function visit(files: Files, { path, backend, context }: Visit): Promise<OpenPage> {
+export async function visit(files: Files, { path, backend, context }: Visit): Promise<OpenPage> {
   const query = backend === undefined ? '' : `?backend=${backend}`;
-  return openPage(files, { address: `${FOLDER}${query}#/${path}`, context });
+  const opened = await openPage(files, { address: `${FOLDER}${query}#/${path}`, context });
+  opened.page.setDefaultTimeout(PATIENCE);
+  return opened;
 }

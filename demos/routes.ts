@@ -18,6 +18,12 @@ export const ROUTES: readonly Route[] = [
     load: () => import('../models/local_fit/demo/page.js'),
   },
   {
+    path: 'use',
+    title: 'Use it',
+    about: 'Let a trained language model write, token by token through its cache, and look at what it attends to.',
+    load: () => import('./use/page.js'),
+  },
+  {
     path: 'forecast',
     title: 'Forecast it',
     about: 'Forecast a CSV file of your own, which never leaves the page, or one of six series, by every operator.',

@@ -8,8 +8,10 @@ import type { Host } from './engine/use_engine.js';
 
 /** What each page asks the worker to do. */
 const JOBS: Readonly<Record<string, () => Promise<{ readonly jobs: object }>>> = {
+  associative_recall: () => import('../models/associative_recall/demo/jobs.js'),
   forecast: () => import('../models/forecast/demo/jobs.js'),
   in_context_regression: () => import('../models/in_context_regression/demo/jobs.js'),
+  language_model: () => import('../models/language_model/demo/jobs.js'),
   local_fit: () => import('../models/local_fit/demo/jobs.js'),
   measure: () => import('./measure/jobs.js'),
 };

@@ -105,4 +105,28 @@ async function measure(page: Page): Promise<void> {
   }
 }
 
-export const PAGES: Readonly<Record<string, (page: Page) => Promise<void>>> = { see, forecast, train, measure };
+async function use(page: Page): Promise<void> {
+  await ready(page);
+  await page.getByLabel('Bytes to write').fill('12');
+  await wait(page, page.locator('button:enabled', { hasText: 'Write' }));
+  await page.getByRole('button', { name: 'Write' }).click();
+  await wait(page, page.locator('[data-weight]').first());
+  const tokens = await page.locator('[data-tokens]').textContent();
+  if (tokens !== '12') throw new Error(`tokens written: ${tokens ?? 'none'}`);
+  for (const figure of ['rate', 'cache']) {
+    const value = parseFloat((await page.locator(`[data-${figure}]`).textContent()) ?? '');
+    if (!(value > 0)) throw new Error(`${figure}: ${value}`);
+  }
+  // What the fourth character looks at lies before it.
+  await page.locator('[data-written] [data-index="3"]').click();
+  await page.getByText('Character 4 of').waitFor();
+  await page.waitForFunction(() => document.querySelectorAll('[data-weight]').length === 4);
+  await page.getByLabel('A model recalls pairs').check();
+  await wait(page, page.locator('[data-right]'));
+  const answers = await page.locator('[data-answer]').count();
+  const right = Number(await page.locator('[data-right]').getAttribute('data-right'));
+  if (!(answers > 0 && right <= answers)) throw new Error(`${right} of ${answers} values right`);
+  await page.locator('.pairs span[style*="rgb"]').first().waitFor();
+}
+
+export const PAGES: Readonly<Record<string, (page: Page) => Promise<void>>> = { see, use, forecast, train, measure };

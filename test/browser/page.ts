@@ -23,6 +23,8 @@ export interface PageOptions {
   readonly address?: string;
   /** Such as `viewport` and `colorScheme`. */
   readonly context?: BrowserContextOptions;
+  /** Runs in the page before anything of its own. */
+  readonly script?: string;
 }
 
 const TYPES: Readonly<Record<string, string>> = {
@@ -41,7 +43,7 @@ const TYPES: Readonly<Record<string, string>> = {
  */
 export async function openPage(
   files: Readonly<Record<string, string | Buffer>> = {},
-  { address = '', context }: PageOptions = {},
+  { address = '', context, script: first }: PageOptions = {},
 ): Promise<OpenPage> {
   const { executable, flags, env } = await findBrowser();
   const browser = await chromium.launch({
@@ -70,6 +72,7 @@ export async function openPage(
       if (`${origin}/` !== ORIGIN || !(path in all)) return route.abort('addressunreachable');
       return route.fulfill({ body: all[path], contentType: TYPES[extname(path)] ?? 'application/octet-stream' });
     });
+    if (first !== undefined) await page.addInitScript(first);
     await page.goto(ORIGIN + address);
     return { page, errors, complaints, close: () => browser.close() };
   } catch (error) {

@@ -1,4 +1,5 @@
 /** What a visitor does on each page of the site, and what comes of it. */
+import { existsSync } from 'node:fs';
 import '@tensorflow/tfjs-backend-cpu';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Locator, Page } from 'playwright-core';
@@ -105,8 +106,19 @@ async function measure(page: Page): Promise<void> {
   }
 }
 
+/** Whether the site has a model of an experiment's. */
+const hasModel = (experiment: string): boolean => existsSync(`models/${experiment}/results/localLinear/model.json`);
+
+const NO_MODEL = 'This site was built without a trained model.';
+
 async function use(page: Page): Promise<void> {
   await ready(page);
+  await (hasModel('language_model') ? write(page) : page.getByText(NO_MODEL).waitFor());
+  await page.getByLabel('A model recalls pairs').check();
+  await (hasModel('associative_recall') ? recall(page) : page.getByText(NO_MODEL).waitFor());
+}
+
+async function write(page: Page): Promise<void> {
   await page.getByLabel('Bytes to write').fill('12');
   await wait(page, page.locator('button:enabled', { hasText: 'Write' }));
   await page.getByRole('button', { name: 'Write' }).click();
@@ -121,7 +133,9 @@ async function use(page: Page): Promise<void> {
   await page.locator('[data-written] [data-index="3"]').click();
   await page.getByText('Character 4 of').waitFor();
   await page.waitForFunction(() => document.querySelectorAll('[data-weight]').length === 4);
-  await page.getByLabel('A model recalls pairs').check();
+}
+
+async function recall(page: Page): Promise<void> {
   await wait(page, page.locator('[data-right]'));
   const answers = await page.locator('[data-answer]').count();
   const right = Number(await page.locator('[data-right]').getAttribute('data-right'));

@@ -102,7 +102,10 @@ describe('while it runs', () => {
     // Room for all tokens is made at once.
     expect(seen).toEqual(Array<number>(5).fill(seen[0]));
     const twice: number[] = [];
-    await generate(model, [PROMPT, PROMPT], { maxTokens: 5, onToken: (_, { cacheBytes }) => void twice.push(cacheBytes) });
+    await generate(model, [PROMPT, PROMPT], {
+      maxTokens: 5,
+      onToken: (_, { cacheBytes }) => void twice.push(cacheBytes),
+    });
     expect(seen[0]).toBeGreaterThan(0);
     expect(twice[0]).toBe(2 * seen[0]);
   });

@@ -1,6 +1,6 @@
 import { extname } from 'node:path';
 import { build } from 'esbuild';
-import { type BrowserContextOptions, chromium, type Page } from 'playwright-core';
+import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core';
 import { findBrowser } from '../../scripts/chromium/browser.js';
 
 /** A page in a headless browser of its own. */
@@ -45,14 +45,7 @@ export async function openPage(
   files: Readonly<Record<string, string | Buffer>> = {},
   { address = '', context, script: first }: PageOptions = {},
 ): Promise<OpenPage> {
-  const { executable, flags, env } = await findBrowser();
-  const browser = await chromium.launch({
-    executablePath: executable,
-    args: [...flags],
-    // The flags name the way to be headless that this browser has.
-    ignoreDefaultArgs: ['--headless'],
-    env: { ...process.env, ...env },
-  });
+  const browser = await launchBrowser();
   try {
     const page = await browser.newPage(context);
     const errors: string[] = [];
@@ -79,6 +72,18 @@ export async function openPage(
     await browser.close();
     throw error;
   }
+}
+
+/** A headless Chrome or Chromium, on SwiftShader or, with `gpu`, on the machine's own GPU. */
+export async function launchBrowser(options?: { readonly gpu?: boolean }): Promise<Browser> {
+  const { executable, flags, env } = await findBrowser(options);
+  return chromium.launch({
+    executablePath: executable,
+    args: [...flags],
+    // The flags name the way to be headless that this browser has.
+    ignoreDefaultArgs: ['--headless'],
+    env: { ...process.env, ...env },
+  });
 }
 
 /** One script of a module of this repository and everything it imports, for a page. */

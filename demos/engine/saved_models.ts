@@ -38,9 +38,15 @@ async function readWeights(addresses: readonly string[], total: number, onBytes:
   return bytes.buffer;
 }
 
-const BYTES = 4;
+/** A weight's bytes for each number, in a model of float32 weights that may be kept as float16. */
+function bytesOf({ name, dtype, quantization }: tf.io.WeightsManifestEntry): number {
+  if (dtype !== 'float32') throw new Error(`weight ${name} is ${dtype}, not float32`);
+  if (quantization === undefined) return 4;
+  if (quantization.dtype === 'float16') return 2;
+  throw new Error(`weight ${name} is kept as ${quantization.dtype}, not as float32 or float16`);
+}
 
-/** Loads a model of float32 weights by its folder's name. */
+/** Loads a model by its folder's name. */
 export async function loadSaved(
   name: string,
   files: { readonly models: Addresses; readonly weights: Addresses },
@@ -50,14 +56,13 @@ export async function loadSaved(
   if (path === undefined) throw new Error(`there is no saved model '${name}'`);
   const model = (await (await get(files.models[path])).json()) as tf.io.ModelJSON;
   const specs = model.weightsManifest.flatMap(({ weights }) => weights);
-  const other = specs.find(({ dtype, quantization }) => dtype !== 'float32' || quantization !== undefined);
-  if (other !== undefined) throw new Error(`weight ${other.name} is not plain float32`);
   const folder = path.slice(0, path.lastIndexOf('/') + 1);
   const paths = model.weightsManifest.flatMap(({ paths: parts }) => parts.map((part) => folder + part));
   const missing = paths.find((part) => !(part in files.weights));
   if (missing !== undefined) throw new Error(`the site has no file ${missing}`);
-  const total = specs.reduce((sum, { shape }) => sum + BYTES * tf.util.sizeFromShape(shape), 0);
-  const weightData = await readWeights(paths.map((part) => files.weights[part]), total, onBytes); // prettier-ignore
+  const total = specs.reduce((sum, spec) => sum + bytesOf(spec) * tf.util.sizeFromShape(spec.shape), 0);
+  const addresses = paths.map((part) => files.weights[part]);
+  const weightData = await readWeights(addresses, total, onBytes);
   const { modelTopology, userDefinedMetadata } = model;
   return loadLayersModel(tf.io.fromMemory({ modelTopology, userDefinedMetadata, weightSpecs: specs, weightData }));
 }

@@ -11,8 +11,6 @@ const config: KnipConfig = {
     'jest.webgpu.config.js',
     'test/browser/operators*.ts',
     'models/*/main.ts',
-    'demos/vite.config.ts',
-    'demos/main.tsx',
     'demos/worker.ts',
     'test/native_environment.ts',
     // Run by a test, in a process of its own.
@@ -21,7 +19,7 @@ const config: KnipConfig = {
   // The types in an exported function's signature are exported with it.
   ignoreExportsUsedInFile: { interface: true, type: true },
   // Their files are read; their code is never imported.
-  ignoreDependencies: ['vega-datasets', '@sparticuz/chromium'],
+  ignoreDependencies: ['@sparticuz/chromium'],
   project: ['{src,kernels,demos,models,scripts,test}/**/*.{ts,tsx,js,mjs}', '!demos/dist/**'],
 };
 

@@ -14,7 +14,7 @@ const WIDTHS = [16, 32, 64];
 
 const milliseconds = (value: number): string => value.toPrecision(3);
 const sizeText = ({ heads, tokens, width }: Sizes): string =>
-  `${heads} heads x ${tokens} tokens x ${width}, causal, float32`;
+  `${heads} x ${tokens} x ${width} (heads, tokens, width), causal, float32`;
 
 /** What the button copies: a table that issues and README files show as one. */
 function markdown(rows: readonly Measured[], sizes: Sizes, { backend, adapter }: Device): string {

@@ -17,7 +17,7 @@ interface PlotProps {
 }
 
 /** Colours of axes and texts; the background is the page's. */
-export function configOf(isDark: boolean): Config {
+function configOf(isDark: boolean): Config {
   const ink = isDark ? '#c2c7d0' : '#373c44';
   const grid = isDark ? '#333a47' : '#dde1e7';
   return {

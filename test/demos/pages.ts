@@ -40,10 +40,28 @@ async function see(page: Page): Promise<void> {
   await page.keyboard.press('Shift+ArrowDown');
   const moved = heightOf(await point.getAttribute('aria-label'));
   if (Math.abs(dragged - moved - 0.12) > 0.011) throw new Error(`keys moved point 13 from ${dragged} to ${moved}`);
+  const first = page.getByRole('button', { name: /^Point 1 / });
+  await dragByFinger(page, first, 60);
+  const touched = heightOf(await first.getAttribute('aria-label'));
+  if (!(touched < -1.5)) throw new Error(`point 1 was dragged by a finger from -1.3 to ${touched}`);
   await page.waitForFunction(
     (before) => Number(document.querySelector('[data-bias=localLinear]')?.textContent) > before + 0.1,
     linear,
   );
+}
+
+/** Drags something downwards with a finger. */
+async function dragByFinger(page: Page, what: Locator, pixels: number): Promise<void> {
+  const box = await what.boundingBox();
+  if (box === null) throw new Error('what is to be dragged is not to be seen');
+  const session = await page.context().newCDPSession(page);
+  const [x, y] = [box.x + box.width / 2, box.y + box.height / 2];
+  const touch = (type: 'touchStart' | 'touchMove' | 'touchEnd', down: number) =>
+    session.send('Input.dispatchTouchEvent', { type, touchPoints: type === 'touchEnd' ? [] : [{ x, y: y + down }] });
+  await touch('touchStart', 0);
+  for (const part of [0.3, 0.6, 1]) await touch('touchMove', part * pixels);
+  await touch('touchEnd', pixels);
+  await session.detach();
 }
 
 const heightOf = (label: string | null): number => Number(/ y (-?[\d.]+)/.exec(label ?? '')?.[1]);

@@ -12,7 +12,7 @@ const TOKENS = [128, 256, 512, 1024, 2048, 4096];
 const HEADS = [1, 4, 8, 16, 32];
 const WIDTHS = [16, 32, 64];
 
-const milliseconds = (value: number): string => value.toPrecision(3);
+const milliseconds = (value: number): string => String(Number(value.toPrecision(3)));
 const sizeText = ({ heads, tokens, width }: Sizes): string =>
   `${heads} x ${tokens} x ${width} (heads, tokens, width), causal, float32`;
 

@@ -5,7 +5,7 @@ import { Steps } from '../../trainer/steps.js';
 import { experiment } from '../train.js';
 
 /** Smaller than the experiment's own, so that it learns while somebody looks on. */
-const SMALL: Settings = { batch: 16, pairs: 32, dim: 8, width: 32, evaluated: 64, rate: 4e-3 };
+const SMALL: Settings = { batch: 16, pairs: 32, dim: 8, width: 32, evaluated: 64 };
 
 export interface TrainRequest {
   readonly attentions: readonly Attention[];

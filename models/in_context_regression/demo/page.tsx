@@ -52,7 +52,8 @@ export function Page() {
   );
 
   const last = reached.at(-1);
-  const shown = (value: number | undefined, digits: number) => (value === undefined ? '…' : String(Number(value.toPrecision(digits))));
+  const shown = (value: number | undefined, digits: number) =>
+    value === undefined ? '…' : String(Number(value.toPrecision(digits)));
   return (
     <>
       <p>

@@ -30,6 +30,8 @@ export default defineConfig({
       { find: 'csv-parse/sync', replacement: 'csv-parse/browser/esm/sync' },
     ],
   },
+  // All pages and their jobs: a dependency that is first met when a page is opened makes the local server load it anew.
+  optimizeDeps: { entries: ['index.html', 'worker.ts', 'measure/*.ts*', '../models/*/demo/*.ts*'] },
   server: { fs: { allow: [ROOT] } },
   build: {
     target: 'es2022',

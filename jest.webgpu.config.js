@@ -6,6 +6,7 @@ const isFullRun = process.env.TFJS_LLA_TEST === 'full';
 const sweeping = [
   'caches',
   'inputs',
+  'layers/layer_normalization',
   'memory',
   'weights',
   ...(isFullRun ? ['extremes', 'fixtures', 'layers/generate', 'layers/steps', 'nan', 'properties'] : []),

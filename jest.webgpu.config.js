@@ -7,6 +7,8 @@ const sweeping = [
   'caches',
   'inputs',
   'layers/layer_normalization',
+  'layers/rotary',
+  'models/losses',
   'memory',
   'weights',
   ...(isFullRun ? ['extremes', 'fixtures', 'layers/generate', 'layers/steps', 'nan', 'properties'] : []),

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { InputError } from '../common/input_error.js';
-import { accuracy, crossEntropy, type TokenModel } from '../common/token_model.js';
+import { crossEntropy } from '../common/losses.js';
+import { accuracy, type TokenModel } from '../common/token_model.js';
 import type { Attention, Batch, Settings, Task, TrainedExperiment } from '../trainer/experiment.js';
 import { Random } from '../trainer/random.js';
 import { recallBatch } from './data.js';

@@ -1,9 +1,10 @@
 /** `npm run train -- MODEL`: trains a model, or compares attentions on it. models/README.md explains the options. */
 import { join } from 'node:path';
 import { enableProdMode } from '@tensorflow/tfjs-core';
+import { initBackend } from '../../src/node.js';
 import { InputError } from '../common/input_error.js';
 import { compare } from './compare.js';
-import { trainingBackend } from './device.js';
+import { setUpForTraining } from './device.js';
 import { modelFolder, type Options, readOptions } from './options.js';
 import { MODELS } from './registry.js';
 import { render } from './render.js';
@@ -38,7 +39,8 @@ async function work(options: Options): Promise<boolean> {
   }
   // Without it the cpu backend advises on every start to install another package.
   enableProdMode();
-  const device = await trainingBackend(options.backend);
+  const device = await initBackend(options.backend);
+  setUpForTraining(device.backend);
   console.log(`${experiment.title}; backend ${device.backend} (${device.adapter}); runs in ${out}`);
   const deadline = Date.now() + 60_000 * (options.maxMinutes ?? Infinity);
   let isInterrupted = false;

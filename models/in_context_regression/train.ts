@@ -102,6 +102,14 @@ export const experiment: TrainedExperiment = {
     /** Contexts of an evaluation. */
     evaluated: 128,
   },
-  sweep: { rate: [1e-3, 2e-3, 4e-3], ridge: [0.1, 1, 10], scale: [0.5, 1, 2] },
+  /** By results/sweep.json. */
+  chosen: {
+    localLinear: { rate: 0.008, scale: 0.5 },
+    softmax: { rate: 0.008, scale: 2 },
+    linear: { rate: 0.008, scale: 0.5 },
+    mesa: { rate: 0.004, ridge: 10, scale: 0.5 },
+    parallax: { rate: 0.008 },
+  },
+  sweep: { rate: [1e-3, 2e-3, 4e-3, 8e-3], ridge: [0.1, 1, 10], scale: [0.5, 1, 2] },
   start: (attention, settings) => new Regression(attention, settings),
 };

@@ -104,6 +104,14 @@ export const experiment: TrainedExperiment = {
     evaluated: 256,
     target: 0.999,
   },
-  sweep: { rate: [5e-4, 1e-3, 3e-3], ridge: [0.1, 1, 10], scale: [0.5, 1, 2] },
+  /** By results/sweep.json. */
+  chosen: {
+    localLinear: { rate: 0.003, ridge: 0.1, scale: 0.5 },
+    softmax: { rate: 0.003, scale: 0.5 },
+    linear: { rate: 0.01 },
+    mesa: { rate: 0.01 },
+    parallax: { rate: 0.001 },
+  },
+  sweep: { rate: [5e-4, 1e-3, 3e-3, 1e-2], ridge: [0.1, 1, 10], scale: [0.5, 1, 2] },
   start,
 };

@@ -1,7 +1,6 @@
 /** `npm run train -- MODEL`: trains a model, or compares attentions on it. models/README.md explains the options. */
 import { join } from 'node:path';
-import { enableProdMode, env } from '@tensorflow/tfjs-core';
-import { initBackend } from '../../src/node.js';
+import { startBackend } from '../common/backend.js';
 import { InputError } from '../common/input_error.js';
 import { compare } from './compare.js';
 import { modelFolder, type Options, readOptions } from './options.js';
@@ -36,12 +35,7 @@ async function work(options: Options): Promise<boolean> {
     await render(experiment, out, options.publish);
     return true;
   }
-  // Without it the cpu backend advises on every start to install another package.
-  enableProdMode();
-  const device = await initBackend(options.backend);
-  // tfjs' WebGPU backend sums a long product of few outputs by atomic additions, in whatever order they come; below one
-  // work group it never does. Without this no run would repeat another to the bit.
-  if (device.backend === 'webgpu') env().set('WEBGPU_THRESHOLD_TO_INCREASE_WORKGROUPS_FOR_MATMUL', 0.1);
+  const device = await startBackend(options.backend);
   console.log(`${experiment.title}; backend ${device.backend} (${device.adapter}); runs in ${out}`);
   const deadline = Date.now() + 60_000 * (options.maxMinutes ?? Infinity);
   let isInterrupted = false;

@@ -24,11 +24,11 @@ function file(name: string, text: string): string {
 }
 
 function run(args: readonly string[], variables: Readonly<Record<string, string>> = {}) {
-  const { status, stdout, stderr } = spawnSync(
-    process.execPath,
-    ['--import', 'tsx', 'models/tour/main.ts', ...args],
-    { cwd: ROOT, encoding: 'utf8', env: { ...process.env, ...variables } },
-  );
+  const { status, stdout, stderr } = spawnSync(process.execPath, ['--import', 'tsx', 'models/tour/main.ts', ...args], {
+    cwd: ROOT,
+    encoding: 'utf8',
+    env: { ...process.env, ...variables },
+  });
   return { status, stdout, stderr };
 }
 

@@ -38,6 +38,8 @@ function start(args: readonly string[], { when = '', signal }: { when?: string; 
     if (isSent || !stderr.includes(when)) return;
     isSent = true;
     child.kill(signal);
+    // As npm does, which hands on what the terminal has sent to both.
+    setTimeout(() => child.kill(signal), 20);
   });
   return new Promise<{ status: number | null; stdout: string; stderr: string }>((resolve) =>
     child.on('close', (status) => resolve({ status, stdout, stderr })),

@@ -1,13 +1,10 @@
 /** `npm start`: the tour, or with options of the forecast the forecast alone. README.md says what it shows. */
 import { InputError } from '../common/input_error.js';
+import { INTERRUPTED, Interrupted } from '../common/interruption.js';
 import { RESULTS } from '../forecast/files.js';
 import { forecastSeries, readSeries } from '../forecast/program.js';
 import { assertOutputs } from './files.js';
-import { Interrupted } from './interruption.js';
 import { type Options, readOptions } from './options.js';
-
-/** Of a program that a signal ended, by the shells' convention for the commonest one. */
-const INTERRUPTED = 130;
 
 async function run({ forecast, tour }: Options): Promise<void> {
   const series = await readSeries(forecast);

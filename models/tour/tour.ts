@@ -6,6 +6,7 @@ import { dispose, mean, slice, squaredDifference, squeeze, tidy } from '@tensorf
 import type { InitializedBackend } from '../../src/node.js';
 import { startBackend } from '../common/backend.js';
 import { writeAtomically } from '../common/files.js';
+import { Interrupted, Interruption } from '../common/interruption.js';
 import type { Series } from '../forecast/data.js';
 import type { Options as ForecastOptions } from '../forecast/options.js';
 import { forecastSeries, shown } from '../forecast/program.js';
@@ -15,7 +16,6 @@ import { plot } from '../trainer/plot.js';
 import { panelsOf } from '../trainer/summary.js';
 import { experiment, heldOutWaves } from '../waves/train.js';
 import { modelOf, pictureOf, TWINS } from './files.js';
-import { Interrupted, Interruption } from './interruption.js';
 import type { TourOptions } from './options.js';
 import { backendText, FAREWELL, heading, reloadedText, resultText, runText, taskText } from './text.js';
 import { type Trained, trainTwin } from './twins.js';

@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { startBackend } from '../common/backend.js';
 import { InputError } from '../common/input_error.js';
+import { Interruption } from '../common/interruption.js';
 import { compare } from './compare.js';
 import { modelFolder, type Options, readOptions } from './options.js';
 import { MODELS } from './registry.js';
@@ -10,8 +11,6 @@ import { sweep } from './sweep.js';
 
 /** Of a call that stopped at `--max-minutes` or at a signal, and goes on when it is repeated. */
 const UNFINISHED = 2;
-
-const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
 
 /** What gives the same result elsewhere: without folders and time limits. */
 function commandOf({ model, job, attentions, seed, seeds, backend, set, text }: Options): string {
@@ -38,19 +37,12 @@ async function work(options: Options): Promise<boolean> {
   const device = await startBackend(options.backend);
   console.log(`${experiment.title}; backend ${device.backend} (${device.adapter}); runs in ${out}`);
   const deadline = Date.now() + 60_000 * (options.maxMinutes ?? Infinity);
-  let isInterrupted = false;
-  for (const signal of SIGNALS) {
-    // A second one ends the process at once: nothing is lost but the steps since the last checkpoint.
-    process.once(signal, () => {
-      console.error('stopping at the next checkpoint');
-      isInterrupted = true;
-    });
-  }
+  const interruption = new Interruption(() => console.error('stopping at the next checkpoint'));
   const host = {
     ...device,
     out,
     command: commandOf(options),
-    mustPause: () => isInterrupted || Date.now() >= deadline,
+    mustPause: () => interruption.mustStop() || Date.now() >= deadline,
   };
   if (options.job === 'sweep') return sweep(experiment, options, host);
   const isComplete = await compare(experiment, options, host);

@@ -1,5 +1,5 @@
 /** `npm run train:speed`: steps of training per second, of one small transformer with each attention. */
-import { setUpForTraining } from '../../models/trainer/device.js';
+import { setUpForTraining } from '../../models/common/backend.js';
 import { access } from 'node:fs/promises';
 import { enableProdMode } from '@tensorflow/tfjs-core';
 import { Command, Option } from 'commander';

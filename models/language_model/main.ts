@@ -1,10 +1,10 @@
 /** `npm run sample`: text from a trained language model. README.md has the commands. */
 import { join, resolve } from 'node:path';
-import { enableProdMode } from '@tensorflow/tfjs-core';
 import { type LayersModel, loadLayersModel } from '@tensorflow/tfjs-layers';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import '../../src/layers/index.js';
-import { directory, initBackend } from '../../src/node.js';
+import { directory } from '../../src/node.js';
+import { startBackend } from '../common/backend.js';
 import { halved } from '../common/halved.js';
 import { InputError } from '../common/input_error.js';
 import { sampleText } from './sampling.js';
@@ -91,8 +91,7 @@ async function main(): Promise<void> {
   const options = program.opts<Options>();
   const [prompt = 'Call me '] = program.args;
   if (prompt === '') throw new InputError('the prompt must not be empty');
-  enableProdMode();
-  const { backend, adapter } = await initBackend(options.backend);
+  const { backend, adapter } = await startBackend(options.backend);
   console.error(`backend ${backend} (${adapter})`);
   const model = await load(options);
   if (options.save !== undefined) {

@@ -1,6 +1,7 @@
 /** One run: an experiment with one attention and one seed, from its checkpoint if there is one, to its record. */
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import * as tf from '@tensorflow/tfjs-core';
 import { rateAt } from './adam.js';
 import { loadCheckpoint, saveCheckpoint } from './checkpoint.js';
@@ -98,6 +99,8 @@ class Trainer {
     };
     try {
       for (;;) {
+        // Lets signals arrive: on `cpu` nothing else in this loop waits for more than a promise.
+        await setImmediate();
         const ending = this.ending();
         if (ending !== undefined || mustPause()) {
           await save();

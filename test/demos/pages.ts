@@ -5,6 +5,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { Locator, Page } from 'playwright-core';
 import { compare } from '../../models/forecast/job.js';
 import { seriesOf } from '../../models/forecast/sources.js';
+import { jobs as training, type Reached } from '../../models/in_context_regression/demo/jobs.js';
 
 /** Waits for something to be there, or for the page to say why it will not be. */
 async function wait(page: Page, what: Locator): Promise<void> {
@@ -100,11 +101,23 @@ async function train(page: Page): Promise<void> {
   await ready(page);
   await page.getByLabel('Steps', { exact: true }).fill('5');
   await page.getByRole('button', { name: 'Train' }).click();
-  for (const attention of ['localLinear', 'softmax']) {
+  const expected = await expectedLosses(5);
+  for (const attention of ['localLinear', 'softmax'] as const) {
     await wait(page, page.locator(`[data-error=${attention}]:not(:text("…"))`));
     const loss = Number(await page.locator(`[data-loss=${attention}]`).textContent());
-    if (!(loss > 0.2 && loss < 2)) throw new Error(`loss of ${attention} after five steps: ${loss}`);
+    const inNode = expected[attention] ?? NaN;
+    if (!(Math.abs(loss - inNode) <= 0.01 * inNode)) throw new Error(`${attention}: loss ${loss}, in Node ${inNode}`);
   }
+}
+
+/** The mean losses that Node finds in as many steps, on the same data. */
+async function expectedLosses(steps: number): Promise<Reached['losses']> {
+  await tf.setBackend('cpu');
+  let losses: Reached['losses'] = {};
+  await training.train({ attentions: ['localLinear', 'softmax'], steps, seed: 1 }, (reached) => {
+    losses = reached.losses;
+  });
+  return losses;
 }
 
 async function measure(page: Page): Promise<void> {

@@ -9,7 +9,7 @@ import type { WebGPUProgram } from '@tensorflow/tfjs-backend-webgpu';
 const THREADS = 64;
 
 /** Partial sums of a feature, at most: few enough for one thread to add them up, enough to fill a GPU. */
-export const MOST_CHUNKS = 256;
+const MOST_CHUNKS = 256;
 const FEWEST_ROWS = 32;
 
 /** Rows whose sum over features is one partial sum. */

@@ -3,7 +3,7 @@ import tseslint from 'typescript-eslint';
 import { boundaries } from './scripts/lint/boundaries.js';
 
 export default defineConfig(
-  globalIgnores(['dist/', 'coverage/', 'docs/html/']),
+  globalIgnores(['dist/', 'demos/dist/', 'coverage/', 'docs/html/']),
   {
     // The rules hold for everyone: no file switches one off by a comment.
     linterOptions: { noInlineConfig: true, reportUnusedDisableDirectives: 'error' },

@@ -6,6 +6,9 @@ const isFullRun = process.env.TFJS_LLA_TEST === 'full';
 const sweeping = [
   'caches',
   'inputs',
+  'layers/layer_normalization',
+  'layers/rotary',
+  'models/losses',
   'memory',
   'weights',
   ...(isFullRun ? ['extremes', 'fixtures', 'layers/generate', 'layers/steps', 'nan', 'properties'] : []),
@@ -23,7 +26,7 @@ export default {
     '<rootDir>/test/*_attention.test.ts',
     ...sweeping.map((name) => `<rootDir>/test/${name}.test.ts`),
   ],
-  testPathIgnorePatterns: isFullRun ? [] : ['/test/webgpu/(training|default_limits)'],
+  testPathIgnorePatterns: isFullRun ? [] : ['/test/webgpu/(training|default_limits|many_rows)'],
   // Compiling a shader for SwiftShader may take seconds.
   testTimeout: 180_000,
   globals: { testedBackends: ['webgpu'] },

@@ -11,6 +11,7 @@ const config: KnipConfig = {
     'jest.webgpu.config.js',
     'test/browser/operators*.ts',
     'models/*/main.ts',
+    'demos/worker.ts',
     'test/native_environment.ts',
     // Run by a test, in a process of its own.
     'test/layers/continue_training.ts',
@@ -18,8 +19,8 @@ const config: KnipConfig = {
   // The types in an exported function's signature are exported with it.
   ignoreExportsUsedInFile: { interface: true, type: true },
   // Their files are read; their code is never imported.
-  ignoreDependencies: ['vega-datasets', '@sparticuz/chromium'],
-  project: ['{src,kernels,models,scripts,test}/**/*.{ts,js,mjs}'],
+  ignoreDependencies: ['@sparticuz/chromium'],
+  project: ['{src,kernels,demos,models,scripts,test}/**/*.{ts,tsx,js,mjs}', '!demos/dist/**'],
 };
 
 export default config;

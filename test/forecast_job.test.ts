@@ -24,11 +24,11 @@ function file(name: string, text: string): string {
 }
 
 function run(args: readonly string[], variables: Readonly<Record<string, string>> = {}) {
-  const { status, stdout, stderr } = spawnSync(
-    process.execPath,
-    ['--import', 'tsx', 'models/forecast/main.ts', ...args],
-    { cwd: ROOT, encoding: 'utf8', env: { ...process.env, ...variables } },
-  );
+  const { status, stdout, stderr } = spawnSync(process.execPath, ['--import', 'tsx', 'models/tour/main.ts', ...args], {
+    cwd: ROOT,
+    encoding: 'utf8',
+    env: { ...process.env, ...variables },
+  });
   return { status, stdout, stderr };
 }
 
@@ -122,7 +122,7 @@ describe('bad input ends with a message, exit code 1 and no stack trace:', () =>
     ['a bad --lags', () => ['--lags', '2.5'], "'2.5' is invalid. It must be a whole number from 1 to 128."],
     ['a negative --lags', () => ['--lags', '-1'], "'-1' is invalid"],
     ['a bad --limit', () => ['--limit', '0'], "'0' is invalid. It must be a whole number of at least 1."],
-    ['a bad --backend', () => ['--backend', 'gpu'], 'Allowed choices are auto, tensorflow, wasm, cpu'],
+    ['a bad --backend', () => ['--backend', 'gpu'], 'Allowed choices are auto, tensorflow, webgpu, wasm, cpu'],
     ['an unknown option', () => ['--lag', '3'], "unknown option '--lag'"],
     ['an argument too many', () => ['data.csv'], 'too many arguments'],
     ['--column without --csv', () => ['--column', 'x'], 'give both, or neither'],

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { InputError } from '../common/input_error.js';
-import { accuracy, crossEntropy, type TokenModel } from '../common/token_model.js';
+import { crossEntropy } from '../common/losses.js';
+import { accuracy, type TokenModel } from '../common/token_model.js';
 import type { Attention, Batch, Settings, Task, TrainedExperiment } from '../trainer/experiment.js';
 import { Random } from '../trainer/random.js';
 import { recallBatch } from './data.js';
@@ -86,9 +87,10 @@ export const experiment: TrainedExperiment = {
   title: 'Multi-query associative recall',
   metrics: [{ name: 'accuracy', label: 'accuracy', better: 'higher' }],
   settings: {
-    steps: 1500,
-    batch: 256,
+    steps: 800,
+    batch: 64,
     rate: 3e-3,
+    evaluateEvery: 100,
     /** Pairs in a sequence of three times as many tokens. */
     pairs: 16,
     /** Tokens: half of them keys, half values. */
@@ -102,6 +104,14 @@ export const experiment: TrainedExperiment = {
     evaluated: 256,
     target: 0.999,
   },
-  sweep: { rate: [1e-3, 3e-3, 1e-2], ridge: [0.1, 1, 10], scale: [0.5, 1, 2] },
+  /** By results/sweep.json. */
+  chosen: {
+    localLinear: { rate: 0.003 },
+    softmax: { rate: 0.01 },
+    linear: { rate: 0.01, scale: 0.5, locality: 2 },
+    mesa: { rate: 0.003, scale: 0.5, locality: 2 },
+    parallax: { rate: 0.003, locality: 2 },
+  },
+  sweep: { rate: [1e-3, 3e-3, 1e-2], ridge: [0.1, 1, 10], scale: [0.5, 1, 2], locality: [1, 1.5, 2] },
   start,
 };

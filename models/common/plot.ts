@@ -1,5 +1,5 @@
 /** Parts of the pictures: panels, their headings, a legend in words, an SVG. */
-import type { GroupMark, Spec, TextMark } from 'vega';
+import type { Config, GroupMark, Spec, TextMark } from 'vega';
 import { parse, View } from 'vega';
 
 const FONT = 'sans-serif';
@@ -21,7 +21,6 @@ export function heading(text: string, { y, fontSize = 13, fontWeight = 'bold' }:
       enter: {
         y: { value: y },
         text: { value: text },
-        fill: { value: 'black' },
         font: { value: FONT },
         fontSize: { value: fontSize },
         fontWeight: { value: fontWeight },
@@ -68,8 +67,11 @@ export function legend(field: string, gap: number): TextMark {
   };
 }
 
+/** A file's picture is on white, whatever the reader's theme. */
+const ON_WHITE: Config = { background: 'white', text: { fill: 'black' } };
+
 export async function svgOf(spec: Spec): Promise<string> {
-  const view = new View(parse(spec), { renderer: 'none' });
+  const view = new View(parse(spec, ON_WHITE), { renderer: 'none' });
   try {
     return `${await view.toSVG()}\n`;
   } finally {

@@ -1,6 +1,7 @@
 /** Embedding whose gradient is the same to the bit each time, on every backend. */
 import * as tf from '@tensorflow/tfjs-core';
 import * as tfl from '@tensorflow/tfjs-layers';
+import { oneHotRows } from './one_hot.js';
 
 export interface TokenEmbeddingArgs {
   readonly name: string;
@@ -48,7 +49,7 @@ export class TokenEmbedding extends tfl.layers.Layer {
         return {
           value: tf.gather(table as tf.Tensor, ids),
           gradFunc: (dy: tf.Tensor, [saved]: tf.Tensor[]) =>
-            tf.matMul(tf.oneHot(saved, vocabulary, 1, 0, 'float32'), dy, true, false),
+            tf.matMul(oneHotRows(saved as tf.Tensor1D, vocabulary), dy, true, false),
         };
       });
       return tf.reshape(lookUp(this.table), [...tokens.shape, width]);

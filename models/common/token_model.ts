@@ -46,14 +46,6 @@ export function tokenModel(attention: Attention, args: TokenModelArgs): TokenMod
   return { model, embedding };
 }
 
-/** Mean cross-entropy in nats. */
-export function crossEntropy(logits: tf.Tensor2D, answers: tf.Tensor1D): tf.Scalar {
-  return tf.tidy(() => {
-    const right = tf.sum(tf.mul(logits, tf.oneHot(answers, logits.shape[1])), -1);
-    return tf.mean<tf.Scalar>(tf.sub(tf.logSumExp(logits, -1), right));
-  });
-}
-
 /** Share of rows whose largest logit is the answer's. */
 export function accuracy(logits: tf.Tensor2D, answers: tf.Tensor1D): tf.Scalar {
   return tf.tidy(() => tf.mean<tf.Scalar>(tf.cast(tf.equal(tf.argMax(logits, -1), answers), 'float32')));

@@ -25,6 +25,9 @@ export type Windows = {
   readonly deviation: number;
 };
 
+/** Longest window that can be asked for. */
+export const MOST_LAGS = 128;
+
 /** A value this many standard deviations out leaves float32 no digits for a distance between ordinary windows. */
 const FARTHEST = 1e4;
 

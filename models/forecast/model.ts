@@ -16,8 +16,13 @@ export type Rows = { readonly from: number; readonly to: number };
 
 export type Settings = { readonly scale?: number; readonly ridge?: number };
 
-/** Attention over the past: row `i` of `query` may use the keys `j <= Tk - Tq + i` only. */
-type Regress = (query: tf.Tensor3D, key: tf.Tensor3D, value: tf.Tensor3D, settings: Settings) => tf.Tensor;
+/** Attention to all keys, or with `causal` over the past: row `i` of `query` may use the keys `j <= Tk - Tq + i` only. */
+type Regress = (
+  query: tf.Tensor3D,
+  key: tf.Tensor3D,
+  value: tf.Tensor3D,
+  settings: Settings & { readonly causal: boolean },
+) => tf.Tensor;
 
 export type Regressor = {
   readonly name: string;
@@ -38,8 +43,6 @@ const SCALES = [0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000];
 const LOCAL_RIDGES = [1, 0.1, 0.01, 1e-3, 1e-4];
 /** Mesa's ridge is added to a sum over keys, so that the useful range lies higher. */
 const GLOBAL_RIDGES = [1000, 300, 100, 30, 10, 3, 1, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001];
-
-const causal = true;
 
 /** `-scale |k|^2 / 2`: with it the weight of a key falls with its distance from the query, as a Gaussian. */
 function gaussianBias(key: tf.Tensor3D, scale: number): tf.Tensor {
@@ -73,7 +76,7 @@ const linear: Regressor = {
   name: 'linear',
   label: 'linear attention',
   grid: SCALES.filter((scale) => scale <= 10).map((scale) => ({ scale })),
-  regress: (query, key, value, { scale = 1 }) =>
+  regress: (query, key, value, { scale = 1, causal }) =>
     linearAttention(tf.mul(query, scale), tf.mul(key, scale), value, { causal }),
 };
 
@@ -82,7 +85,7 @@ export const mesa: Regressor = {
   name: 'mesa',
   label: 'mesa (global ridge regression)',
   grid: GLOBAL_RIDGES.map((ridge) => ({ ridge })),
-  regress: (query, key, value, { ridge = 1 }) =>
+  regress: (query, key, value, { ridge = 1, causal }) =>
     mesaAttention(withConstant(query), withConstant(key), value, { causal, ridge }),
 };
 
@@ -91,7 +94,7 @@ export const softmax: Regressor = {
   name: 'softmax',
   label: 'softmax (kernel regression)',
   grid: SCALES.map((scale) => ({ scale })),
-  regress: (query, key, value, { scale = 1 }) =>
+  regress: (query, key, value, { scale = 1, causal }) =>
     softmaxAttention(query, key, value, { causal, scale, keyBias: gaussianBias(key, scale) }),
 };
 
@@ -100,7 +103,7 @@ export const localLinear: Regressor = {
   name: 'localLinear',
   label: 'LLA (local linear regression)',
   grid: SCALES.flatMap((scale) => LOCAL_RIDGES.map((ridge) => ({ scale, ridge }))),
-  regress: (query, key, value, { scale = 1, ridge = 1 }) =>
+  regress: (query, key, value, { scale = 1, ridge = 1, causal }) =>
     localLinearAttention(query, key, value, { causal, scale, ridge, keyBias: gaussianBias(key, scale) }),
 };
 
@@ -120,7 +123,7 @@ export function forecast(regressor: Regressor, stream: Stream, settings: Setting
     const query = between(stream.inputs, from, to);
     const key = between(stream.inputs, 0, to - 1);
     const value = between(stream.targets, 0, to - 1);
-    return tf.reshape<tf.Rank.R3>(regressor.regress(query, key, value, settings), [
+    return tf.reshape<tf.Rank.R3>(regressor.regress(query, key, value, { ...settings, causal: true }), [
       stream.targets.shape[0],
       to - from,
       stream.targets.shape[2],

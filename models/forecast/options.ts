@@ -1,9 +1,10 @@
-/** The command line of the job. */
+/** The options of the forecast; `models/tour/options.ts` is the command line that has them. */
 import { basename, extname, join, resolve } from 'node:path';
-import { Command, InvalidArgumentError, Option } from 'commander';
+import { type Command, InvalidArgumentError } from 'commander';
 import { InputError } from '../common/input_error.js';
+import { MOST_LAGS } from './data.js';
 
-export const BACKENDS = ['auto', 'tensorflow', 'wasm', 'cpu'] as const;
+export const BACKENDS = ['auto', 'tensorflow', 'webgpu', 'wasm', 'cpu'] as const;
 export type Backend = (typeof BACKENDS)[number];
 
 export type Options = {
@@ -17,9 +18,7 @@ export type Options = {
   readonly debug: boolean;
 };
 
-const MOST_LAGS = 128;
-
-function integer(least: number, most: number): (text: string) => number {
+export function integer(least: number, most: number): (text: string) => number {
   return (text) => {
     const value = Number(text);
     if (!/^\d+$/.test(text) || value < least || value > most) {
@@ -34,7 +33,7 @@ function integer(least: number, most: number): (text: string) => number {
  * `npm start` runs in the root of the project wherever it was called; a file that the user names is meant from where
  * they stood.
  */
-function userPath(file: string): string {
+export function userPath(file: string): string {
   const { npm_lifecycle_event: script, INIT_CWD: called } = process.env;
   return resolve(script === 'start' && called !== undefined ? called : '.', file);
 }
@@ -48,22 +47,22 @@ function pictureName(csv: string | undefined, column: string | undefined): strin
   return `own-${parts.join('-')}.svg`;
 }
 
-/** Ends the process with code 1 and a message where the arguments make no sense. */
-export function readOptions(argv: readonly string[], results: string): Options {
-  const command = new Command('npm start --')
-    .description(
-      'Forecasts time series one step ahead by test-time regression, without training: persistence, linear ' +
-        'attention, mesa, softmax attention and local linear attention on the same data.',
-    )
+/** What commander reads before defaults are filled in and names are compared. */
+export type GivenOptions = Omit<Options, 'svg'> & { readonly svg?: string };
+
+/** Adds the options that are the forecast's own, without the `--backend` and `--debug` of the program around it. */
+export function addForecastOptions(command: Command): Command {
+  return command
     .option('--csv <file>', 'a CSV file of your own, instead of the series that come with the project', userPath)
     .option('--column <name>', 'the column of numbers in it')
     .option('--lags <n>', 'how many past values a forecast is made from', integer(1, MOST_LAGS), 8)
     .option('--limit <n>', 'take only the first n values of a series', integer(1, Infinity))
     .option('--json <file>', 'write settings, errors and forecasts to this file', userPath)
-    .option('--svg <file>', 'write the picture to this file', userPath)
-    .addOption(new Option('--backend <name>', 'the tfjs backend').choices(BACKENDS).default('auto'))
-    .option('--debug', 'show where in the program an error arose', false);
-  const { svg, ...options } = command.parse(argv, { from: 'user' }).opts<Omit<Options, 'svg'> & { svg?: string }>();
+    .option('--svg <file>', 'write the picture to this file', userPath);
+}
+
+/** @param results Where the picture goes if `--svg` names no file. */
+export function forecastOptions({ svg, ...options }: GivenOptions, results: string): Options {
   if (options.csv === undefined && options.column !== undefined) {
     throw new InputError("--column names a column of --csv's file: give both, or neither");
   }

@@ -1,5 +1,6 @@
 /** Forecast against truth as an SVG: one panel per series, the last steps of the reported part. */
 import type { Data, GroupMark, LineMark, Spec } from 'vega';
+import { COLOURS as ATTENTION_COLOURS } from '../common/colours.js';
 import { frame, heading, legend, rounded, svgOf } from '../common/plot.js';
 import type { Report } from './job.js';
 
@@ -12,21 +13,21 @@ const GAP = { x: 76, y: 84 };
 const TOP = 56;
 const COLUMNS = 2;
 
-const TRUTH = 'truth';
+export const TRUTH = 'truth';
 /** Persistence is the truth moved by one step and linear attention close to a mean: both would only hide the others. */
-const COLOURS: Readonly<Record<string, string>> = {
+export const COLOURS: Readonly<Record<string, string>> = {
   [TRUTH]: '#b8b8b8',
-  mesa: '#e08a1e',
-  softmax: '#3b6fb6',
-  localLinear: '#c0262d',
+  mesa: ATTENTION_COLOURS.mesa,
+  softmax: ATTENTION_COLOURS.softmax,
+  localLinear: ATTENTION_COLOURS.localLinear,
 };
-const LABELS: Readonly<Record<string, string>> = {
+export const LABELS: Readonly<Record<string, string>> = {
   [TRUTH]: 'truth',
   mesa: 'mesa',
   softmax: 'softmax',
   localLinear: 'LLA',
 };
-const DRAWN = Object.keys(COLOURS);
+export const DRAWN = Object.keys(COLOURS);
 
 type Point = { readonly step: number; readonly value: number; readonly line: string };
 
@@ -36,7 +37,8 @@ function axisFormat(values: readonly number[]): string {
   return largest >= 1e-2 && largest < 1e6 ? '~f' : '~g';
 }
 
-function points({ series, start, results }: Report): Point[] {
+/** The last steps of the truth and of the forecasts that are drawn. */
+export function points({ series, start, results }: Report): Point[] {
   const from = Math.max(start, series.values.length - STEPS);
   const line = (name: string, values: readonly number[], offset: number): Point[] =>
     values.slice(from - offset).map((value, index) => ({ step: from + index, value: rounded(value), line: name }));
@@ -111,7 +113,6 @@ function specOf(reports: readonly Report[]): Spec {
   const data: Data[] = reports.map((report, index) => ({ name: `series${index}`, values: points(report) }));
   data.push({ name: 'legend', values: DRAWN.map((line, index) => ({ line, label: LABELS[line], index })) });
   return {
-    background: 'white',
     padding: 12,
     width: columns * (PANEL.width + GAP.x) - GAP.x,
     height: TOP + rows * (PANEL.height + GAP.y) - GAP.y,

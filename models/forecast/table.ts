@@ -1,86 +1,19 @@
-/** What a run prints: one table per series, and a last word on who won where. */
+/** What a run prints: one table per series. */
 import Table from 'cli-table3';
-import type { Report, Result } from './job.js';
+import type { Report } from './job.js';
+import { HEAD, headingOf, scoresOf, verdict } from './scores.js';
 
-/** The operator that the package is about: every table says how it did. */
-const OURS = 'localLinear';
-
-/** Three digits, in the notation that is short. */
-const number = (value: number): string => {
-  if (!Number.isFinite(value)) return String(value);
-  const plain = value === 0 || (value >= 1e-4 && value < 1e4);
-  return plain ? String(Number(value.toPrecision(3))) : value.toExponential(2);
-};
-
-const setting = (value: number | undefined): string => (value === undefined ? '-' : String(value));
-
-const valueOf = (report: Report, name: string): Result | undefined =>
-  report.results.find((result) => result.name === name);
-
-/** Errors closer than this are called level: another year of data could swap them. */
-const LEVEL = 1.02;
+export { summary } from './scores.js';
 
 export function tableOf(report: Report): string {
-  const { series, results, lags, start } = report;
   const table = new Table({
-    head: ['one step ahead by', 'MSE', 'x persistence', 'scale', 'ridge', ''],
+    head: Object.values(HEAD),
     colAligns: ['left', 'right', 'right', 'right', 'right', 'left'],
     // No colours: the table is pasted into files and read by programs.
     style: { head: [], border: [], compact: true },
   });
-  const yardstick = valueOf(report, 'persistence');
-  const [first] = ranked(report);
-  for (const result of results) {
-    const { label, error, settings, best } = result;
-    const share = yardstick === undefined || yardstick.error === 0 ? '-' : number(error / yardstick.error);
-    const mark = best ? '<- best' : level(result, first) ? 'level with it' : '';
-    table.push([label, number(error), share, setting(settings.scale), setting(settings.ridge), mark]);
+  for (const { label, error, share, scale, ridge, mark } of scoresOf(report)) {
+    table.push([label, error, share, scale, ridge, mark]);
   }
-  const count = series.values.length;
-  return [
-    `${series.title}: ${count} values, ${lags} lags, chosen on the first ${start}, reported on the last ${count - start}`,
-    table.toString(),
-    verdict(report),
-  ].join('\n');
-}
-
-const ranked = ({ results }: Report): Result[] => [...results].sort((a, b) => a.error - b.error);
-const level = (a: Result, b: Result): boolean => a.error <= LEVEL * b.error && b.error <= LEVEL * a.error;
-/** Without the explanation that the table gives. */
-const short = ({ label }: Result): string => label.replace(/ \(.*/, '');
-const times = (larger: Result, smaller: Result): string => number(larger.error / smaller.error);
-
-/** One sentence on how LLA did in this series. */
-function verdict(report: Report): string {
-  const ours = valueOf(report, OURS);
-  const [first, second] = ranked(report);
-  if (ours === undefined) return `the smallest error is that of ${first.label}`;
-  if (!ours.best) {
-    return level(ours, first)
-      ? `LLA does not win here: ${first.label} has the smallest error, by less than ${percent}.`
-      : `LLA does not win here: its error is ${times(ours, first)} times that of ${first.label}.`;
-  }
-  return level(ours, second)
-    ? `LLA has the smallest error, but only by less than ${percent}: ${second.label} does as well.`
-    : `LLA wins: the next, ${second.label}, has ${times(second, ours)} times its error.`;
-}
-
-const percent = `${Math.round(100 * (LEVEL - 1))} %`;
-
-/** Which operator wins which series, and where several do equally well. */
-export function summary(reports: readonly Report[]): string {
-  const wins = new Map<string, string[]>();
-  const ties: string[] = [];
-  for (const report of reports) {
-    const { title } = report.series;
-    const [first, ...others] = ranked(report);
-    const alike = others.filter((other) => level(other, first));
-    if (alike.length > 0) ties.push(`${title} (${[first, ...alike].map(short).join(', ')})`);
-    else wins.set(first.label, [...(wins.get(first.label) ?? []), title]);
-  }
-  const lines = [...wins]
-    .sort((a, b) => b[1].length - a[1].length)
-    .map(([label, titles]) => [`wins ${titles.length} of ${reports.length}: ${label}`, ...titles]);
-  if (ties.length > 0) lines.push([`no winner, within ${percent}, on ${ties.length} of ${reports.length}:`, ...ties]);
-  return lines.map((part) => part.join('\n  ')).join('\n');
+  return [headingOf(report), table.toString(), verdict(report)].join('\n');
 }

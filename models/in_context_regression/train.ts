@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core';
+import { meanSquaredError } from '../common/losses.js';
 import type { Attention, Batch, Settings, Task, TrainedExperiment } from '../trainer/experiment.js';
 import { Random } from '../trainer/random.js';
 import { segmentedStreams, type StreamSizes } from './data.js';
@@ -47,20 +48,20 @@ class Regression implements Task {
     return this.make(random, this.sizes);
   }
 
-  /** Squared error of each pair, averaged over the numbers of an output: `[batch, pairs]`. */
-  private errors({ tokens, y }: Batch): tf.Tensor2D {
+  /** What the model says at each question: `[batch, pairs, dim]`. */
+  private answers({ tokens, y }: Batch): tf.Tensor {
     const out = this.model.apply(tokens, { training: true }) as tf.Tensor3D;
     const [batch, pairs, dim] = y.shape;
     const asked = tf.slice(tf.reshape<tf.Rank.R4>(out, [batch, pairs, 2, dim]), [0, 0, 0, 0], [batch, pairs, 1, dim]);
-    return tf.mean(tf.squaredDifference(tf.reshape(asked, y.shape), y), -1);
+    return tf.reshape(asked, y.shape);
   }
 
   loss(batch: Batch): tf.Scalar {
-    return tf.mean(this.errors(batch));
+    return meanSquaredError(this.answers(batch), batch.y);
   }
 
   async evaluate() {
-    const errors = tf.tidy(() => tf.mean(this.errors(this.held), 0));
+    const errors = tf.tidy(() => tf.mean(tf.squaredDifference(this.answers(this.held), this.held.y), [0, 2]));
     const values = await errors.data<'float32'>();
     errors.dispose();
     const { pairs, segments } = this.settings;
@@ -101,6 +102,14 @@ export const experiment: TrainedExperiment = {
     /** Contexts of an evaluation. */
     evaluated: 128,
   },
-  sweep: { rate: [1e-3, 2e-3, 4e-3], ridge: [0.1, 1, 10], scale: [0.5, 1, 2] },
+  /** By results/sweep.json. */
+  chosen: {
+    localLinear: { rate: 0.008, scale: 0.5 },
+    softmax: { rate: 0.008, scale: 2 },
+    linear: { rate: 0.008, scale: 0.5 },
+    mesa: { rate: 0.004, ridge: 10, scale: 0.5 },
+    parallax: { rate: 0.008 },
+  },
+  sweep: { rate: [1e-3, 2e-3, 4e-3, 8e-3], ridge: [0.1, 1, 10], scale: [0.5, 1, 2] },
   start: (attention, settings) => new Regression(attention, settings),
 };

@@ -1,10 +1,11 @@
 /** `npm run sample`: text from a trained language model. README.md has the commands. */
 import { join, resolve } from 'node:path';
-import { enableProdMode } from '@tensorflow/tfjs-core';
 import { type LayersModel, loadLayersModel } from '@tensorflow/tfjs-layers';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import '../../src/layers/index.js';
-import { directory, initBackend } from '../../src/node.js';
+import { directory } from '../../src/node.js';
+import { startBackend } from '../common/backend.js';
+import { halved } from '../common/halved.js';
 import { InputError } from '../common/input_error.js';
 import { sampleText } from './sampling.js';
 import { modelOfRun } from './trained.js';
@@ -13,6 +14,7 @@ interface Options {
   readonly model: string;
   readonly run?: string;
   readonly save?: string;
+  readonly half: boolean;
   readonly tokens: number;
   readonly temperature: number;
   readonly topK?: number;
@@ -63,6 +65,7 @@ const program = new Command('npm run sample --')
     'save the model there, for browsers and for --model; with --tokens too, text follows',
     userPath,
   )
+  .option('--half', 'with --save: weights as float16, in half the bytes', false)
   .option('--tokens <n>', 'bytes of text', count, 240)
   .option('--temperature <x>', 'divides the logits; 0 takes the likeliest byte each time', temperature, 0.8)
   .option('--top-k <n>', 'only among so many of the likeliest bytes', count)
@@ -88,12 +91,11 @@ async function main(): Promise<void> {
   const options = program.opts<Options>();
   const [prompt = 'Call me '] = program.args;
   if (prompt === '') throw new InputError('the prompt must not be empty');
-  enableProdMode();
-  const { backend, adapter } = await initBackend(options.backend);
+  const { backend, adapter } = await startBackend(options.backend);
   console.error(`backend ${backend} (${adapter})`);
   const model = await load(options);
   if (options.save !== undefined) {
-    await model.save(directory(options.save));
+    await model.save(options.half ? halved(directory(options.save)) : directory(options.save));
     console.error(`saved to ${options.save}`);
     if (program.getOptionValueSource('tokens') === 'default') return;
   }

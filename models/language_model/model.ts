@@ -3,6 +3,8 @@ import * as tf from '@tensorflow/tfjs-core';
 import * as tfl from '@tensorflow/tfjs-layers';
 import { layers } from '../../src/layers/index.js';
 import { InputError } from '../common/input_error.js';
+import { crossEntropy } from '../common/losses.js';
+import { oneHotRows } from '../common/one_hot.js';
 import type { Attention, Settings } from '../trainer/experiment.js';
 import { VOCABULARY, type Windows } from './data.js';
 
@@ -64,21 +66,13 @@ function logitsOf(model: tfl.LayersModel, ids: tf.Tensor2D): tf.Tensor2D {
   const [B, T] = ids.shape;
   const dim = table.shape[1];
   const run = (x: tf.Tensor, layer: tfl.layers.Layer) => layer.apply(x) as tf.Tensor;
-  const embedded: tf.Tensor = tf.reshape(tf.matMul(oneHot(ids), table), [B, T, dim]);
+  const embedded: tf.Tensor = tf.reshape(tf.matMul(oneHotRows(tf.reshape(ids, [-1]), VOCABULARY), table), [B, T, dim]);
   // The last two look at a token at a time; as a matrix, tfjs' dense layer has less to do.
   const rows: tf.Tensor = tf.reshape(blocks.reduce(run, embedded), [B * T, dim]);
   return rest.slice(-2).reduce(run, rows) as tf.Tensor2D;
 }
 
-/** Float32 `[B * T, 256]` */
-const oneHot = (ids: tf.Tensor2D): tf.Tensor2D =>
-  tf.oneHot(tf.reshape<tf.Rank.R1>(ids, [-1]), VOCABULARY, 1, 0, 'float32') as tf.Tensor2D;
-
 /** Mean over all bytes of `-ln p(byte | those before it in its window)`, in nats; differentiable. */
 export function lossOf(model: tfl.LayersModel, { inputs, targets }: Windows): tf.Scalar {
-  return tf.tidy(() => {
-    const logProbabilities = tf.logSoftmax(logitsOf(model, inputs));
-    const picked = tf.sum(tf.mul(oneHot(targets), logProbabilities));
-    return tf.div(tf.neg(picked), targets.size);
-  });
+  return tf.tidy(() => crossEntropy(logitsOf(model, inputs), tf.reshape(targets, [-1])));
 }

@@ -90,7 +90,7 @@ export async function experimentOn(file: string | undefined): Promise<TrainedExp
       { name: 'bigram', label: 'bigram counts (nats per byte)', better: 'lower' },
     ],
     settings: {
-      steps: 3000,
+      steps: 2000,
       batch: 32,
       rate: 3e-3,
       decay: 0.1,

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { InputError } from '../common/input_error.js';
-import { accuracy, crossEntropy, type TokenModel } from '../common/token_model.js';
+import { crossEntropy } from '../common/losses.js';
+import { accuracy, type TokenModel } from '../common/token_model.js';
 import type { Attention, Batch, Settings, Task, TrainedExperiment } from '../trainer/experiment.js';
 import { Random } from '../trainer/random.js';
 import { composition, trackingBatch } from './data.js';
@@ -103,6 +104,14 @@ export const experiment: TrainedExperiment = {
     evaluated: 256,
     target: 0.999,
   },
-  sweep: { rate: [5e-4, 1e-3, 3e-3], ridge: [0.1, 1, 10], scale: [0.5, 1, 2] },
+  /** By results/sweep.json. */
+  chosen: {
+    localLinear: { rate: 0.003, ridge: 0.1, scale: 0.5 },
+    softmax: { rate: 0.003, scale: 0.5 },
+    linear: { rate: 0.01 },
+    mesa: { rate: 0.01 },
+    parallax: { rate: 0.001 },
+  },
+  sweep: { rate: [5e-4, 1e-3, 3e-3, 1e-2], ridge: [0.1, 1, 10], scale: [0.5, 1, 2] },
   start,
 };

@@ -1,8 +1,8 @@
 /** `npm run train -- MODEL`: trains a model, or compares attentions on it. models/README.md explains the options. */
 import { join } from 'node:path';
-import { enableProdMode, env } from '@tensorflow/tfjs-core';
-import { initBackend } from '../../src/node.js';
+import { startBackend } from '../common/backend.js';
 import { InputError } from '../common/input_error.js';
+import { Interruption } from '../common/interruption.js';
 import { compare } from './compare.js';
 import { modelFolder, type Options, readOptions } from './options.js';
 import { MODELS } from './registry.js';
@@ -11,8 +11,6 @@ import { sweep } from './sweep.js';
 
 /** Of a call that stopped at `--max-minutes` or at a signal, and goes on when it is repeated. */
 const UNFINISHED = 2;
-
-const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
 
 /** What gives the same result elsewhere: without folders and time limits. */
 function commandOf({ model, job, attentions, seed, seeds, backend, set, text }: Options): string {
@@ -36,27 +34,15 @@ async function work(options: Options): Promise<boolean> {
     await render(experiment, out, options.publish);
     return true;
   }
-  // Without it the cpu backend advises on every start to install another package.
-  enableProdMode();
-  const device = await initBackend(options.backend);
-  // tfjs' WebGPU backend sums a long product of few outputs by atomic additions, in whatever order they come; below one
-  // work group it never does. Without this no run would repeat another to the bit.
-  if (device.backend === 'webgpu') env().set('WEBGPU_THRESHOLD_TO_INCREASE_WORKGROUPS_FOR_MATMUL', 0.1);
+  const device = await startBackend(options.backend);
   console.log(`${experiment.title}; backend ${device.backend} (${device.adapter}); runs in ${out}`);
   const deadline = Date.now() + 60_000 * (options.maxMinutes ?? Infinity);
-  let isInterrupted = false;
-  for (const signal of SIGNALS) {
-    // A second one ends the process at once: nothing is lost but the steps since the last checkpoint.
-    process.once(signal, () => {
-      console.error('stopping at the next checkpoint');
-      isInterrupted = true;
-    });
-  }
+  const interruption = new Interruption(() => console.error('stopping at the next checkpoint'));
   const host = {
     ...device,
     out,
     command: commandOf(options),
-    mustPause: () => isInterrupted || Date.now() >= deadline,
+    mustPause: () => interruption.mustStop() || Date.now() >= deadline,
   };
   if (options.job === 'sweep') return sweep(experiment, options, host);
   const isComplete = await compare(experiment, options, host);

@@ -1,21 +1,14 @@
 /** Lines with their spread over seeds, as an SVG: panels side by side, an attention a colour. */
 import type { GroupMark, Mark, Spec } from 'vega';
+import { COLOURS } from '../common/colours.js';
 import { frame, heading, legend, rounded, svgOf } from '../common/plot.js';
-import { type Attention, ATTENTIONS } from './experiment.js';
+import { ATTENTIONS } from './experiment.js';
 import { LABELS, type Panel } from './summary.js';
 
 const PANEL = { width: 400, height: 260 };
 const GAP = 84;
 /** From the top of the picture to the panels: the legend, and a heading. */
 const TOP = 48;
-
-const COLOURS: Readonly<Record<Attention, string>> = {
-  localLinear: '#c0262d',
-  softmax: '#3b6fb6',
-  linear: '#6b9e3f',
-  mesa: '#e08a1e',
-  parallax: '#7d4fa8',
-};
 
 /** Whether the values are positive and spread over decades, so that an even scale would hide the small ones. */
 function isWide(values: readonly number[]): boolean {
@@ -92,7 +85,6 @@ function specOf(panels: readonly Panel[]): Spec {
     panels.some(({ lines }) => lines.some(({ attention }) => attention === name)),
   );
   return {
-    background: 'white',
     padding: 12,
     width: panels.length * (PANEL.width + GAP) - GAP,
     height: TOP + PANEL.height,

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { sha256 } from '@noble/hashes/sha2.js';
 import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus';
 
 /** Numbers that look random and follow from names and numbers alone, so that there is no state to save. */
@@ -8,8 +8,9 @@ export class Random {
 
   /** @param parts What the numbers follow from, such as a seed, a purpose and a step. */
   constructor(...parts: readonly (number | string)[]) {
-    const digest = createHash('sha256').update(JSON.stringify(parts)).digest();
-    this.generator = xoroshiro128plus(digest.readInt32LE());
+    // Not Node's own digest: a page trains, too.
+    const digest = sha256(new TextEncoder().encode(JSON.stringify(parts)));
+    this.generator = xoroshiro128plus(new DataView(digest.buffer, digest.byteOffset).getInt32(0, true));
   }
 
   /** In `[0, 1)`. */

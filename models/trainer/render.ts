@@ -33,12 +33,21 @@ async function recordsIn(experiment: Experiment, out: string): Promise<RunRecord
 
 const listed = (values: readonly (string | number)[]): string => [...new Set(values)].join(', ');
 
+/** Commands that differ in the attention alone as one; that of a later seed is said by the seeds. */
+function commandsOf(records: readonly RunRecord[]): string {
+  const attentions = listed(records.map(({ key }) => key.attention)).replaceAll(' ', '');
+  const commands = records.map(({ made }) =>
+    made.command.replace(/ --attention \S+/, ` --attention ${attentions}`).replace(/ --seed \d+/, ''),
+  );
+  return listed(commands.map((command) => `\`${command}\``));
+}
+
 /** Command, device, date and seeds, which a table is worth nothing without. */
 function heading(records: readonly RunRecord[]): string {
   const made = records.map((record) => record.made);
   const seeds = [...new Set(records.map(({ key }) => key.seed))];
   return [
-    `\`${listed(made.map(({ command }) => command))}\`, ${listed(made.map(({ date }) => date))},`,
+    `${commandsOf(records)}, ${listed(made.map(({ date }) => date))},`,
     `backend \`${listed(records.map(({ key }) => key.backend))}\` on ${listed(made.map(({ adapter }) => adapter))},`,
     `Node ${listed(made.map(({ node }) => node))}; ${seeds.length > 1 ? 'seeds' : 'seed'} ${listed(seeds)}`,
     seeds.length > 1 ? '(mean ± standard deviation).' : '(no spread).',

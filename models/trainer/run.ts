@@ -1,14 +1,14 @@
 /** One run: an experiment with one attention and one seed, from its checkpoint if there is one, to its record. */
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import * as tf from '@tensorflow/tfjs-core';
-import { Adam, rateAt } from './adam.js';
+import { rateAt } from './adam.js';
 import { loadCheckpoint, saveCheckpoint } from './checkpoint.js';
-import type { Task, TrainedExperiment } from './experiment.js';
+import type { TrainedExperiment } from './experiment.js';
 import { showProgress } from './progress.js';
-import { Random } from './random.js';
 import type { Ending, Evaluation, Progress, RunKey, RunRecord } from './record.js';
-import { setFirstValues, trainedVariables } from './weights.js';
+import { Steps } from './steps.js';
 
 export interface RunOptions {
   /** Where the run's files lie. */
@@ -29,16 +29,12 @@ export async function run(
   key: RunKey,
   options: RunOptions,
 ): Promise<(Omit<RunRecord, 'made'> & { readonly seconds: number }) | undefined> {
-  const task = await experiment.start(key.attention, key.settings, key.seed);
-  const { model } = task;
-  setFirstValues(model, new Random('weights', key.seed), key.settings.scale);
-  task.prepare?.();
-  const variables = trainedVariables(model);
-  const adam = new Adam(variables, { decay: key.settings.decay, clip: key.settings.clip });
+  const steps = await Steps.begin(experiment, key);
+  const { task, adam, variables } = steps;
   try {
-    const trainer = new Trainer(experiment, key, task, adam, variables);
+    const trainer = new Trainer(experiment, key, steps);
     const file = checkpointFile(options.folder);
-    const found = await loadCheckpoint(file, model, adam, key);
+    const found = await loadCheckpoint(file, task.model, adam, key);
     const ending = await trainer.train(found, file, options);
     if (ending === undefined) return undefined;
     const notes = ending === 'diverged' ? undefined : await task.finish?.();
@@ -46,8 +42,7 @@ export async function run(
     const weights = variables.reduce((sum, { size }) => sum + size, 0);
     return { key, ending, ...trainer.progress, metrics: trainer.metrics, weights, notes, seconds: trainer.seconds };
   } finally {
-    adam.dispose();
-    task.dispose();
+    steps.dispose();
   }
 }
 
@@ -61,9 +56,7 @@ class Trainer {
   constructor(
     private readonly experiment: TrainedExperiment,
     private readonly key: RunKey,
-    private readonly task: Task,
-    private readonly adam: Adam,
-    private readonly variables: tf.Variable[],
+    private readonly steps: Steps,
   ) {}
 
   get progress(): Progress {
@@ -97,7 +90,7 @@ class Trainer {
     const start = performance.now();
     let saved = { at: start, step: first };
     const save = async () => {
-      await saveCheckpoint(file, this.task.model, this.adam, {
+      await saveCheckpoint(file, this.steps.task.model, this.steps.adam, {
         ...this.progress,
         key: this.key,
         seconds: this.seconds,
@@ -106,6 +99,8 @@ class Trainer {
     };
     try {
       for (;;) {
+        // Lets signals arrive: on `cpu` nothing else in this loop waits for more than a promise.
+        await setImmediate();
         const ending = this.ending();
         if (ending !== undefined || mustPause()) {
           await save();
@@ -128,7 +123,7 @@ class Trainer {
     const { steps, logEvery, evaluateEvery } = this.key.settings;
     const end = Math.min(steps, (Math.floor(this.step / logEvery) + 1) * logEvery);
     const losses: tf.Scalar[] = [];
-    while (this.step < end) losses.push(this.oneStep());
+    while (this.step < end) losses.push(this.steps.take(++this.step));
     const stacked = tf.tidy(() => tf.stack(losses));
     const values = await stacked.data<'float32'>();
     tf.dispose([stacked, losses]);
@@ -136,19 +131,9 @@ class Trainer {
     this.losses.push([end, loss]);
     const isDue = Math.floor(end / evaluateEvery) > Math.floor((end - losses.length) / evaluateEvery);
     if (Number.isFinite(loss) && (isDue || end === steps)) {
-      this.evaluations.push({ step: end, metrics: await this.task.evaluate() });
+      this.evaluations.push({ step: end, metrics: await this.steps.task.evaluate() });
     }
     return loss;
-  }
-
-  private oneStep(): tf.Scalar {
-    const step = ++this.step;
-    const { key, task } = this;
-    const batch = task.batch(new Random('batch', key.seed, step));
-    const { value, grads } = tf.variableGrads(() => task.loss(batch), this.variables);
-    this.adam.apply(grads, step, rateAt(step, key.settings));
-    tf.dispose([batch, grads]);
-    return value;
   }
 
   /** Whether the run has come to its end, and by what. */

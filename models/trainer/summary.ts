@@ -125,6 +125,8 @@ export function tableOf(experiment: Experiment, records: readonly RunRecord[]): 
     runs.map((record) => record.metrics[name] ?? NaN).filter(Number.isFinite);
   const bests = metrics.map((metric) => {
     const means = groups.map(([, runs]) => spreadOf(values(runs, metric)).mean).filter(Number.isFinite);
+    // What is the same for all, as that of a baseline, is nobody's best.
+    if (groups.length > 1 && new Set(means).size === 1) return NaN;
     return metric.better === 'higher' ? Math.max(...means) : Math.min(...means);
   });
   const trained = isTrained(experiment);

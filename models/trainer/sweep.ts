@@ -18,8 +18,10 @@ const SEED = 1000;
 const HAS_RIDGE: readonly Attention[] = ['localLinear', 'mesa'];
 
 /** Tries all; whether it came to the end. */
-export async function sweep(experiment: Experiment, options: Options, host: Host): Promise<boolean> {
-  if (!isTrained(experiment)) throw new InputError(`${experiment.name} is not trained: it chooses settings by itself`);
+export async function sweep(given: Experiment, options: Options, host: Host): Promise<boolean> {
+  if (!isTrained(given)) throw new InputError(`${given.name} is not trained: it chooses settings by itself`);
+  // What an earlier sweep chose must not be where this one begins, which is the same for every attention.
+  const experiment = { ...given, chosen: undefined };
   const attentions = options.attentions ?? experiment.attentions ?? ATTENTIONS;
   const [metric] = experiment.metrics;
   const trials: Trial[] = [];

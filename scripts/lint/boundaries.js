@@ -60,6 +60,9 @@ const ZONES = [
   },
   { from: /^src\/ops\//, forbids: /^src\/layers\b/, why: 'operators lie below layers' },
   { from: /^models\//, forbids: /^(kernels|test|scripts)\//, why: 'models use the package, not its kernels' },
+  { from: /^models\/(?!\w+\/demo\/)/, forbids: /^demos\/|\/demo\//, why: 'models run without a page' },
+  { from: /^demos\/(engine|parts)\//, forbids: /^models\/(?!common\/)/, why: 'what pages share knows no page' },
+  { from: /^(src|kernels|scripts)\//, forbids: /^demos\//, why: 'the package stands without the demos' },
   ...siblings,
 ];
 
@@ -69,7 +72,7 @@ export const boundaries = {
   create(context) {
     /** @param {string} file */
     const fromRoot = (file) => relative(context.cwd, file).split(sep).join('/');
-    const from = fromRoot(context.filename).replace(/\.[cm]?[jt]s$/, '');
+    const from = fromRoot(context.filename).replace(/\.[cm]?[jt]sx?$/, '');
 
     /** @param {ModuleNode} node */
     const check = (node) => {

@@ -1,4 +1,5 @@
 /** `npm run train:speed`: steps of training per second, of one small transformer with each attention. */
+import { setUpForTraining } from '../../models/common/backend.js';
 import { access } from 'node:fs/promises';
 import { enableProdMode } from '@tensorflow/tfjs-core';
 import { Command, Option } from 'commander';
@@ -55,6 +56,7 @@ async function measure(options: Options): Promise<Run> {
   const shape = { dim, heads, layers, context, batch };
   enableProdMode();
   const device = await benchDevice(options.backend);
+  setUpForTraining(device.backend);
   console.log(`${device.backend}: ${device.adapter}`);
   const speeds: Speed[] = [];
   for (const attention of options.attention) {

@@ -19,6 +19,8 @@ import { mesaAttentionAppendWebGpu, mesaAttentionStepWebGpu } from '../../kernel
 import { parallaxAttentionStepWebGpu } from '../../kernels/parallax_attention/step_webgpu.js';
 import { softmaxAttentionStepWebGpu } from '../../kernels/softmax_attention/step_webgpu.js';
 import { appendKeysWebGpu } from '../../kernels/common/webgpu/step.js';
+import { layerNormalizationGradWebGpu, layerNormalizationWebGpu } from '../../kernels/layer_normalization/webgpu.js';
+import { rotaryEmbeddingWebGpu } from '../../kernels/rotary_embedding/webgpu.js';
 import { localLinearAttentionSpec } from '../../kernels/local_linear_attention/spec.js';
 import { parallaxAttentionSpec } from '../../kernels/parallax_attention/spec.js';
 import { softmaxAttentionSpec } from '../../kernels/softmax_attention/spec.js';
@@ -45,6 +47,9 @@ const kernels: Readonly<Record<string, KernelFunc>> = {
   MesaAttentionGrad: mesaAttentionGradWebGpu,
   MesaAttentionAppend: mesaAttentionAppendWebGpu,
   MesaAttentionStep: mesaAttentionStepWebGpu,
+  RotaryEmbedding: rotaryEmbeddingWebGpu,
+  TokenLayerNormalization: layerNormalizationWebGpu,
+  TokenLayerNormalizationGrad: layerNormalizationGradWebGpu,
 };
 
 replaceKernels('webgpu', kernels);

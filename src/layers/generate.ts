@@ -44,6 +44,8 @@ export interface GenerateOptions {
 export interface TokenInfo {
   /** How many tokens there were before this one; 0 for the first. */
   readonly step: number;
+  /** Bytes of the caches of all attention layers; a cache of a user's own counts by its `byteSize`, if it has one. */
+  readonly cacheBytes: number;
 }
 
 const isTemperature: OptionCheck = (name, option, value) => {
@@ -253,7 +255,8 @@ class Generation {
         sequences[b].push(token);
         ended[b] = this.stopTokens.has(token);
       });
-      await this.options.onToken?.(tokens, { step });
+      const cacheBytes = this.caches.reduce((sum, { byteSize = 0 }) => sum + byteSize, 0);
+      await this.options.onToken?.(tokens, { step, cacheBytes });
       if (step + 1 === this.maxTokens || ended.every(Boolean)) return sequences;
       await this.yield();
       // What a sequence that has ended goes on with, no other one sees.

@@ -35,6 +35,7 @@ export { generate, type GenerateOptions, type TokenInfo } from './generate.js';
 export type { Prompt } from './generation/prompt.js';
 export type { LayerCache, LayerCacheOptions, LayerStepOptions, SteppedLayer } from './layer_cache.js';
 export type { RotaryArgs } from './rotary.js';
+export type { WeighedLayer, WeightOptions } from './weight_rows.js';
 export type { CallOptions } from './sequence_layer.js';
 export type { BlockArgs as TransformerBlockOwnArgs, KindArgs as TransformerBlockKinds } from './transformer_block.js';
 

@@ -1,6 +1,8 @@
 import {
   add,
   customGrad,
+  engine,
+  getBackend,
   type GradSaveFunc,
   mean,
   mul,
@@ -15,6 +17,7 @@ import {
 import { initializers, layers as tfLayers, type LayerVariable, type Shape } from '@tensorflow/tfjs-layers';
 
 import { isPositiveNumber, printed, reject } from '../../kernels/common/validate.js';
+import { findKernel } from '../registry.js';
 import { type ArgumentChecks, checkArguments, type LayerArgs, layerArguments, layerLabel } from './arguments.js';
 
 /** Arguments of `layers.layerNormalization`. */
@@ -25,6 +28,22 @@ export interface LayerNormalizationArgs extends LayerArgs {
 
 const checks: ArgumentChecks = { ...layerArguments, epsilon: isPositiveNumber };
 
+/** The kernel of a backend that has one, `x, gamma, beta` to `y`; its gradient's name ends in `Grad`. */
+const KERNEL = 'TokenLayerNormalization';
+
+/** `normalize` by the backend's own kernels. */
+function normalizeByKernel(x: Tensor, gamma: Tensor, beta: Tensor, epsilon: number): Tensor {
+  const attrs = { epsilon };
+  const forward = (...given: (Tensor | GradSaveFunc)[]) => {
+    const [x, gamma, beta, save] = given as [Tensor, Tensor, Tensor, GradSaveFunc];
+    save([x, gamma]);
+    const gradFunc = (dy: Tensor, [x, gamma]: Tensor[]) =>
+      engine().runKernel<Tensor[]>(`${KERNEL}Grad`, { x, gamma, dy }, attrs);
+    return { value: engine().runKernel<Tensor>(KERNEL, { x, gamma, beta }, attrs), gradFunc };
+  };
+  return customGrad(forward)(x, gamma, beta);
+}
+
 /**
  * `gamma (x - mean) / sqrt(variance + epsilon) + beta` over the last axis of `x`; `gamma` and `beta` are `[features]`.
  *
@@ -32,6 +51,9 @@ const checks: ArgumentChecks = { ...layerArguments, epsilon: isPositiveNumber };
  * gradient of a tile slices and adds copy by copy: two kernels for each token and each feature.
  */
 function normalize(x: Tensor, gamma: Tensor, beta: Tensor, epsilon: number): Tensor {
+  if (x.dtype === 'float32' && x.size > 0 && findKernel(KERNEL, getBackend())) {
+    return normalizeByKernel(x, gamma, beta, epsilon);
+  }
   const forward = (...given: (Tensor | GradSaveFunc)[]) => {
     const [x, gamma, beta, save] = given as [Tensor, Tensor, Tensor, GradSaveFunc];
     const centred = sub(x, mean(x, -1, true));

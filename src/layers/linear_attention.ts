@@ -4,6 +4,7 @@ import type { FeatureMap } from '../../kernels/linear_attention/spec.js';
 import { isBoolean, isOneOf } from '../../kernels/common/validate.js';
 import type { AttentionCache } from '../caches/attention_cache.js';
 import { attentionCache } from '../caches/index.js';
+import { attentionWeights } from '../ops/attention_weights.js';
 import { linearAttention } from '../ops/linear_attention.js';
 import type { ArgumentChecks, AttentionArgs } from './arguments.js';
 import { type AttendOptions, type CacheRoom, type Heads, MultiHeadAttention } from './multi_head_attention.js';
@@ -31,6 +32,11 @@ export class LinearAttention extends MultiHeadAttention<LinearAttentionArgs> {
   protected override attend({ query, key, value }: Heads, options: AttendOptions): Tensor {
     const { featureMap, normalize } = this.args;
     return linearAttention(query, key, value, { ...options, featureMap, normalize });
+  }
+
+  protected override weigh({ query, key }: Omit<Heads, 'value'>, options: AttendOptions): Tensor {
+    const { featureMap, normalize } = this.args;
+    return attentionWeights('linear', query, key, { ...options, featureMap, normalize });
   }
 
   protected override operatorCache(room: CacheRoom): AttentionCache {

@@ -4,6 +4,7 @@ import { isOneOf, isPositiveInteger, isPositiveNumber } from '../../kernels/comm
 import type { Solver } from '../../kernels/local_linear_attention/spec.js';
 import type { AttentionCache } from '../caches/attention_cache.js';
 import { attentionCache } from '../caches/index.js';
+import { attentionWeights } from '../ops/attention_weights.js';
 import { localLinearAttention } from '../ops/local_linear_attention.js';
 import { type ArgumentChecks, type AttentionArgs, type RidgeArgs, ridgeArguments } from './arguments.js';
 import { type AttendOptions, type CacheRoom, type Heads, MultiHeadAttention } from './multi_head_attention.js';
@@ -44,6 +45,12 @@ export class LocalLinearAttention extends MultiHeadAttention<LocalLinearAttentio
     const { tolerance, maxIterations, solver } = this.args;
     const ridge = this.ridge.read();
     return localLinearAttention(query, key, value, { ...options, ridge, tolerance, maxIterations, solver });
+  }
+
+  protected override weigh({ query, key }: Omit<Heads, 'value'>, options: AttendOptions): Tensor {
+    const { tolerance, maxIterations, solver } = this.args;
+    const ridge = this.ridge.read();
+    return attentionWeights('localLinear', query, key, { ...options, ridge, tolerance, maxIterations, solver });
   }
 
   protected override operatorCache(room: CacheRoom): AttentionCache {

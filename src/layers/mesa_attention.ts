@@ -2,6 +2,7 @@ import type { serialization, Tensor } from '@tensorflow/tfjs-core';
 
 import type { AttentionCache } from '../caches/attention_cache.js';
 import { attentionCache } from '../caches/index.js';
+import { attentionWeights } from '../ops/attention_weights.js';
 import { mesaAttention } from '../ops/mesa_attention.js';
 import { type AttentionArgs, type RidgeArgs, ridgeArguments } from './arguments.js';
 import { type AttendOptions, type CacheRoom, type Heads, MultiHeadAttention } from './multi_head_attention.js';
@@ -26,6 +27,10 @@ export class MesaAttention extends MultiHeadAttention<MesaAttentionArgs> {
 
   protected override attend({ query, key, value }: Heads, options: AttendOptions): Tensor {
     return mesaAttention(query, key, value, { ...options, ridge: this.ridge.read() });
+  }
+
+  protected override weigh({ query, key }: Omit<Heads, 'value'>, options: AttendOptions): Tensor {
+    return attentionWeights('mesa', query, key, { ...options, ridge: this.ridge.read() });
   }
 
   protected override operatorCache(room: CacheRoom): AttentionCache {

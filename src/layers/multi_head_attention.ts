@@ -1,4 +1,4 @@
-import { type serialization, type Tensor, tidy } from '@tensorflow/tfjs-core';
+import { type serialization, slice, type Tensor, tidy } from '@tensorflow/tfjs-core';
 import { initializers, type Shape } from '@tensorflow/tfjs-layers';
 
 import type { Precision } from '../../kernels/common/spec.js';
@@ -26,6 +26,7 @@ import {
 import { combineMasks } from './masks.js';
 import { Projection } from './projection.js';
 import { Rotary } from './rotary.js';
+import { checkRows, type WeightOptions } from './weight_rows.js';
 import { type CallOptions, SequenceLayer } from './sequence_layer.js';
 import { constrain, initializeKernel, type Initializer, type Regularizer, WeightSettings } from './weight_settings.js';
 
@@ -84,6 +85,9 @@ export abstract class MultiHeadAttention<Args extends AttentionArgs> extends Seq
 
   /** Runs the layer's operator. */
   protected abstract attend(heads: Heads, options: AttendOptions): Tensor;
+
+  /** The operator's effective weights `[B, H, Tq, Tv]`; `first` is the position of the first query. */
+  protected abstract weigh(heads: Omit<Heads, 'value'>, options: AttendOptions, first: number): Tensor;
 
   /** A cache of the layer's operator. */
   protected abstract operatorCache(room: CacheRoom): AttentionCache;
@@ -187,6 +191,31 @@ export abstract class MultiHeadAttention<Args extends AttentionArgs> extends Seq
     });
     this.handOn(x, this.stepMask(options.mask).mask, out);
     return out;
+  }
+
+  /**
+   * The effective weights of the layer's self-attention on `x`, for plots and inspection: times the value heads they give
+   * what the operator gives. Takes the memory that `apply` avoids; not differentiable. Masks are not looked at.
+   *
+   * ```js
+   * const weights = layer.attentionWeights(x, { rows: 1 }); // [B, H, 1, T]: what the last token looks at
+   * ```
+   *
+   * @param x `[B, T, dim]`
+   * @param options `rows`: only those of so many last tokens. Default: all.
+   * @returns `[B, H, rows, T]`, float32; negative weights are possible for all but softmax attention.
+   * @throws Error where the layer is not built, `x` does not fit, or `rows` is no integer from 1 to `T`.
+   */
+  attentionWeights(x: Tensor, options: WeightOptions = {}): Tensor {
+    return tidy(() => {
+      const tokens = toFloat(this.label, 'x', this.named(x).query);
+      const [B, T = 0, dim = 0] = tokens.shape;
+      const rows = checkRows(this.label, options, T);
+      const { useCausalMask: causal = false, precision = 'high' } = this.args;
+      const last = slice(tokens, [0, T - rows, 0], [B, rows, dim]);
+      const heads = { query: this.projectQuery(last, T - rows), key: this.projectKey(tokens), tokens: last };
+      return this.weigh(heads, { causal, precision }, T - rows);
+    });
   }
 
   private stepTokens(tokens: Tensor, cache: LayerCache, keyMask: Tensor | undefined): Tensor {

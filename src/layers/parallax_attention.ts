@@ -3,6 +3,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import { reject } from '../../kernels/common/validate.js';
 import type { AttentionCache } from '../caches/attention_cache.js';
 import { attentionCache } from '../caches/index.js';
+import { attentionWeights } from '../ops/attention_weights.js';
 import { parallaxAttention } from '../ops/parallax_attention.js';
 import type { AttentionArgs } from './arguments.js';
 import type { Features } from './inputs.js';
@@ -29,6 +30,11 @@ export class ParallaxAttention extends MultiHeadAttention<ParallaxAttentionArgs>
 
   protected override attend({ query, key, value, tokens }: Heads, options: AttendOptions): Tensor {
     return parallaxAttention(query, key, value, this.projectProbe(tokens), options);
+  }
+
+  protected override weigh(heads: Omit<Heads, 'value'>, options: AttendOptions, first: number): Tensor {
+    const { query, key, tokens } = heads;
+    return attentionWeights('parallax', query, key, { ...options, probe: this.projectProbe(tokens, first) });
   }
 
   protected override operatorCache(room: CacheRoom): AttentionCache {

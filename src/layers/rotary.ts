@@ -2,6 +2,8 @@ import {
   add,
   concat,
   customGrad,
+  engine,
+  getBackend,
   type GradSaveFunc,
   mul,
   reshape,
@@ -11,6 +13,7 @@ import {
   tensor,
 } from '@tensorflow/tfjs-core';
 
+import { findKernel } from '../registry.js';
 import { isPositiveNumber, type OptionCheck, printed, reject } from '../../kernels/common/validate.js';
 
 /** Rotary position embedding. */
@@ -133,17 +136,25 @@ function exchangeHalves(x: Tensor): Tensor {
   return reshape(reverse(reshape(x, [-1, 2, D / 2]), 1), x.shape);
 }
 
+/** The kernel of a backend that has one: `x`, `cos`, `sin` to the rotated `x`, or rotated back at `direction` -1. */
+const KERNEL = 'RotaryEmbedding';
+
 /**
  * `x cos + exchanged(x) sin`. Its gradient is the rotation back, `dy cos + exchanged(dy sin)`: as few kernels as the
  * rotation itself, where that of slices and a concatenation would take three times as many.
  */
 function turn(x: Tensor, waves: Waves): Tensor {
+  const hasKernel = x.dtype === 'float32' && x.size > 0 && findKernel(KERNEL, getBackend()) !== undefined;
+  const rotate = (x: Tensor, [cos, sin]: Waves, direction: 1 | -1): Tensor => {
+    if (hasKernel) return engine().runKernel<Tensor>(KERNEL, { x, cos, sin }, { direction });
+    if (direction === 1) return add(mul(x, cos), mul(exchangeHalves(x), sin));
+    return add(mul(x, cos), exchangeHalves(mul(x, sin)));
+  };
   const forward = (...given: (Tensor | GradSaveFunc)[]) => {
     const [x, save] = given as [Tensor, GradSaveFunc];
-    const [cos, sin] = waves;
-    save([cos, sin]);
-    const gradFunc = (dy: Tensor, [cos, sin]: Tensor[]) => add(mul(dy, cos), exchangeHalves(mul(dy, sin)));
-    return { value: add(mul(x, cos), mul(exchangeHalves(x), sin)), gradFunc };
+    save([...waves]);
+    const gradFunc = (dy: Tensor, [cos, sin]: Tensor[]) => rotate(dy, [cos, sin], -1);
+    return { value: rotate(x, waves, 1), gradFunc };
   };
   return customGrad(forward)(x);
 }

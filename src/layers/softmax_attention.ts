@@ -2,6 +2,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 
 import type { AttentionCache } from '../caches/attention_cache.js';
 import { attentionCache } from '../caches/index.js';
+import { attentionWeights } from '../ops/attention_weights.js';
 import { softmaxAttention } from '../ops/softmax_attention.js';
 import type { AttentionArgs } from './arguments.js';
 import { type AttendOptions, type CacheRoom, type Heads, MultiHeadAttention } from './multi_head_attention.js';
@@ -19,6 +20,10 @@ export class SoftmaxAttention extends MultiHeadAttention<SoftmaxAttentionArgs> {
 
   protected override attend({ query, key, value }: Heads, options: AttendOptions): Tensor {
     return softmaxAttention(query, key, value, options);
+  }
+
+  protected override weigh({ query, key }: Omit<Heads, 'value'>, options: AttendOptions): Tensor {
+    return attentionWeights('softmax', query, key, options);
   }
 
   protected override operatorCache(room: CacheRoom): AttentionCache {

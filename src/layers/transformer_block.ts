@@ -29,6 +29,7 @@ import { ParallaxAttention, type ParallaxAttentionArgs } from './parallax_attent
 import { Rotary } from './rotary.js';
 import { type CallOptions, SequenceLayer } from './sequence_layer.js';
 import { SoftmaxAttention, type SoftmaxAttentionArgs } from './softmax_attention.js';
+import type { WeighedLayer, WeightOptions } from './weight_rows.js';
 import { constrain, WeightSettings } from './weight_settings.js';
 
 /** The arguments of the attention layer of each kind. */
@@ -57,7 +58,7 @@ export type TransformerBlockArgs = {
 
 type AnyKindArgs = KindArgs[keyof KindArgs];
 
-type AttentionLayer = tfLayers.Layer & SteppedLayer;
+type AttentionLayer = tfLayers.Layer & SteppedLayer & WeighedLayer;
 
 /** How the attention layer of a kind is made, and what it takes besides what all take. */
 const KINDS: Readonly<Record<string, { make: (args: AnyKindArgs) => AttentionLayer; checks: ArgumentChecks }>> = {
@@ -255,6 +256,20 @@ export class TransformerBlock extends SequenceLayer implements SteppedLayer {
     cache.advance(x.shape[1] ?? 0);
     this.handOn(x, this.stepMask(options.mask).mask, out);
     return out;
+  }
+
+  /**
+   * The effective weights of the block's attention layer on `x`, as that layer's `attentionWeights`.
+   *
+   * @param x `[B, T, dim]`, what comes into the block.
+   * @param options `rows`: only those of so many last tokens. Default: all.
+   * @returns `[B, H, rows, T]`, float32.
+   */
+  attentionWeights(x: Tensor, options: WeightOptions = {}): Tensor {
+    return tidy(() => {
+      const tokens = toFloat(this.label, 'x', this.named(x).query);
+      return this.attention.attentionWeights(this.norms[0].call(tokens, {}) as Tensor, options);
+    });
   }
 
   override computeOutputShape(inputShape: Shape | Shape[]): Shape {

@@ -1,5 +1,12 @@
-import { type BackendValues, findBackendFactory, registerBackend, removeBackend } from '@tensorflow/tfjs-core';
+import {
+  type BackendValues,
+  type DataType,
+  findBackendFactory,
+  registerBackend,
+  removeBackend,
+} from '@tensorflow/tfjs-core';
 import { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
+import { storageUsage } from '../../kernels/common/webgpu/work_buffers.js';
 import '../backends/webgpu.js';
 import { findAdapter, findGpu, requestDevice } from './dawn.js';
 
@@ -41,8 +48,23 @@ class NodeWebGPUBackend extends WebGPUBackend {
     super.ensureCommandEncoderReady();
   }
 
+  /**
+   * Values that the host made, by the queue's own copy. tfjs makes a staging buffer for each tensor, ends the pass that it
+   * records and copies within the encoder, which for the scalar of `mul(x, 0.9)` takes longer than the product. The queue
+   * copies before the commands that are not submitted yet; none of them uses this buffer, as tfjs hands a buffer out again
+   * only when the commands that used it are submitted (it fills its uniforms in the same way).
+   */
   override uploadToGPU(dataId: object): void {
     this.throwIfLost();
+    const data = this.tensorMap.get(dataId);
+    const values = data.values as BackendValues | null;
+    const words = values && !data.resource ? wordsOf(data.dtype, values) : undefined;
+    if (words !== undefined) {
+      const buffer = this.bufferManager.acquireBuffer(words.byteLength, storageUsage());
+      this.queue.writeBuffer(buffer, 0, words);
+      data.resource = buffer;
+      (data as { values: BackendValues | null }).values = null;
+    }
     super.uploadToGPU(dataId);
   }
 
@@ -69,6 +91,17 @@ class NodeWebGPUBackend extends WebGPUBackend {
     if (values) return values;
     throw new Error("tfjs-lla: backend 'webgpu' cannot read data synchronously in Node; use await tensor.data()");
   }
+}
+
+/** Values as they lie on the device; undefined for none, and for what has no place there. */
+function wordsOf(
+  dtype: DataType,
+  values: BackendValues,
+): Float32Array<ArrayBuffer> | Int32Array<ArrayBuffer> | undefined {
+  if (values.length === 0) return undefined;
+  if (dtype === 'float32') return new Float32Array(values as Float32Array);
+  if (dtype === 'int32' || dtype === 'bool') return new Int32Array(values as Int32Array);
+  return undefined;
 }
 
 /** Registers the backend, and the kernels of this package for it, on the GPU of this machine. */

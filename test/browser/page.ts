@@ -1,6 +1,6 @@
 import { extname } from 'node:path';
 import { build } from 'esbuild';
-import { chromium, type Page } from 'playwright-core';
+import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core';
 import { findBrowser } from '../../scripts/chromium/browser.js';
 
 /** A page in a headless browser of its own. */
@@ -9,12 +9,23 @@ export interface OpenPage {
   readonly page: Page;
   /** What went wrong in the page and was not caught there: errors, rejections, failed requests. */
   readonly errors: readonly string[];
+  /** What the page, or a worker of it, wrote to the console as an error or a warning. */
+  readonly complaints: readonly string[];
   /** Ends the browser; what the page stored is gone. */
   close(): Promise<void>;
 }
 
 /** The page's origin. Nothing listens there: requests are answered from memory. Browsers trust it with WebGPU. */
 const ORIGIN = 'http://localhost/';
+
+export interface PageOptions {
+  /** Behind the origin in the address, where it is not the root: a file's path, or a folder's with a slash at its end. */
+  readonly address?: string;
+  /** Such as `viewport` and `colorScheme`. */
+  readonly context?: BrowserContextOptions;
+  /** Runs in the page before anything of its own. */
+  readonly script?: string;
+}
 
 const TYPES: Readonly<Record<string, string>> = {
   '.html': 'text/html',
@@ -30,36 +41,49 @@ const TYPES: Readonly<Record<string, string>> = {
  *
  * @param files Contents by path. `index.html` is the page; without it the page is empty and runs `index.js`, if any.
  */
-export async function openPage(files: Readonly<Record<string, string | Buffer>> = {}): Promise<OpenPage> {
-  const { executable, flags, env } = await findBrowser();
-  const browser = await chromium.launch({
-    executablePath: executable,
-    args: [...flags],
-    // The flags name the way to be headless that this browser has.
-    ignoreDefaultArgs: ['--headless'],
-    env: { ...process.env, ...env },
-  });
+export async function openPage(
+  files: Readonly<Record<string, string | Buffer>> = {},
+  { address = '', context, script: first }: PageOptions = {},
+): Promise<OpenPage> {
+  const browser = await launchBrowser();
   try {
-    const page = await browser.newPage();
+    const page = await browser.newPage(context);
     const errors: string[] = [];
+    const complaints: string[] = [];
+    page.on('console', (message) => {
+      if (['error', 'warning'].includes(message.type())) complaints.push(message.text());
+    });
     page.on('pageerror', ({ message }) => errors.push(message));
     page.on('requestfailed', (request) => errors.push(`${request.url()}: ${request.failure()?.errorText ?? 'failed'}`));
     const script = 'index.js' in files ? '<script type="module" src="index.js"></script>' : '';
     const all: typeof files = { 'index.html': `<!doctype html><title>Test</title>${script}`, ...files };
     await page.route('**/*', (route) => {
       const { pathname, origin } = new URL(route.request().url());
-      const path = pathname === '/' ? 'index.html' : decodeURIComponent(pathname.slice(1));
+      const path = decodeURIComponent(pathname.slice(1)).replace(/(^|\/)$/, '$1index.html');
       // A page under test asks no one else, and no browser's habit counts as its error.
       if (path === 'favicon.ico') return route.fulfill({ status: 204 });
       if (`${origin}/` !== ORIGIN || !(path in all)) return route.abort('addressunreachable');
       return route.fulfill({ body: all[path], contentType: TYPES[extname(path)] ?? 'application/octet-stream' });
     });
-    await page.goto(ORIGIN);
-    return { page, errors, close: () => browser.close() };
+    if (first !== undefined) await page.addInitScript(first);
+    await page.goto(ORIGIN + address);
+    return { page, errors, complaints, close: () => browser.close() };
   } catch (error) {
     await browser.close();
     throw error;
   }
+}
+
+/** A headless Chrome or Chromium, on SwiftShader or, with `gpu`, on the machine's own GPU. */
+export async function launchBrowser(options?: { readonly gpu?: boolean }): Promise<Browser> {
+  const { executable, flags, env } = await findBrowser(options);
+  return chromium.launch({
+    executablePath: executable,
+    args: [...flags],
+    // The flags name the way to be headless that this browser has.
+    ignoreDefaultArgs: ['--headless'],
+    env: { ...process.env, ...env },
+  });
 }
 
 /** One script of a module of this repository and everything it imports, for a page. */

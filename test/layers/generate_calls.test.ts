@@ -8,7 +8,7 @@ import {
   sequential,
   type SymbolicTensor,
 } from '@tensorflow/tfjs-layers';
-import { generate, type GenerateOptions, layers } from '../../src/layers/index.js';
+import { generate, type GenerateOptions, layers, type TokenInfo } from '../../src/layers/index.js';
 import { useBackend } from '../backends.js';
 import { randomizeWeights } from './kinds.js';
 
@@ -95,6 +95,21 @@ describe('results', () => {
 });
 
 describe('while it runs', () => {
+  test('what the caches hold is told with each token', async () => {
+    const seen: number[] = [];
+    const onToken = (_: unknown, { cacheBytes }: TokenInfo) => void seen.push(cacheBytes);
+    await generate(model, PROMPT, { maxTokens: 5, onToken });
+    // Room for all tokens is made at once.
+    expect(seen).toEqual(Array<number>(5).fill(seen[0]));
+    const twice: number[] = [];
+    await generate(model, [PROMPT, PROMPT], {
+      maxTokens: 5,
+      onToken: (_, { cacheBytes }) => void twice.push(cacheBytes),
+    });
+    expect(seen[0]).toBeGreaterThan(0);
+    expect(twice[0]).toBe(2 * seen[0]);
+  });
+
   test('tokens are streamed, and a promise of onToken is awaited', async () => {
     const seen: (number | null)[] = [];
     let busy = false;

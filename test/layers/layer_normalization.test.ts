@@ -13,6 +13,8 @@ describe.each(backends)('layerNormalization on %s', (backend) => {
     [[3, 7], undefined],
     [[2, 5, 8], 0.1],
     [[2, 1, 3, 6], 1e-5],
+    // More rows than a chunk of the kernels that sum over rows, more features than a work group has threads.
+    [[3, 30, 130], 1e-5],
   ])('is that of tfjs on %p, epsilon %p', async (shape, epsilon) => {
     const batchInputShape = shape;
     const own = tfl.sequential({ layers: [layers.layerNormalization({ batchInputShape, epsilon })] });

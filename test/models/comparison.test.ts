@@ -87,8 +87,9 @@ test('a sweep tries every value, keeps the best, and a comparison takes it', asy
   expect(await sweep(await MODELS.in_context_regression(), options, host)).toBe(true);
   const file = join(out, 'sweep.json');
   const { trials, chosen } = JSON.parse(readFileSync(file, 'utf8')) as SweepFile;
-  expect(trials.filter(({ attention }) => attention === 'softmax')).toHaveLength(5);
-  expect(trials.filter(({ attention }) => attention === 'localLinear')).toHaveLength(7);
+  // Four rates, two scales and two ridges beside the model's own.
+  expect(trials.filter(({ attention }) => attention === 'softmax')).toHaveLength(6);
+  expect(trials.filter(({ attention }) => attention === 'localLinear')).toHaveLength(8);
   const values = trials.filter(({ attention }) => attention === 'localLinear').map(({ value }) => Number(value));
   const best = trials.find(({ attention, value }) => attention === 'localLinear' && value === Math.min(...values));
   expect(best?.set).toMatchObject(chosen.localLinear ?? { missing: 1 });

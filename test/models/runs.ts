@@ -14,6 +14,7 @@ export const SMALL: Readonly<Record<string, readonly string[]>> = {
     ...['--steps', '40', '--batch', '4', '--set', 'pairs=16', '--set', 'dim=4', '--set', 'width=16'],
     ...EVALUATION,
   ],
+  waves: ['--steps', '40', '--batch', '48', ...EVALUATION],
   associative_recall: [
     ...['--steps', '40', '--batch', '4', '--set', 'pairs=4', '--set', 'vocabulary=8', '--set', 'width=16'],
     ...['--rate', '0.01'],

@@ -83,6 +83,19 @@ describe.each(models)('%s', (model) => {
   });
 });
 
+test('Ctrl-C, which npm hands on once more, stops a run at a checkpoint with code 2', async () => {
+  const out = join(folder, 'stopped');
+  const { child, ended, stderr } = start(argumentsOf('waves', out, '--steps', '100000'));
+  while (!stderr().includes('begins') && child.exitCode === null) await pause(5);
+  child.kill('SIGINT');
+  await pause(50);
+  child.kill('SIGINT');
+  const [code, signal] = await ended;
+  expect({ code, signal, stderr: stderr() }).toMatchObject({ code: 2, signal: null });
+  expect(stderr()).toContain('stopping at the next checkpoint');
+  expect(existsSync(checkpointFile(join(out, 'localLinear_seed1')))).toBe(true);
+});
+
 test('another attention, another seed: each gives a run of its own', async () => {
   const out = join(folder, 'several');
   const args = argumentsOf(

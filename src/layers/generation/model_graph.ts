@@ -6,6 +6,7 @@ import { plainMask } from '../masks.js';
 
 /** What `generate` needs of a cache. */
 export interface StepCache {
+  readonly byteSize?: number;
   dispose(): void;
 }
 

@@ -36,7 +36,10 @@ export function ThemePicker() {
       <select
         value={theme}
         onChange={({ currentTarget: { value } }) => {
-          if (isTheme(value)) setTheme(value);
+          if (!isTheme(value)) return;
+          // At once: whoever reloads the page in the next moment has chosen, too.
+          apply(value);
+          setTheme(value);
         }}
       >
         {THEMES.map((name) => (

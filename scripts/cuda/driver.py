@@ -14,7 +14,7 @@ class MissingKernel(Exception):
 
 
 class Kernels:
-    """The machine code of a folder of .cubin files, and the plan of its calls."""
+    """The machine code of a folder of .bin files, and the plan of its calls."""
 
     def __init__(self, code, plan):
         torch.zeros(1, device='cuda')  # makes torch's context current
@@ -22,9 +22,9 @@ class Kernels:
         self.plan = ctypes.CDLL(str(plan))
         self.plan.plan_launch.restype = ctypes.c_char_p
         self.modules, self.functions = [], {}
-        files = sorted(Path(code).glob('*.cubin'))
+        files = sorted(Path(code).glob('*.bin'))
         if not files:
-            raise SystemExit(f'no .cubin in {code}')
+            raise SystemExit(f'no .bin file in {code}')
         for file in files:
             module = ctypes.c_void_p()
             self._check(self.cuda.cuModuleLoadData(ctypes.byref(module), file.read_bytes()), f'load {file}')

@@ -1,6 +1,6 @@
 /**
  * Compiles the CUDA kernels for this machine's processor, with an emulator in the place of the GPU, and holds them to the
- * reference in double: `npm run check:cuda`. Needs g++; no GPU and nothing of CUDA. compile.py compiles them for GPUs.
+ * reference in double: `npm run check:cuda`. Needs g++; no GPU and nothing of CUDA. `npm run check:device-code` compiles them for GPUs.
  */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';

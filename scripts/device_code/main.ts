@@ -1,6 +1,6 @@
 /**
  * Compiles the CUDA kernels for every kind of GPU that they have code for: `npm run check:device-code`.
- * Needs neither a GPU nor CUDA, but pip. Prints what each kernel takes; code that spills registers is named, not refused.
+ * Needs neither a GPU nor CUDA, but pip. Prints what each kernel takes; code that spills registers is named, not refused; a warning is.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -55,6 +55,7 @@ await inParallel(jobs, async ({ name, source }) => {
     const seconds = ((performance.now() - start) / 1000).toFixed(1);
     console.log(`${source} for ${name}: ${seconds} s`);
     for (const line of [...summary(log), ...warnings(log)]) console.log(`  ${line}`);
+    if (warnings(log).length > 0) failed++;
   } catch (error) {
     if (!(error instanceof SetupError)) throw error;
     failed++;

@@ -2,16 +2,15 @@ import shared from './jest.config.js';
 
 const isFullRun = process.env.TFJS_LLA_TEST === 'full';
 
-/** Suites beside the case table; those that compile many shaders or take many steps are left to the full run. */
+/** Suites beside the case table; those that compile many shaders or take many steps are left to the full run; a part of the caches' runs in a browser. */
 const sweeping = [
-  'caches',
-  'inputs',
   'layers/layer_normalization',
   'layers/rotary',
   'models/losses',
-  'memory',
   'weights',
-  ...(isFullRun ? ['extremes', 'fixtures', 'layers/generate', 'layers/steps', 'nan', 'properties'] : []),
+  ...(isFullRun
+    ? ['caches', 'extremes', 'fixtures', 'inputs', 'layers/generate', 'layers/steps', 'memory', 'nan', 'properties']
+    : []),
 ];
 
 /**

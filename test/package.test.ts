@@ -60,6 +60,7 @@ describe('the tarball', () => {
       /^dist\/umd\/tfjs-lla\.min\.js$/,
       /^dist\/cli\/(main\.cjs|commander\.LICENSE)$/,
       /^kernels\/\w+\/native\/\w+\.(cc|h)$/,
+      /^kernels\/\w+\/cuda\/\w+\.(cu|cuh|h)$/,
     ];
     const files = filesIn(tarball);
     expect(files.filter((file) => !intended.some((pattern) => pattern.test(file)))).toEqual([]);

@@ -2,7 +2,10 @@ import shared from './jest.config.js';
 
 const isFullRun = process.env.TFJS_LLA_TEST === 'full';
 
-/** Suites beside the case table; those that compile many shaders or take many steps are left to the full run; a part of the caches' runs in a browser. */
+/**
+ * Suites beside the case table. Those that compile many shaders or take many steps are left to the full run; of caches npm
+ * test runs what the page of test/browser/switching.ts does.
+ */
 const sweeping = [
   'layers/layer_normalization',
   'layers/rotary',

@@ -1,24 +1,9 @@
 // Kernels of local linear attention: forward pass, by padded head dimension and precision.
+#include "common/cuda/entry_points.cuh"
 #include "common/cuda/probe_forward.cuh"
 
 namespace tfjs_lla {
 
-#define TFJS_LLA_FORWARD(precision, high, dim)                                       \
-  TFJS_LLA_KERNEL TFJS_LLA_BOUNDS((ForwardShape<dim, high, kSolvedProbe>::kThreads), \
-                                  (ForwardShape<dim, high, kSolvedProbe>::kBlocks))  \
-      tfjs_lla_local_linear_forward_##precision##_##dim(const ProbeParams p) {       \
-    ProbeForward<ForwardShape<dim, high, kSolvedProbe>>(p).Run();                    \
-  }
-
-TFJS_LLA_FORWARD(high, true, 32)
-TFJS_LLA_FORWARD(high, true, 64)
-TFJS_LLA_FORWARD(high, true, 128)
-TFJS_LLA_FORWARD(high, true, 256)
-TFJS_LLA_FORWARD(fast, false, 32)
-TFJS_LLA_FORWARD(fast, false, 64)
-TFJS_LLA_FORWARD(fast, false, 128)
-TFJS_LLA_FORWARD(fast, false, 256)
-
-#undef TFJS_LLA_FORWARD
+TFJS_LLA_ENTRY_POINTS(local_linear, forward, ProbeForward, ForwardShape, kSolvedProbe)
 
 }  // namespace tfjs_lla

@@ -1,24 +1,9 @@
 // Kernels of Parallax attention: forward pass, by padded head dimension and precision.
+#include "common/cuda/entry_points.cuh"
 #include "common/cuda/probe_forward.cuh"
 
 namespace tfjs_lla {
 
-#define TFJS_LLA_FORWARD(precision, high, dim)                                      \
-  TFJS_LLA_KERNEL TFJS_LLA_BOUNDS((ForwardShape<dim, high, kGivenProbe>::kThreads), \
-                                  (ForwardShape<dim, high, kGivenProbe>::kBlocks))  \
-      tfjs_lla_parallax_forward_##precision##_##dim(const ProbeParams p) {          \
-    ProbeForward<ForwardShape<dim, high, kGivenProbe>>(p).Run();                    \
-  }
-
-TFJS_LLA_FORWARD(high, true, 32)
-TFJS_LLA_FORWARD(high, true, 64)
-TFJS_LLA_FORWARD(high, true, 128)
-TFJS_LLA_FORWARD(high, true, 256)
-TFJS_LLA_FORWARD(fast, false, 32)
-TFJS_LLA_FORWARD(fast, false, 64)
-TFJS_LLA_FORWARD(fast, false, 128)
-TFJS_LLA_FORWARD(fast, false, 256)
-
-#undef TFJS_LLA_FORWARD
+TFJS_LLA_ENTRY_POINTS(parallax, forward, ProbeForward, ForwardShape, kGivenProbe)
 
 }  // namespace tfjs_lla

@@ -1,30 +1,11 @@
 // Gradient of softmax attention, by padded head dimension and precision: first by query rows, then by keys.
+#include "common/cuda/entry_points.cuh"
 #include "common/cuda/gradient_keys.cuh"
 #include "common/cuda/gradient_rows.cuh"
 
 namespace tfjs_lla {
 
-#define TFJS_LLA_GRADIENT(precision, high, dim)                                      \
-  TFJS_LLA_KERNEL TFJS_LLA_BOUNDS((GradientRowShape<dim, high, kNoProbe>::kThreads), \
-                                  (GradientRowShape<dim, high, kNoProbe>::kBlocks))  \
-      tfjs_lla_softmax_gradient_rows_##precision##_##dim(const ProbeParams p) {      \
-    GradientRows<GradientRowShape<dim, high, kNoProbe>>(p).Run();                    \
-  }                                                                                  \
-  TFJS_LLA_KERNEL TFJS_LLA_BOUNDS((GradientKeyShape<dim, high, kNoProbe>::kThreads), \
-                                  (GradientKeyShape<dim, high, kNoProbe>::kBlocks))  \
-      tfjs_lla_softmax_gradient_keys_##precision##_##dim(const ProbeParams p) {      \
-    GradientKeys<GradientKeyShape<dim, high, kNoProbe>>(p).Run();                    \
-  }
-
-TFJS_LLA_GRADIENT(high, true, 32)
-TFJS_LLA_GRADIENT(high, true, 64)
-TFJS_LLA_GRADIENT(high, true, 128)
-TFJS_LLA_GRADIENT(high, true, 256)
-TFJS_LLA_GRADIENT(fast, false, 32)
-TFJS_LLA_GRADIENT(fast, false, 64)
-TFJS_LLA_GRADIENT(fast, false, 128)
-TFJS_LLA_GRADIENT(fast, false, 256)
-
-#undef TFJS_LLA_GRADIENT
+TFJS_LLA_ENTRY_POINTS(softmax, gradient_rows, GradientRows, GradientRowShape, kNoProbe)
+TFJS_LLA_ENTRY_POINTS(softmax, gradient_keys, GradientKeys, GradientKeyShape, kNoProbe)
 
 }  // namespace tfjs_lla

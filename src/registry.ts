@@ -1,10 +1,22 @@
-import { getGradient, getKernel, type GradConfig, type KernelConfig } from '@tensorflow/tfjs-core';
+import {
+  getBackend,
+  getGradient,
+  getKernel,
+  type GradConfig,
+  type KernelConfig,
+  type Tensor,
+} from '@tensorflow/tfjs-core';
 
 // tfjs's own types leave out that nothing may be found.
 
 /** The kernel of that name on a backend, if one is registered. */
 export function findKernel(kernelName: string, backendName: string): KernelConfig | undefined {
   return getKernel(kernelName, backendName);
+}
+
+/** Whether the current backend has a kernel of that name for `x`: kernels take float32, and at least one number. */
+export function hasKernelFor(kernelName: string, x: Tensor): boolean {
+  return x.dtype === 'float32' && x.size > 0 && findKernel(kernelName, getBackend()) !== undefined;
 }
 
 /** The gradient of a kernel, if one is registered. */

@@ -1,12 +1,10 @@
 /**
- * Layer normalization as programs of tfjs' `webgpu` backend, which records them in the pass of its own: `x [rows, F]`,
- * `gamma [F]`, `beta [F]`, float32. Mean and variance are computed anew in the gradient: to read a row twice more takes less
+ * Layer normalization, a work group for a row or for a chunk of rows: `x [rows, F]`, `gamma [F]`, `beta [F]`, float32. Mean and variance are computed anew in the gradient: to read a row twice more takes less
  * than to keep and read two more tensors.
  */
 import type { WebGPUProgram } from '@tensorflow/tfjs-backend-webgpu';
 
-/** Threads of a work group; a work group has a row, or a chunk of rows. */
-const THREADS = 64;
+import { type ProgramParts, tfjsProgram, THREADS } from '../common/webgpu/tfjs_program.js';
 
 /** Partial sums of a feature, at most: few enough for one thread to add them up, enough to fill a GPU. */
 const MOST_CHUNKS = 256;
@@ -15,29 +13,13 @@ const FEWEST_ROWS = 32;
 /** Rows whose sum over features is one partial sum. */
 export const rowsOfChunk = (rows: number): number => Math.max(FEWEST_ROWS, Math.ceil(rows / MOST_CHUNKS));
 
-interface Parts {
-  readonly key: string;
-  readonly inputs: readonly string[];
-  readonly shape: readonly number[];
-  readonly workgroups: number;
-  readonly uniforms: string;
-  readonly text: string;
-}
+const program = ({ key, ...rest }: ProgramParts): WebGPUProgram =>
+  tfjsProgram({ key: `layerNormalization ${key}`, ...rest });
 
-function program({ key, inputs, shape, workgroups, uniforms, text }: Parts): WebGPUProgram {
-  return {
-    shaderKey: `layerNormalization ${key}`,
-    variableNames: [...inputs],
-    outputShape: [...shape],
-    dispatchLayout: { x: shape.map((_, axis) => axis) },
-    dispatch: [workgroups, 1, 1],
-    workgroupSize: [THREADS, 1, 1],
-    uniforms,
-    getUserCode: () => text,
-  };
-}
-
-/** `sum(value)` over the work group, and `momentsOf(row)`: mean and `1 / sqrt(variance + epsilon)`. */
+/**
+ * `sum(value)` over the work group, and `momentsOf(row)`: mean and `1 / sqrt(variance + epsilon)`; beyond the last row, where
+ * all threads have to come as well, that of the last one.
+ */
 const reductions = `
 var<workgroup> partial: array<f32, ${THREADS}>;
 
@@ -53,8 +35,9 @@ fn sum(value: f32) -> f32 {
   return partial[0];
 }
 
-fn momentsOf(row: i32) -> vec2f {
+fn momentsOf(wanted: i32) -> vec2f {
   let features = uniforms.xShape.y;
+  let row = min(wanted, uniforms.xShape.x - 1);
   var total = 0.0;
   for (var f = i32(localIndex); f < features; f += ${THREADS}) { total += x[row * features + f]; }
   let mean = sum(total) / f32(features);
@@ -79,7 +62,7 @@ export const forwardProgram = (rows: number, features: number): WebGPUProgram =>
 fn main(index: i32) {
   let features = uniforms.xShape.y;
   let row = index / ${THREADS};
-  let moments = momentsOf(min(row, uniforms.xShape.x - 1));
+  let moments = momentsOf(row);
   if (row >= uniforms.xShape.x) { return; }
   for (var f = i32(localIndex); f < features; f += ${THREADS}) {
     let at = row * features + f;
@@ -101,7 +84,7 @@ fn main(index: i32) {
   let features = uniforms.xShape.y;
   let row = index / ${THREADS};
   let start = min(row, uniforms.xShape.x - 1) * features;
-  let moments = momentsOf(min(row, uniforms.xShape.x - 1));
+  let moments = momentsOf(row);
   var plain = 0.0;
   var along = 0.0;
   for (var f = i32(localIndex); f < features; f += ${THREADS}) {
@@ -137,7 +120,7 @@ fn main(index: i32) {
   var ofBeta: array<f32, ${ofThread}>;
   for (var i = 0; i < uniforms.chunkRows; i++) {
     let row = chunk * uniforms.chunkRows + i;
-    let moments = momentsOf(min(row, uniforms.xShape.x - 1));
+    let moments = momentsOf(row);
     if (row < uniforms.xShape.x) {
       for (var k = 0; k < ${ofThread}; k++) {
         let f = i32(localIndex) + k * ${THREADS};

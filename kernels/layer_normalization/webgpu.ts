@@ -1,6 +1,6 @@
-import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 import type { KernelFunc, TensorInfo } from '@tensorflow/tfjs-core';
 
+import { backendOf, floatUniform, intUniform } from '../common/webgpu/tfjs_program.js';
 import {
   addChunksProgram,
   featureSumsProgram,
@@ -11,9 +11,7 @@ import {
 
 type Call = Parameters<KernelFunc>[0];
 
-const backendOf = ({ backend }: { readonly backend: unknown }) => backend as WebGPUBackend;
-
-const epsilonOf = ({ attrs }: Call) => ({ type: 'float32', data: [Number(attrs?.epsilon)] });
+const epsilonOf = ({ attrs }: Call) => floatUniform(attrs?.epsilon);
 
 /** Last axis, and all others as one. */
 function sizesOf(shape: readonly number[]): [rows: number, features: number] {
@@ -40,8 +38,7 @@ export const layerNormalizationGradWebGpu: KernelFunc = (call) => {
   const epsilon = epsilonOf(call);
   const inputs = [rowsOf(x), gamma, rowsOf(dy)];
   const dx = backend.runWebGPUProgram(rowGradientProgram(rows, features), inputs, 'float32', [epsilon]);
-  const chunkRows = { type: 'int32', data: [rowsOfChunk(rows)] };
-  const uniforms = [epsilon, chunkRows];
+  const uniforms = [epsilon, intUniform(rowsOfChunk(rows))];
   const sums = backend.runWebGPUProgram(
     featureSumsProgram(rows, features),
     [inputs[0], inputs[2]],
@@ -49,7 +46,7 @@ export const layerNormalizationGradWebGpu: KernelFunc = (call) => {
     uniforms,
   );
   const [dgamma, dbeta] = [0, 1].map((which) =>
-    backend.runWebGPUProgram(addChunksProgram(features), [sums], 'float32', [{ type: 'int32', data: [which] }]),
+    backend.runWebGPUProgram(addChunksProgram(features), [sums], 'float32', [intUniform(which)]),
   );
   backend.disposeData(sums.dataId);
   return [{ ...dx, shape: x.shape }, dgamma, dbeta];

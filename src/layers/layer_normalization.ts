@@ -2,7 +2,6 @@ import {
   add,
   customGrad,
   engine,
-  getBackend,
   type GradSaveFunc,
   mean,
   mul,
@@ -17,7 +16,7 @@ import {
 import { initializers, layers as tfLayers, type LayerVariable, type Shape } from '@tensorflow/tfjs-layers';
 
 import { isPositiveNumber, printed, reject } from '../../kernels/common/validate.js';
-import { findKernel } from '../registry.js';
+import { hasKernelFor } from '../registry.js';
 import { type ArgumentChecks, checkArguments, type LayerArgs, layerArguments, layerLabel } from './arguments.js';
 
 /** Arguments of `layers.layerNormalization`. */
@@ -51,9 +50,7 @@ function normalizeByKernel(x: Tensor, gamma: Tensor, beta: Tensor, epsilon: numb
  * gradient of a tile slices and adds copy by copy: two kernels for each token and each feature.
  */
 function normalize(x: Tensor, gamma: Tensor, beta: Tensor, epsilon: number): Tensor {
-  if (x.dtype === 'float32' && x.size > 0 && findKernel(KERNEL, getBackend())) {
-    return normalizeByKernel(x, gamma, beta, epsilon);
-  }
+  if (hasKernelFor(KERNEL, x)) return normalizeByKernel(x, gamma, beta, epsilon);
   const forward = (...given: (Tensor | GradSaveFunc)[]) => {
     const [x, gamma, beta, save] = given as [Tensor, Tensor, Tensor, GradSaveFunc];
     const centred = sub(x, mean(x, -1, true));

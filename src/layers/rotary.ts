@@ -3,7 +3,6 @@ import {
   concat,
   customGrad,
   engine,
-  getBackend,
   type GradSaveFunc,
   mul,
   reshape,
@@ -13,7 +12,7 @@ import {
   tensor,
 } from '@tensorflow/tfjs-core';
 
-import { findKernel } from '../registry.js';
+import { hasKernelFor } from '../registry.js';
 import { isPositiveNumber, type OptionCheck, printed, reject } from '../../kernels/common/validate.js';
 
 /** Rotary position embedding. */
@@ -144,7 +143,7 @@ const KERNEL = 'RotaryEmbedding';
  * rotation itself, where that of slices and a concatenation would take three times as many.
  */
 function turn(x: Tensor, waves: Waves): Tensor {
-  const hasKernel = x.dtype === 'float32' && x.size > 0 && findKernel(KERNEL, getBackend()) !== undefined;
+  const hasKernel = hasKernelFor(KERNEL, x);
   const rotate = (x: Tensor, [cos, sin]: Waves, direction: 1 | -1): Tensor => {
     if (hasKernel) return engine().runKernel<Tensor>(KERNEL, { x, cos, sin }, { direction });
     if (direction === 1) return add(mul(x, cos), mul(exchangeHalves(x), sin));

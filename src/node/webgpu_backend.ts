@@ -93,15 +93,13 @@ class NodeWebGPUBackend extends WebGPUBackend {
   }
 }
 
-/** Values as they lie on the device; undefined for none, and for what has no place there. */
-function wordsOf(
-  dtype: DataType,
-  values: BackendValues,
-): Float32Array<ArrayBuffer> | Int32Array<ArrayBuffer> | undefined {
-  if (values.length === 0) return undefined;
-  if (dtype === 'float32') return new Float32Array(values as Float32Array);
-  if (dtype === 'int32' || dtype === 'bool') return new Int32Array(values as Int32Array);
-  return undefined;
+type Words = Float32Array<ArrayBuffer> | Int32Array<ArrayBuffer>;
+
+/** Values as they lie on the device, converted only where they are not yet; undefined for none, and for what has no place there. */
+function wordsOf(dtype: DataType, values: BackendValues): Words | undefined {
+  if (values.length === 0 || !['float32', 'int32', 'bool'].includes(dtype)) return undefined;
+  const Type = dtype === 'float32' ? Float32Array : Int32Array;
+  return values instanceof Type ? (values as Words) : new Type(values as Uint8Array);
 }
 
 /** Registers the backend, and the kernels of this package for it, on the GPU of this machine. */

@@ -1,23 +1,19 @@
 /** `npm run recall`: turns a run into a saved model that a page loads, and says how well it recalls. README.md has the command. */
-import { resolve } from 'node:path';
-import { enableProdMode } from '@tensorflow/tfjs-core';
 import { loadLayersModel } from '@tensorflow/tfjs-layers';
 import { Command } from 'commander';
 import '../../src/layers/index.js';
-import { directory, initBackend } from '../../src/node.js';
+import { directory } from '../../src/node.js';
+import { startBackend } from '../common/backend.js';
 import { halved } from '../common/halved.js';
 import { InputError } from '../common/input_error.js';
+import { userPath } from '../common/user_path.js';
 import { Random } from '../trainer/random.js';
 import { trainedModel } from '../trainer/trained.js';
 import { recallBatch } from './data.js';
-import { tokenModel } from './model.js';
+import { recallModel } from './model.js';
 import { Recaller } from './recall.js';
 
-/** `npm run` works in the root of the project; what the user names is meant from where they stood. */
-function userPath(path: string): string {
-  const { npm_lifecycle_event: script, INIT_CWD: called } = process.env;
-  return resolve(script === 'recall' && called !== undefined ? called : '.', path);
-}
+const pathOf = userPath('recall');
 
 /** Sequences that the share of right answers is taken of. */
 const ASKED = 64;
@@ -25,17 +21,17 @@ const ASKED = 64;
 async function main(): Promise<void> {
   const program = new Command('npm run recall --')
     .description('Saves the model of a run of associative_recall for browsers, and says how many values it recalls.')
-    .requiredOption('--run <folder>', "a run of the trainer, such as '.../localLinear_seed1'", userPath)
-    .requiredOption('--save <folder>', 'where the model is saved', userPath)
+    .requiredOption('--run <folder>', "a run of the trainer, such as '.../localLinear_seed1'", pathOf)
+    .requiredOption('--save <folder>', 'where the model is saved', pathOf)
     .option('--half', 'weights as float16, in half the bytes', false)
     .parse();
   const { run, save, half } = program.opts<{ run: string; save: string; half: boolean }>();
-  enableProdMode();
-  await initBackend('cpu');
-  const model = await trainedModel(run, 'associative_recall', ({ attention, settings }) => {
-    const { vocabulary, width, heads, layers, ridge } = settings;
-    return tokenModel(attention, { vocabulary, width, heads, layers, ridge, mlp: 0 }).model;
-  });
+  await startBackend('cpu');
+  const model = await trainedModel(
+    run,
+    'associative_recall',
+    ({ attention, settings }) => recallModel(attention, settings).model,
+  );
   await model.save(half ? halved(directory(save)) : directory(save));
   // What was saved is what is asked.
   const recaller = new Recaller(await loadLayersModel(directory(save)), save);

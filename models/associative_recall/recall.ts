@@ -5,6 +5,7 @@ import type { WeighedLayer } from '../../src/layers/index.js';
 import { InputError } from '../common/input_error.js';
 import { TokenEmbedding } from '../common/token_embedding.js';
 import { type SavedNotes, savedNotes } from '../trainer/saved_notes.js';
+import { recallLogits } from './model.js';
 
 export interface Answer {
   /** The likeliest value. */
@@ -14,7 +15,7 @@ export interface Answer {
 
 export class Recaller {
   readonly notes: SavedNotes;
-  private readonly table: TokenEmbedding;
+  private readonly embedding: TokenEmbedding;
   /** The last attention layer, and the model up to it. */
   private readonly last: tfl.layers.Layer & WeighedLayer;
   private readonly before: tfl.LayersModel;
@@ -25,9 +26,9 @@ export class Recaller {
     source: string,
   ) {
     this.notes = savedNotes(model.getUserDefinedMetadata(), 'associative_recall', source);
-    const table = model.getLayer('tokens');
-    if (!(table instanceof TokenEmbedding)) throw new InputError(`${source}: layer 'tokens' is no TokenEmbedding`);
-    this.table = table;
+    const embedding = model.getLayer('tokens');
+    if (!(embedding instanceof TokenEmbedding)) throw new InputError(`${source}: layer 'tokens' is no TokenEmbedding`);
+    this.embedding = embedding;
     const index = this.notes.settings.layers - 1;
     this.last = model.getLayer(`attention_${index}`) as tfl.layers.Layer & WeighedLayer;
     const normed = model.getLayer(`attention_norm_${index}`).output as tfl.SymbolicTensor;
@@ -41,14 +42,10 @@ export class Recaller {
 
   /** Answers for the last `pairs` tokens of a sequence of `3 pairs`, as `recallBatch` makes it. */
   async answer(tokens: Int32Array): Promise<Answer[]> {
-    const { pairs, vocabulary } = this.sizes;
-    const half = vocabulary / 2;
+    const half = this.sizes.vocabulary / 2;
     const found = tf.tidy(() => {
       const out = this.model.apply(idsOf(tokens)) as tf.Tensor3D;
-      const width = out.shape[2];
-      const asked = tf.reshape<tf.Rank.R2>(tf.slice(out, [0, 2 * pairs, 0], [1, pairs, width]), [pairs, width]);
-      const values = tf.slice(this.table.table, [half, 0], [half, width]);
-      const probabilities = tf.softmax(tf.matMul(asked, values, false, true));
+      const probabilities = tf.softmax(recallLogits(out, this.embedding.table, this.notes.settings));
       return { best: tf.argMax(probabilities, -1), probability: tf.max(probabilities, -1) };
     });
     const [best, probability] = await Promise.all([found.best.data(), found.probability.data()]);
@@ -67,6 +64,11 @@ export class Recaller {
     } finally {
       weights.dispose();
     }
+  }
+
+  dispose(): void {
+    this.before.dispose();
+    this.model.dispose();
   }
 }
 

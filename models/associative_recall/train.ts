@@ -5,7 +5,7 @@ import { accuracy, type TokenModel } from '../common/token_model.js';
 import type { Attention, Batch, Settings, Task, TrainedExperiment } from '../trainer/experiment.js';
 import { Random } from '../trainer/random.js';
 import { recallBatch } from './data.js';
-import { tokenModel } from './model.js';
+import { recallLogits, recallModel } from './model.js';
 
 class Recall implements Task {
   private readonly tokens: TokenModel;
@@ -15,8 +15,7 @@ class Recall implements Task {
     attention: Attention,
     private readonly settings: Settings,
   ) {
-    const { vocabulary, width, heads, layers, ridge } = settings;
-    this.tokens = tokenModel(attention, { vocabulary, width, heads, layers, ridge, mlp: 0 });
+    this.tokens = recallModel(attention, settings);
     this.held = this.make(new Random('associative_recall', 'held out'), settings.evaluated);
   }
 
@@ -48,13 +47,9 @@ class Recall implements Task {
     return this.make(random, this.settings.batch);
   }
 
-  /** `[batch * pairs, vocabulary / 2]`: at each key that comes again, for each token that is a value. */
   private logits({ tokens }: Batch): tf.Tensor2D {
-    const { pairs, vocabulary, width } = this.settings;
     const out = this.model.apply(tokens, { training: true }) as tf.Tensor3D;
-    const asked = tf.reshape<tf.Rank.R2>(tf.slice(out, [0, 2 * pairs, 0], [-1, pairs, width]), [-1, width]);
-    const values = tf.slice(this.tokens.embedding.table, [vocabulary / 2, 0], [vocabulary / 2, width]);
-    return tf.matMul(asked, values, false, true);
+    return recallLogits(out, this.tokens.embedding.table, this.settings);
   }
 
   loss(batch: Batch): tf.Scalar {

@@ -1,7 +1,8 @@
 /** The options of the forecast; `models/tour/options.ts` is the command line that has them. */
-import { basename, extname, join, resolve } from 'node:path';
+import { basename, extname, join } from 'node:path';
 import { type Command, InvalidArgumentError } from 'commander';
 import { InputError } from '../common/input_error.js';
+import { userPath } from '../common/user_path.js';
 import { MOST_LAGS } from './data.js';
 
 export const BACKENDS = ['auto', 'tensorflow', 'webgpu', 'wasm', 'cpu'] as const;
@@ -29,14 +30,7 @@ export function integer(least: number, most: number): (text: string) => number {
   };
 }
 
-/**
- * `npm start` runs in the root of the project wherever it was called; a file that the user names is meant from where
- * they stood.
- */
-export function userPath(file: string): string {
-  const { npm_lifecycle_event: script, INIT_CWD: called } = process.env;
-  return resolve(script === 'start' && called !== undefined ? called : '.', file);
-}
+export const pathOf = userPath('start');
 
 /** Letters and digits of any script stay, so that the picture's name shows what it is of. */
 const slug = (text: string): string => text.replace(/[^\p{L}\p{N}]+/gu, '-').replace(/^-|-$/g, '');
@@ -53,12 +47,12 @@ export type GivenOptions = Omit<Options, 'svg'> & { readonly svg?: string };
 /** Adds the options that are the forecast's own, without the `--backend` and `--debug` of the program around it. */
 export function addForecastOptions(command: Command): Command {
   return command
-    .option('--csv <file>', 'a CSV file of your own, instead of the series that come with the project', userPath)
+    .option('--csv <file>', 'a CSV file of your own, instead of the series that come with the project', pathOf)
     .option('--column <name>', 'the column of numbers in it')
     .option('--lags <n>', 'how many past values a forecast is made from', integer(1, MOST_LAGS), 8)
     .option('--limit <n>', 'take only the first n values of a series', integer(1, Infinity))
-    .option('--json <file>', 'write settings, errors and forecasts to this file', userPath)
-    .option('--svg <file>', 'write the picture to this file', userPath);
+    .option('--json <file>', 'write settings, errors and forecasts to this file', pathOf)
+    .option('--svg <file>', 'write the picture to this file', pathOf);
 }
 
 /** @param results Where the picture goes if `--svg` names no file. */

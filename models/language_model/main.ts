@@ -1,5 +1,5 @@
 /** `npm run sample`: text from a trained language model. README.md has the commands. */
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { type LayersModel, loadLayersModel } from '@tensorflow/tfjs-layers';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import '../../src/layers/index.js';
@@ -7,6 +7,7 @@ import { directory } from '../../src/node.js';
 import { startBackend } from '../common/backend.js';
 import { halved } from '../common/halved.js';
 import { InputError } from '../common/input_error.js';
+import { userPath } from '../common/user_path.js';
 import { sampleText } from './sampling.js';
 import { modelOfRun } from './trained.js';
 
@@ -45,25 +46,21 @@ const temperature = (text: string): number => {
   return value;
 };
 
-/** `npm run` works in the root of the project; what the user names is meant from where they stood. */
-function userPath(path: string): string {
-  const { npm_lifecycle_event: script, INIT_CWD: called } = process.env;
-  return resolve(script === 'sample' && called !== undefined ? called : '.', path);
-}
+const pathOf = userPath('sample');
 
 const program = new Command('npm run sample --')
   .description('Writes the text that follows a prompt, byte by byte, through the caches of the attention layers.')
   .argument('[prompt]', 'what the text begins with', 'Call me ')
-  .option('--model <folder>', 'a saved model (default: the one that comes with the project)', userPath, MODEL)
+  .option('--model <folder>', 'a saved model (default: the one that comes with the project)', pathOf, MODEL)
   .option(
     '--run <folder>',
     "a run of the trainer instead: its record and checkpoint, such as '.../softmax_seed1'",
-    userPath,
+    pathOf,
   )
   .option(
     '--save <folder>',
     'save the model there, for browsers and for --model; with --tokens too, text follows',
-    userPath,
+    pathOf,
   )
   .option('--half', 'with --save: weights as float16, in half the bytes', false)
   .option('--tokens <n>', 'bytes of text', count, 240)

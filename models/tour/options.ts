@@ -8,7 +8,7 @@ import {
   type GivenOptions,
   integer,
   type Options as ForecastOptions,
-  userPath,
+  pathOf,
 } from '../forecast/options.js';
 import { modelFolder } from '../trainer/options.js';
 
@@ -44,7 +44,7 @@ export function readOptions(argv: readonly string[], forecastResults: string): O
     .option(
       '--out <folder>',
       'where models and the picture of their losses go (default: models/tour/results/runs)',
-      userPath,
+      pathOf,
     )
     .optionsGroup('Forecast:');
   addForecastOptions(command)

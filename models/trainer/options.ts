@@ -1,7 +1,8 @@
 /** The command line of the trainer. */
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { InputError } from '../common/input_error.js';
+import { userPath } from '../common/user_path.js';
 import { type Attention, ATTENTIONS, COMMON, type Experiment, isTrained, type Settings } from './experiment.js';
 
 const BACKENDS = ['auto', 'cpu', 'wasm', 'webgpu', 'tensorflow'] as const;
@@ -75,11 +76,7 @@ function assignment(text: string, before: Settings = {}): Settings {
   return { ...before, [name]: number(value) };
 }
 
-/** `npm run` works in the root of the project; a folder that the user names is meant from where they stood. */
-function userPath(folder: string): string {
-  const { npm_lifecycle_event: script, INIT_CWD: called } = process.env;
-  return resolve(script === 'train' && called !== undefined ? called : '.', folder);
-}
+const pathOf = userPath('train');
 
 /** Settings with an option of their own; the others go by `--set`. */
 const NAMED: Readonly<Record<string, readonly [parse: (text: string) => number, text: string]>> = {
@@ -102,8 +99,8 @@ export function readOptions(argv: readonly string[], models: readonly string[]):
     .option('--seeds <n>', 'number of seeds, each the one before plus 1 (default: 1; --compare: 3)', count)
     .addOption(new Option('--backend <name>', 'tfjs backend').choices(BACKENDS).default('auto'))
     .option('--set <name=number>', "one of the model's settings; may be repeated", assignment)
-    .option('--out <folder>', 'where runs are kept (default: models/MODEL/results/runs)', userPath)
-    .option('--text <file>', 'the text that language_model learns (default: Moby-Dick)', userPath)
+    .option('--out <folder>', 'where runs are kept (default: models/MODEL/results/runs)', pathOf)
+    .option('--text <file>', 'the text that language_model learns (default: Moby-Dick)', pathOf)
     .option(
       '--max-minutes <n>',
       'stop after this time, with a checkpoint from which the same command goes on',
@@ -116,7 +113,7 @@ export function readOptions(argv: readonly string[], models: readonly string[]):
     .option(
       '--chosen <file>',
       "take what a sweep chose for each attention (its sweep.json) for the model's own values",
-      userPath,
+      pathOf,
     )
     .option('--render', 'table and plot of the runs that are there, without training')
     .option('--no-publish', 'with --compare and --render: leave models/MODEL as it is; table and plot go to --out')

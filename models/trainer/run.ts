@@ -2,7 +2,6 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
-import * as tf from '@tensorflow/tfjs-core';
 import { rateAt } from './adam.js';
 import { loadCheckpoint, saveCheckpoint } from './checkpoint.js';
 import type { TrainedExperiment } from './experiment.js';
@@ -122,14 +121,11 @@ class Trainer {
   private async interval(): Promise<number> {
     const { steps, logEvery, evaluateEvery } = this.key.settings;
     const end = Math.min(steps, (Math.floor(this.step / logEvery) + 1) * logEvery);
-    const losses: tf.Scalar[] = [];
-    while (this.step < end) losses.push(this.steps.take(++this.step));
-    const stacked = tf.tidy(() => tf.stack(losses));
-    const values = await stacked.data<'float32'>();
-    tf.dispose([stacked, losses]);
-    const loss = values.reduce((sum, value) => sum + value, 0) / values.length;
+    const begun = this.step;
+    const loss = await this.steps.advance(begun, end);
+    this.step = end;
     this.losses.push([end, loss]);
-    const isDue = Math.floor(end / evaluateEvery) > Math.floor((end - losses.length) / evaluateEvery);
+    const isDue = Math.floor(end / evaluateEvery) > Math.floor(begun / evaluateEvery);
     if (Number.isFinite(loss) && (isDue || end === steps)) {
       this.evaluations.push({ step: end, metrics: await this.steps.task.evaluate() });
     }

@@ -37,7 +37,7 @@ export class Steps {
   }
 
   /** Takes step number `step`, counted from 1; gives the loss before it. */
-  take(step: number): tf.Scalar {
+  private take(step: number): tf.Scalar {
     const { task, adam, variables } = this;
     const { seed, settings } = this.start;
     const batch = task.batch(new Random('batch', seed, step));
@@ -45,6 +45,19 @@ export class Steps {
     adam.apply(grads, step, rateAt(step, settings));
     tf.dispose([batch, grads]);
     return value;
+  }
+
+  /** Takes the steps after `from` up to `to`; their mean loss, for which it waits. */
+  async advance(from: number, to: number): Promise<number> {
+    const losses: tf.Scalar[] = [];
+    for (let step = from + 1; step <= to; step++) losses.push(this.take(step));
+    const stacked = tf.tidy(() => tf.stack(losses));
+    try {
+      const values = await stacked.data<'float32'>();
+      return values.reduce((sum, value) => sum + value, 0) / values.length;
+    } finally {
+      tf.dispose([stacked, losses]);
+    }
   }
 
   dispose(): void {

@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core';
+import { meanSquaredError } from '../common/losses.js';
 import type { Attention, Batch, Settings, Task, TrainedExperiment } from '../trainer/experiment.js';
 import { Random } from '../trainer/random.js';
 import { waveBatch } from './data.js';
@@ -40,7 +41,7 @@ class Waves implements Task {
   loss({ windows, next }: Batch): tf.Scalar {
     return tf.tidy(() => {
       const out = this.model.apply(windows, { training: true }) as tf.Tensor3D;
-      return tf.mean<tf.Scalar>(tf.squaredDifference(tf.squeeze(out, [2]), next));
+      return meanSquaredError(tf.squeeze(out, [2]), next);
     });
   }
 

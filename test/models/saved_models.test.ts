@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import { loadLayersModel } from '@tensorflow/tfjs-layers';
 import { recallBatch } from '../../models/associative_recall/data.js';
-import { tokenModel } from '../../models/associative_recall/model.js';
+import { recallModel } from '../../models/associative_recall/model.js';
 import { Recaller } from '../../models/associative_recall/recall.js';
 import { halved } from '../../models/common/halved.js';
 import { charactersOf } from '../../models/language_model/demo/characters.js';
@@ -25,8 +25,8 @@ afterEach(() => rm(folder, { recursive: true }));
 
 const SETTINGS = { vocabulary: 16, width: 8, heads: 2, layers: 2, ridge: 1, pairs: 3 };
 
-function recallModel() {
-  const { model } = tokenModel('localLinear', { ...SETTINGS, mlp: 0 });
+function untrained() {
+  const { model } = recallModel('localLinear', SETTINGS);
   setFirstValues(model, new Random('test'), 1);
   return model;
 }
@@ -37,7 +37,7 @@ const bytesOf = async (path: string): Promise<number> => {
 };
 
 test('halved weights take half the bytes and come back with eleven bits', async () => {
-  const model = recallModel();
+  const model = untrained();
   const [whole, half] = ['whole', 'half'].map((name) => join(folder, name));
   await model.save(directory(whole));
   await model.save(halved(directory(half)));
@@ -52,7 +52,7 @@ test('halved weights take half the bytes and come back with eleven bits', async 
 });
 
 test('a saved model answers as the one that was saved, and says what it looks at', async () => {
-  const model = recallModel();
+  const model = untrained();
   model.setUserDefinedMetadata({ model: 'associative_recall', attention: 'localLinear', settings: SETTINGS });
   await model.save(directory(folder));
   const [before, after] = [
@@ -75,7 +75,7 @@ test('a saved model answers as the one that was saved, and says what it looks at
 });
 
 test('a model without the notes of its run is refused by name', () => {
-  expect(() => new Recaller(recallModel(), 'results/softmax')).toThrow(
+  expect(() => new Recaller(untrained(), 'results/softmax')).toThrow(
     /^results\/softmax: no notes of a run of associative_recall/,
   );
 });

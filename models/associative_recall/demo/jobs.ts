@@ -36,6 +36,7 @@ export const jobs = {
   names: () => namesOf(FILES.models),
 
   async load(name: string, onBytes: OnBytes): Promise<LoadedRecaller> {
+    recaller?.dispose();
     recaller = undefined;
     recaller = new Recaller(await loadSaved(name, FILES, onBytes), name);
     return { attention: recaller.notes.attention, ...recaller.sizes };

@@ -1,5 +1,4 @@
 /** What the page *Train it* asks its worker to do. */
-import * as tf from '@tensorflow/tfjs-core';
 import { type Attention, COMMON, type Metrics, type Settings } from '../../trainer/experiment.js';
 import { Steps } from '../../trainer/steps.js';
 import { experiment } from '../train.js';
@@ -36,17 +35,10 @@ interface Runner {
 /** Takes some steps and gives their mean loss. */
 async function advance(runner: Runner, from: number, to: number): Promise<number> {
   const begun = performance.now();
-  const losses: tf.Scalar[] = [];
-  for (let step = from + 1; step <= to; step++) losses.push(runner.steps.take(step));
-  const mean = tf.tidy(() => tf.mean(tf.stack(losses)));
-  try {
-    const [value] = await mean.data();
-    if (!Number.isFinite(value)) throw new Error(`training with ${runner.attention} came to a loss that is no number`);
-    return value;
-  } finally {
-    tf.dispose([mean, losses]);
-    runner.milliseconds += performance.now() - begun;
-  }
+  const loss = await runner.steps.advance(from, to);
+  runner.milliseconds += performance.now() - begun;
+  if (!Number.isFinite(loss)) throw new Error(`training with ${runner.attention} came to a loss that is no number`);
+  return loss;
 }
 
 export const jobs = {

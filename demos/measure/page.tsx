@@ -5,6 +5,7 @@ import { BACKEND_LABELS } from '../engine/backends.js';
 import type { Device } from '../engine/take_backend.js';
 import { useEngine } from '../engine/use_engine.js';
 import { EngineStatus } from '../parts/engine_status.js';
+import { TaskForm } from '../parts/task_form.js';
 import { useTask } from '../parts/use_task.js';
 import type { jobs, Measured, Sizes } from './jobs.js';
 
@@ -96,29 +97,23 @@ export function Page() {
         there, median of three rounds behind a warm-up. A phone may take minutes at many tokens; begin with few.
       </p>
       <EngineStatus engine={engine} />
-      <form
-        onSubmit={(event) => {
-          event.preventDefault();
-          if (canStart) start();
-        }}
+      <TaskForm
+        task={task}
+        verb="Measure"
+        canStart={canStart}
+        onStart={start}
+        buttons={
+          <button type="button" class="secondary" disabled={!isDone} onClick={() => void copy()}>
+            Copy the result
+          </button>
+        }
       >
         <div class="controls">
           {choice('Tokens', 'tokens', TOKENS)}
           {choice('Heads', 'heads', HEADS)}
           {choice('Width of a head', 'width', WIDTHS)}
         </div>
-        <div class="buttons">
-          <button type="submit" disabled={!canStart}>
-            Measure
-          </button>
-          <button type="button" class="secondary" disabled={!task.isRunning} onClick={task.stop}>
-            Stop
-          </button>
-          <button type="button" class="secondary" disabled={!isDone} onClick={() => void copy()}>
-            Copy the result
-          </button>
-        </div>
-      </form>
+      </TaskForm>
       <p role="status" class="status">
         {task.isRunning ? `Measuring ${next ?? '…'}` : copied}
       </p>

@@ -5,6 +5,8 @@ import { messageOf, useEngine } from '../../../demos/engine/use_engine.js';
 import { EngineStatus, Legend } from '../../../demos/parts/engine_status.js';
 import { type Line, linesSpec } from '../../../demos/parts/lines.js';
 import { type Look, Plot } from '../../../demos/parts/plot.js';
+import { NumberField } from '../../../demos/parts/number_field.js';
+import { TaskForm } from '../../../demos/parts/task_form.js';
 import { useTask } from '../../../demos/parts/use_task.js';
 import { MOST_LAGS } from '../data.js';
 import { COLOURS, DRAWN, LABELS, points, TRUTH } from '../plot.js';
@@ -68,25 +70,6 @@ export function Page() {
     });
   };
 
-  const number = (
-    label: string,
-    value: number,
-    [min, max]: readonly [number, number],
-    set: (value: number) => void,
-  ) => (
-    <label>
-      {label}
-      <input
-        type="number"
-        required
-        min={min}
-        max={max}
-        value={value}
-        onInput={({ currentTarget }) => set(currentTarget.valueAsNumber)}
-      />
-    </label>
-  );
-
   return (
     <>
       <p>
@@ -95,12 +78,7 @@ export function Page() {
         series, and errors are those on the rest.
       </p>
       <EngineStatus engine={engine} />
-      <form
-        onSubmit={(event) => {
-          event.preventDefault();
-          if (canStart) start();
-        }}
-      >
+      <TaskForm task={task} verb="Forecast" canStart={canStart} onStart={start}>
         <div class="controls">
           <label>
             Series
@@ -113,8 +91,8 @@ export function Page() {
               <option value={OWN}>a CSV file of your own</option>
             </select>
           </label>
-          {number('Past values (lags)', lags, [1, MOST_LAGS], setLags)}
-          {number('Take the first values', limit, [18, 20000], setLimit)}
+          <NumberField label="Past values (lags)" value={lags} min={1} max={MOST_LAGS} onChange={setLags} />
+          <NumberField label="Take the first values" value={limit} min={18} max={20000} onChange={setLimit} />
         </div>
         {isOwn && (
           <div class="controls">
@@ -142,15 +120,7 @@ export function Page() {
           </div>
         )}
         {isOwn && fileProblem !== undefined && <p role="alert">{fileProblem}</p>}
-        <div class="buttons">
-          <button type="submit" disabled={!canStart}>
-            Forecast
-          </button>
-          <button type="button" class="secondary" disabled={!task.isRunning} onClick={task.stop}>
-            Stop
-          </button>
-        </div>
-      </form>
+      </TaskForm>
       {task.isRunning && (
         <p role="status">
           <progress value={progress.done} max={progress.of} aria-label="Trials done" />

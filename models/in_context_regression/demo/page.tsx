@@ -5,6 +5,8 @@ import { useEngine } from '../../../demos/engine/use_engine.js';
 import { EngineStatus, Legend } from '../../../demos/parts/engine_status.js';
 import { type Line, linesSpec } from '../../../demos/parts/lines.js';
 import { type Look, Plot } from '../../../demos/parts/plot.js';
+import { NumberField } from '../../../demos/parts/number_field.js';
+import { TaskForm } from '../../../demos/parts/task_form.js';
 import { useTask } from '../../../demos/parts/use_task.js';
 import { COLOURS } from '../../common/colours.js';
 import { type Attention, ATTENTIONS, type Metrics } from '../../trainer/experiment.js';
@@ -62,12 +64,7 @@ export function Page() {
         begin with the same numbers and see the same data. Predicting zero each time has a loss of 1.
       </p>
       <EngineStatus engine={engine} />
-      <form
-        onSubmit={(event) => {
-          event.preventDefault();
-          if (canStart) start();
-        }}
-      >
+      <TaskForm task={task} verb="Train" canStart={canStart} onStart={start}>
         <fieldset>
           <legend>Attention</legend>
           {ATTENTIONS.map((attention) => (
@@ -85,40 +82,10 @@ export function Page() {
           ))}
         </fieldset>
         <div class="controls">
-          <label>
-            Steps
-            <input
-              type="number"
-              required
-              min={1}
-              max={5000}
-              value={steps}
-              disabled={task.isRunning}
-              onInput={({ currentTarget }) => setSteps(currentTarget.valueAsNumber)}
-            />
-          </label>
-          <label>
-            Seed
-            <input
-              type="number"
-              required
-              min={0}
-              step={1}
-              value={seed}
-              disabled={task.isRunning}
-              onInput={({ currentTarget }) => setSeed(currentTarget.valueAsNumber)}
-            />
-          </label>
+          <NumberField label="Steps" value={steps} min={1} max={5000} disabled={task.isRunning} onChange={setSteps} />
+          <NumberField label="Seed" value={seed} min={0} disabled={task.isRunning} onChange={setSeed} />
         </div>
-        <div class="buttons">
-          <button type="submit" disabled={!canStart}>
-            Train
-          </button>
-          <button type="button" class="secondary" disabled={!task.isRunning} onClick={task.stop}>
-            Stop
-          </button>
-        </div>
-      </form>
+      </TaskForm>
       {task.problem !== undefined && <p role="alert">{task.problem}</p>}
       {task.isRunning && (
         <p>

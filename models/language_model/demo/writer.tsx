@@ -4,6 +4,8 @@ import { proxy } from 'comlink';
 import { useEffect, useMemo, useState } from 'preact/hooks';
 import { useEngine } from '../../../demos/engine/use_engine.js';
 import { EngineStatus } from '../../../demos/parts/engine_status.js';
+import { NumberField } from '../../../demos/parts/number_field.js';
+import { TaskForm } from '../../../demos/parts/task_form.js';
 import { useTask } from '../../../demos/parts/use_task.js';
 import { ModelPicker, useModel } from '../../../demos/use/model_choice.js';
 import { LABELS } from '../../trainer/summary.js';
@@ -78,50 +80,23 @@ export function Writer() {
           {about.weights.toLocaleString('en')} weights, windows of {about.context} bytes
         </p>
       )}
-      <form
-        onSubmit={(event) => {
-          event.preventDefault();
-          if (canStart) start();
-        }}
-      >
+      <TaskForm task={task} verb="Write" canStart={canStart} onStart={start}>
         <label>
           Begin with
           <input type="text" required value={prompt} onInput={({ currentTarget }) => setPrompt(currentTarget.value)} />
         </label>
         <div class="controls">
-          <label>
-            Bytes to write
-            <input
-              type="number"
-              required
-              min={1}
-              max={2000}
-              value={maxTokens}
-              onInput={({ currentTarget }) => setMaxTokens(currentTarget.valueAsNumber)}
-            />
-          </label>
-          <label>
-            Temperature (0: the likeliest byte each time)
-            <input
-              type="number"
-              required
-              min={0}
-              max={5}
-              step="any"
-              value={temperature}
-              onInput={({ currentTarget }) => setTemperature(currentTarget.valueAsNumber)}
-            />
-          </label>
+          <NumberField label="Bytes to write" value={maxTokens} min={1} max={2000} onChange={setMaxTokens} />
+          <NumberField
+            label="Temperature (0: the likeliest byte each time)"
+            value={temperature}
+            min={0}
+            max={5}
+            step="any"
+            onChange={setTemperature}
+          />
         </div>
-        <div class="buttons">
-          <button type="submit" disabled={!canStart}>
-            Write
-          </button>
-          <button type="button" class="secondary" disabled={!task.isRunning} onClick={task.stop}>
-            Stop
-          </button>
-        </div>
-      </form>
+      </TaskForm>
       {task.problem !== undefined && <p role="alert">{task.problem}</p>}
       {pace !== undefined && (
         <dl class="figures">

@@ -1,13 +1,10 @@
 /** `npm run demo:pictures`: the pictures of README and guide, of the site as `npm run demo:build` left it. */
-import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import type { Page } from 'playwright-core';
-import { launchBrowser } from '../../test/browser/page.js';
-import { hostSlowly } from '../first_visit/server.js';
+import { withSite } from '../first_visit/with_site.js';
 
-const SITE = 'demos/dist';
 const FOLDER = 'demos/pictures';
 /** As good as none: what is shown is not to wait for a line. */
 const FAST = { bits: 1e10, latency: 0 };
@@ -20,33 +17,17 @@ async function open(page: Page, address: string, name: string): Promise<void> {
   await page.locator('[data-state=ready]').waitFor();
 }
 
-async function main(): Promise<void> {
-  if (!existsSync(`${SITE}/index.html`)) throw new Error(`there is no site in ${SITE}: run npm run demo:build`);
+withSite(FAST, {}, async (browser, host) => {
   await mkdir(FOLDER, { recursive: true });
-  const host = await hostSlowly(SITE, FAST);
-  const browser = await launchBrowser({});
-  try {
-    const page = await browser.newPage({ viewport: { width: 900, height: 760 } });
-    page.setDefaultTimeout(300_000);
-    await open(page, host.address, 'see');
-    await page.locator('[data-bias=localLinear]').waitFor();
-    await page.screenshot({ path: join(FOLDER, 'see.png') });
-    await open(page, host.address, 'use');
-    await page.getByLabel('Bytes to write').fill('200');
-    await page.locator('button:enabled', { hasText: 'Write' }).click();
-    await page.locator('[data-weight]').first().waitFor();
-    await page.locator('[data-written]').scrollIntoViewIfNeeded();
-    await page.screenshot({ path: join(FOLDER, 'use.png'), fullPage: true });
-  } finally {
-    await browser.close();
-    host.close();
-  }
-}
-
-main().then(
-  () => process.exit(0),
-  (error: unknown) => {
-    console.error(`error: ${error instanceof Error ? error.message : String(error)}`);
-    process.exit(1);
-  },
-);
+  const page = await browser.newPage({ viewport: { width: 900, height: 760 } });
+  page.setDefaultTimeout(300_000);
+  await open(page, host.address, 'see');
+  await page.locator('[data-bias=localLinear]').waitFor();
+  await page.screenshot({ path: join(FOLDER, 'see.png') });
+  await open(page, host.address, 'use');
+  await page.getByLabel('Bytes to write').fill('200');
+  await page.locator('button:enabled', { hasText: 'Write' }).click();
+  await page.locator('[data-weight]').first().waitFor();
+  await page.locator('[data-written]').scrollIntoViewIfNeeded();
+  await page.screenshot({ path: join(FOLDER, 'use.png'), fullPage: true });
+});

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { Command } from 'commander';
 import {
+  compiledName,
   compileDeviceFile,
   deviceSources,
   provideDeviceCompiler,
@@ -43,15 +44,21 @@ function warnings(log: string): string[] {
 
 const { compiler } = await provideDeviceCompiler(cacheFolder());
 const folder = keep === undefined ? mkdtempSync(join(tmpdir(), 'tfjs-lla-cuda-')) : resolve(keep);
-const sources = deviceSources('kernels').map((file) => join('kernels', file));
+const sources = deviceSources('kernels');
 if (sources.length === 0) throw new Error('there is no device code in kernels');
 const jobs = architecture.flatMap((name) => sources.map((source) => ({ name, source })));
 let failed = 0;
 await inParallel(jobs, async ({ name, source }) => {
-  const output = join(folder, name, source.replaceAll('/', '-').replace(/\.cu$/, '.bin'));
+  const output = join(folder, name, compiledName(source));
   const start = performance.now();
   try {
-    const log = await compileDeviceFile({ compiler, kernels: 'kernels', source, architecture: name, output });
+    const log = await compileDeviceFile({
+      compiler,
+      kernels: 'kernels',
+      source: join('kernels', source),
+      architecture: name,
+      output,
+    });
     const seconds = ((performance.now() - start) / 1000).toFixed(1);
     console.log(`${source} for ${name}: ${seconds} s`);
     for (const line of [...summary(log), ...warnings(log)]) console.log(`  ${line}`);

@@ -115,6 +115,9 @@ export async function compileDeviceFile(compilation: DeviceCompilation): Promise
   return log;
 }
 
+/** The name of the file that a source below `kernels/` is compiled to. */
+export const compiledName = (source: string): string => source.replaceAll('/', '-').replace(/\.cu$/, '.bin');
+
 /** The files with device code below a folder. */
 export function deviceSources(folder: string): string[] {
   const files = readdirSync(folder, { recursive: true, encoding: 'utf8' });
@@ -133,8 +136,7 @@ export async function buildDeviceCode(
   if (sources.length === 0) throw new SetupError(`no device code in ${kernels}: the package is not whole`);
   const codes = architectures.map((architecture) => {
     const folder = join(home, 'cuda', `${architecture}-${key}`);
-    const outputOf = (source: string) => join(folder, `${source.replaceAll('/', '-').replace(/\.cu$/, '')}.bin`);
-    return { architecture, files: sources.map(outputOf) };
+    return { architecture, files: sources.map((source) => join(folder, compiledName(source))) };
   });
   const missing = codes.flatMap(({ architecture, files }) =>
     files.map((output, i) => ({ architecture, output, title: sources[i], source: join(kernels, sources[i]) })),

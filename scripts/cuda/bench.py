@@ -131,6 +131,19 @@ def attention_milliseconds(case, cache):
     return cache[shape]
 
 
+def attention_gradient_milliseconds(case, cache):
+    """The same of the gradient: torch's backward pass alone."""
+    shape = (case['heads'], case['queries'], case['keys'], case['dim'], case['causal'], 'gradient')
+    if shape not in cache:
+        query = torch.randn(1, case['heads'], case['queries'], case['dim'], device='cuda', dtype=torch.bfloat16, requires_grad=True)
+        key, value = [torch.randn(1, case['heads'], case['keys'], case['dim'], device='cuda', dtype=torch.bfloat16, requires_grad=True)
+                      for _ in range(2)]
+        out = torch.nn.functional.scaled_dot_product_attention(query, key, value, is_causal=case['causal'])
+        dout = torch.randn_like(out)
+        cache[shape] = milliseconds(lambda: torch.autograd.grad(out, (query, key, value), dout, retain_graph=True))
+    return cache[shape]
+
+
 def measure(kernels, case, cache):
     tensors = inputs(case)
     heads, queries = case['heads'], case['queries']
@@ -203,6 +216,8 @@ def measure_gradient(kernels, case, cache):
         result['ms'] = milliseconds(call)
         result['sdpa_ms'] = attention_milliseconds(case, cache)
         result['ratio'] = result['ms'] / result['sdpa_ms']
+        result['sdpa_gradient_ms'] = attention_gradient_milliseconds(case, cache)
+        result['ratio_to_gradient'] = result['ms'] / result['sdpa_gradient_ms']
         result['repeats'] = all(bool((first[name] == results[name]).all()) for name in results)
         result['kernels'] = kernel_milliseconds(call)
     return result
@@ -299,6 +314,8 @@ def main():
         save()
         time_columns = f"{result['ms']:8.3f} {result['ratio']:7.2f}" if 'ms' in result else ' ' * 16
         notes = result.get('failure', '')
+        if 'ratio_to_gradient' in result:
+            notes += f"{result['ratio_to_gradient']:.2f} x SDPA's gradient "
         notes += ' '.join(f'{number:.1f}' for number in result.get('iterations', []))
         notes += ' '.join(f'd{key} {error:.1e}' for key, error in result.get('errors', {}).items())
         if not result.get('finite', True):

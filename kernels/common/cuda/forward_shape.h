@@ -19,10 +19,8 @@ struct ForwardShape {
   // Keys of a ring slot: 8 to 16 KiB each, as many as the accumulators of wide heads leave registers for.
   static constexpr int kKeys = kDim <= 64 ? 64 : kDim == 128 ? (kHigh ? 32 : 64) : (kHigh ? 16 : 32);
   // Keys that a warp or warpgroup computes on at a time: their scores are in registers.
-  #ifndef PART
-#define PART (kWarpgroup && kDim <= 64 ? 64 : 32)
-#endif
-  static constexpr int kPartKeys = kKeys < PART ? kKeys : PART;
+    static constexpr int kMostPartKeys = kWarpgroup && kDim <= 64 ? 64 : 32;
+  static constexpr int kPartKeys = kKeys < kMostPartKeys ? kKeys : kMostPartKeys;
   static constexpr int kSlots = 4;
 
   // Rows as operands: registers hold them for heads to 64.

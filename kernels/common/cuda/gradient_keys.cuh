@@ -143,7 +143,7 @@ struct GradientKeys {
 
   TFJS_LLA_DEVICE void ForEachStep() {
     const int first = FirstRow(tile * kTileKeys) / kRows, end = (p.queries + kRows - 1) / kRows;
-    const int warp_first = FirstRow(tile * kTileKeys + (kWarpgroup ? 0 : ThreadIndex() / kWarpSize * kWarpRows));
+    const int warp_first = FirstRow(tile * kTileKeys + (kByWarpgroup<kDim> ? 0 : ThreadIndex() / kWarpSize * kWarpRows));
     constexpr int kAhead = Shape::kStages - 1;
     SyncBlock();
 #pragma unroll

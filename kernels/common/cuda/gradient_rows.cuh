@@ -18,6 +18,9 @@ struct GradientRows {
   static constexpr int kDim = Shape::kDim, kPartKeys = Shape::kPartKeys;
   static constexpr bool kHigh = Shape::kHigh, kSolved = Shape::kSolved, kHasProbe = Shape::kSource != kNoProbe;
 
+  // How far the largest exponent may rise before the centre of gamma moves: a factor of 16 in weight.
+  static constexpr float kCentreLag = 4;
+
   const ProbeParams& p;
   Rows rows;
   RowStatistics statistics;
@@ -37,14 +40,13 @@ struct GradientRows {
     rows.LoadQueries(rows.shared + Shape::kOperandOffset);
     PlaceOperands();
     LoadInputs();
-    FindMeans();
+    Sums n;
+    FindMoments(n);
     const float zero[2] = {0, 0};
     Copy(zero, constant);
     Copy(zero, u_slope);
     Copy(zero, u_offset);
     if constexpr (kHasProbe) {
-      Sums n;
-      FindCorrelation(n);
       if constexpr (kSolved) {
         typename Rows::Operand direction, direction_low;
         direction.Place(rows.shared + Shape::kOperandOffset + Shape::kOperandBytes * (kHigh ? 2 : 1));
@@ -109,14 +111,25 @@ struct GradientRows {
     }
   }
 
-  // Statistics of the weights, mean gamma and, with a probe, the mean key.
-  TFJS_LLA_DEVICE void FindMeans() {
+  // Statistics of the weights, mean gamma and, with a probe, the mean key and n = sum_j p_j (gamma_j - mean gamma) k_j. All in
+  // one pass, so gamma is taken relative to that of a key with a large weight: where one key has nearly all of it, n is small,
+  // and a difference of large sums would lose it.
+  TFJS_LLA_DEVICE void FindMoments(Sums& n_sum) {
     Sums mean;
     ClearSums<kDim>(mean);
+    ClearSums<kDim>(n_sum);
     float top[2] = {kHiddenScore, kHiddenScore}, sum[2] = {0, 0}, gamma_sum[2] = {0, 0}, inverse[2];
+    float unit[2], slope[2], centre[2] = {0, 0}, centre_top[2] = {2 * kHiddenScore, 2 * kHiddenScore};
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+      // A number of a value tile is below 2^10, a weight at most 2^8.
+      unit[r] = PowerOfTwoBelow(4096 * dout_bound[r] * gamma_unit[r] + kSmallest) * (1.0f / 64);
+      slope[r] = gamma_unit[r] / unit[r];
+    }
     ForEachPair([&](const KeyPart& part) {
       Scores s, gamma;
       float kept[2];
+      const float before[2] = {sum[0], sum[1]};
       rows.template KeyProducts<false, false>(part, s, gamma, dout, dout);
       Rows::Products(part.values, gamma, dout, dout_low);
       FinishProducts<1>(s);
@@ -124,24 +137,76 @@ struct GradientRows {
       FinishProducts<0>(gamma);
 #pragma unroll
       for (int r = 0; r < 2; r++) gamma_sum[r] *= kept[r];
+      if (kHasProbe && !unchanged) {
+        ScaleRows<kDim>(mean, kept);
+        ScaleRows<kDim>(n_sum, kept);
+      }
+      // Now and then what was summed becomes relative to a new centre.
+      const bool moves[2] = {top[0] > centre_top[0] + kCentreLag, top[1] > centre_top[1] + kCentreLag};
+      if (AnyInWarp(moves[0] || moves[1])) {
+        float moved[2];
+        FindCentre(s, gamma, slope, moved);
+#pragma unroll
+        for (int r = 0; r < 2; r++) {
+          moved[r] = moves[r] ? centre[r] - moved[r] : 0.0f;
+          if (moves[r]) centre_top[r] = top[r];
+          centre[r] -= moved[r];
+          gamma_sum[r] += moved[r] * (before[r] * kept[r]);
+        }
+        if constexpr (kHasProbe) {
+#pragma unroll
+          for (int n = 0; n < kDim / 8; n++) {
+#pragma unroll
+            for (int e = 0; e < 4; e++) n_sum[n][e] += moved[e / 2] * mean[n][e];
+          }
+        }
+      }
+      Weights<kPartKeys> weights, products;
+      if constexpr (kHasProbe) {
+        weights.template Round<kHigh>(s);
+        AddWeightedRows<kDim, kPartKeys, Rows::kKeys, kHigh>(mean, weights, part.keys);
+      }
 #pragma unroll
       for (int n = 0; n < kPartKeys / 8; n++) {
 #pragma unroll
-        for (int e = 0; e < 4; e++) gamma_sum[e / 2] += s[n][e] * gamma[n][e];
+        for (int e = 0; e < 4; e++) {
+          s[n][e] *= gamma[n][e] * slope[e / 2] - centre[e / 2];
+          gamma_sum[e / 2] += s[n][e];
+        }
       }
       if constexpr (kHasProbe) {
-        if (!unchanged) ScaleRows<kDim>(mean, kept);
-        Rows::AddWeighted(mean, s, part.keys);
+        products.template Round<kHigh>(s);
+        AddWeightedRows<kDim, kPartKeys, Rows::kKeys, kHigh>(n_sum, products, part.keys);
+        FinishProducts<0>(mean);
+        FinishProducts<0>(n_sum);
+        weights.template Release<kHigh>();
+        products.template Release<kHigh>();
       }
     });
     InvertSums(sum, inverse);
+    float mean_difference[2];
 #pragma unroll
-    for (int r = 0; r < 2; r++) mean_gamma[r] = SumOverQuad(gamma_sum[r]) * inverse[r] * gamma_unit[r];
+    for (int r = 0; r < 2; r++) {
+      mean_difference[r] = SumOverQuad(gamma_sum[r]) * inverse[r];
+      mean_gamma[r] = (mean_difference[r] + centre[r]) * unit[r];
+    }
     statistics.Set(top, inverse);
     probe_slope[0] = probe_slope[1] = 0;
     probe_offset[0] = probe_offset[1] = 1;
     if constexpr (kHasProbe) {
-      State().Save(Solver::kMeanKey, mean, inverse);
+      ScaleRows<kDim>(mean, inverse);
+#pragma unroll
+      for (int n = 0; n < kDim / 8; n++) {
+#pragma unroll
+        for (int e = 0; e < 4; e++) {
+          const int r = e / 2;
+          const float moment = n_sum[n][e] * inverse[r] - mean_difference[r] * mean[n][e];
+          n_sum[n][e] = moment * (unit[r] * rows.summary.key_unit);
+        }
+      }
+      rows.ClearRows(n_sum);
+      const float one[2] = {1, 1};
+      State().Save(Solver::kMeanKey, mean, one);
       Sums x;
       ReadRows<kDim, kHigh>(probe, probe_low, x);
       float product[2];
@@ -154,34 +219,30 @@ struct GradientRows {
     }
   }
 
-  // n = sum_j p_j (gamma_j - mean gamma) k_j; the weights' sum is zero, so the keys need no centring by their mean.
-  TFJS_LLA_DEVICE void FindCorrelation(Sums& n_sum) {
-    float slope[2], offset[2], factor[2];
+  // The gamma of the key with the largest weight of some, for each row.
+  TFJS_LLA_DEVICE static void FindCentre(const Scores& s, const Scores& gamma, const float (&slope)[2],
+                                         float (&centre)[2]) {
 #pragma unroll
     for (int r = 0; r < 2; r++) {
-      // A number of a value tile is below 2^10.
-      const float unit = PowerOfTwoBelow(2048 * dout_bound[r] * gamma_unit[r] + kSmallest) * (1.0f / 8192);
-      slope[r] = gamma_unit[r] / unit;
-      offset[r] = -mean_gamma[r] / unit;
-      factor[r] = unit * statistics.inverse_sum[r] * rows.summary.key_unit;
-    }
-    ClearSums<kDim>(n_sum);
-    ForEachPair([&](const KeyPart& part) {
-      Scores s, gamma;
-      rows.template KeyProducts<false, false>(part, s, gamma, dout, dout);
-      Rows::Products(part.values, gamma, dout, dout_low);
-      FinishProducts<1>(s);
-      rows.WeighScores(part, s, statistics.top);
-      FinishProducts<0>(gamma);
+      float most = -1, at = 0;
 #pragma unroll
       for (int n = 0; n < kPartKeys / 8; n++) {
 #pragma unroll
-        for (int e = 0; e < 4; e++) s[n][e] *= gamma[n][e] * slope[e / 2] + offset[e / 2];
+        for (int e = 2 * r; e < 2 * r + 2; e++) {
+          at = s[n][e] > most ? gamma[n][e] : at;
+          most = Max(most, s[n][e]);
+        }
       }
-      Rows::AddWeighted(n_sum, s, part.keys);
-    });
-    ScaleRows<kDim>(n_sum, factor);
-    rows.ClearRows(n_sum);
+#pragma unroll
+      for (int lanes = 1; lanes < 4; lanes *= 2) {
+        const float other = ShuffleXor(most, lanes), other_at = ShuffleXor(at, lanes);
+        // Of equal ones the lower lane's, so that all agree.
+        const bool take = other > most || (other == most && (ThreadIndex() & lanes));
+        at = take ? other_at : at;
+        most = Max(most, other);
+      }
+      centre[r] = at * slope[r];
+    }
   }
 
   // Given n, or u where that was solved for: gradients of probe and ridge, the constant of the scores' gradient.
@@ -237,7 +298,7 @@ struct GradientRows {
     Sums sum;
     ClearSums<kDim>(sum);
     ForEachPair([&](const KeyPart& part) {
-      // One after the other: operands of all products at a time do not fit into registers.
+      // First these, then the weights: operands of all products at a time do not fit into registers.
       Scores s, t, eta;
       FindEta(part, eta);
       rows.template KeyProducts<kHasProbe, kHigh>(part, s, t, probe, probe_low);
@@ -279,16 +340,16 @@ struct GradientRows {
 
   // eta = gamma - mean gamma - y . u for some keys.
   TFJS_LLA_DEVICE void FindEta(const KeyPart& part, Scores& eta) const {
+    Scores y;
     Rows::Products(part.values, eta, dout, dout_low);
-    FinishProducts<0>(eta);
+    if constexpr (kSolved) Rows::Products(part.keys, y, u, u_low);
+    FinishProducts<kSolved>(eta);
 #pragma unroll
     for (int n = 0; n < kPartKeys / 8; n++) {
 #pragma unroll
       for (int e = 0; e < 4; e++) eta[n][e] = eta[n][e] * gamma_unit[e / 2] - mean_gamma[e / 2];
     }
     if constexpr (kSolved) {
-      Scores y;
-      Rows::Products(part.keys, y, u, u_low);
       FinishProducts<0>(y);
 #pragma unroll
       for (int n = 0; n < kPartKeys / 8; n++) {

@@ -20,6 +20,12 @@ struct GradientRowShape {
   static constexpr int kBiasOffset = Forward::kBiasOffset, kOperandBytes = Forward::kOperandBytes;
   static constexpr int kOperandOffset = Forward::kOperandOffset;
 
+  // The solver's state lies in shared memory where operands leave room for it.
+  static constexpr int kArrays = kSource == kNoProbe ? 0 : 3;
+  static constexpr int kSharedArrays = kDim <= 64 && !kHigh ? kArrays : 0;
+  static constexpr int kScratchArrays = kArrays - kSharedArrays;
+  static constexpr int kArrayBytes = Forward::kArrayBytes;
+
   // Queries and the solver's direction: in registers for heads to 64, else in shared memory.
   static constexpr bool kOperandsInMemory = Forward::kOperandsInMemory;
   static constexpr int kFirstOperands = kOperandsInMemory ? (kHigh ? 2 : 1) * (kSolved ? 2 : 1) : 0;
@@ -27,13 +33,10 @@ struct GradientRowShape {
   static constexpr int kLaterOperands = (kHigh ? 2 : 1) * (kSource == kNoProbe ? 1 : kSolved ? 3 : 2);
   static constexpr bool kLaterInShared = kDim <= 64;
   static constexpr int kLaterOffset = kOperandOffset + kFirstOperands * kOperandBytes;
-  static constexpr int kSharedBytes = kLaterOffset + (kLaterInShared ? kLaterOperands * kOperandBytes : 0);
+  static constexpr int kStateOffset = kLaterOffset + (kLaterInShared ? kLaterOperands * kOperandBytes : 0);
+  static constexpr int kSharedBytes = kStateOffset + kSharedArrays * kArrayBytes;
   static constexpr int kScratchOperandBytes = kLaterInShared ? 0 : kLaterOperands * kOperandBytes;
 
-  static constexpr int kSharedArrays = 0;
-  static constexpr int kScratchArrays = kSource == kNoProbe ? 0 : 3;
-  static constexpr int kArrayBytes = Forward::kArrayBytes;
-  static constexpr int kStateOffset = 0;
   static constexpr int kBlocks = kDim <= 64 ? 2 : 1;
 };
 
@@ -48,7 +51,7 @@ struct GradientKeyShape {
   static constexpr int kImages = kSource == kNoProbe ? 2 : kSolved ? 4 : 3;
   // Query rows of a step, and how many a warp or warpgroup computes on at a time.
   static constexpr int kRows = kDim <= 64 ? 32 : 16;
-  static constexpr int kPartRows = kWarpgroup && kDim <= 64 ? 32 : 16;
+    static constexpr int kPartRows = kWarpgroup && kDim <= 64 && kHigh ? 32 : 16;
   static constexpr int kStages = kDim <= 64 ? 3 : 2;
   static constexpr int kLowOffset = kRows * kDim * 2;
   static constexpr int kImageBytes = kLowOffset * (kHigh ? 2 : 1);
@@ -63,7 +66,7 @@ struct GradientKeyShape {
   static constexpr int kOperandOffset = kStages * kStageBytes;
   static constexpr int kSharedBytes = kOperandOffset + (kOperandsInShared ? kOperands * kOperandBytes : 0);
   static constexpr int kScratchOperandBytes = kOperandsInShared ? 0 : kOperands * kOperandBytes;
-  static constexpr int kBlocks = kDim <= 64 ? 2 : 1;
+  static constexpr int kBlocks = kDim <= 64 ? (kHigh ? 2 : 3) : 1;
 };
 
 }  // namespace tfjs_lla

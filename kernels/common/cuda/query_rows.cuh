@@ -64,7 +64,7 @@ struct QueryRows {
     }
     const int block_end = Bound(tile * Shape::kRows + Shape::kRows - 1);
     warp_full = Bound(warp_row);
-    warp_end = kWarpgroup ? block_end : Bound(warp_row + kWarpRows - 1);
+    warp_end = kByWarpgroup<kDim> ? block_end : Bound(warp_row + kWarpRows - 1);
     steps = (block_end + kKeys - 1) / kKeys;
   }
 
@@ -240,10 +240,10 @@ struct QueryRows {
   }
 
   // Products of the queries with some keys, and of a second operand where it is there; in a warpgroup a group each.
-  template <bool kSecond, bool kSecondLow, class Rows16>
+  template <bool kSecond, bool kSecondLow, bool kPrecise = kHigh, class Rows16>
   TFJS_LLA_DEVICE void KeyProducts(const KeyPart& part, Scores& s, Scores& t, const Rows16& second,
                                    const Rows16& second_low) const {
-    tfjs_lla::KeyProducts<kDim, kPartKeys, kKeys, kHigh, kSecond, kSecondLow && kHigh>(s, t, query, query_low, second,
+    tfjs_lla::KeyProducts<kDim, kPartKeys, kKeys, kPrecise, kSecond, kSecondLow && kPrecise>(s, t, query, query_low, second,
                                                                                       second_low, part.keys);
   }
 
@@ -253,13 +253,14 @@ struct QueryRows {
     tfjs_lla::KeyProducts<kDim, kPartKeys, kKeys, kHigh, false, false>(s, s, high, low, high, low, tile);
   }
 
-  // sum += weights times the keys or values at `tile`.
+  // sum += s times the keys or values at `tile`, with low parts where kPrecise.
+  template <bool kPrecise = kHigh>
   TFJS_LLA_DEVICE static void AddWeighted(Sums& sum, const Scores& s, const char* tile) {
     Weights<kPartKeys> weights;
-    weights.template Round<kHigh>(s);
-    AddWeightedRows<kDim, kPartKeys, kKeys, kHigh>(sum, weights, tile);
+    weights.template Round<kPrecise>(s);
+    AddWeightedRows<kDim, kPartKeys, kKeys, kPrecise>(sum, weights, tile);
     FinishProducts<0>(sum);
-    weights.template Release<kHigh>();
+    weights.template Release<kPrecise>();
   }
 
   TFJS_LLA_DEVICE void Keep(const Operand& operand) const { operand.Keep(p.heads < 0, p.centre); }

@@ -56,6 +56,9 @@ struct RowSolver {
   // Brings weight times (y . direction), at most 2^15 for 256 dimensions, well into half precision's range.
   static constexpr float kWeightFactor = 1.0f / 4;
 
+  // What single half precision leaves of an image, relative, eight times over: several such errors add up.
+  static constexpr float kSingleError = 8.0f / 2048;
+
   static constexpr int kArrayLength = Shape::kArrayBytes / 16;
 
   enum Array { kSolution, kResidual, kMeanKey };
@@ -115,7 +118,8 @@ struct RowSolver {
   }
 
   // image = sum_j p_j (y_j . direction) k_j in units of the key tiles, times kWeightFactor and the sum of the weights.
-  template <bool kSplit>
+  // kPrecise: with the low parts of all operands but, unless kSplit, the direction.
+  template <bool kPrecise, bool kSplit>
   TFJS_LLA_DEVICE void ApplyCovariance(const Operand& direction, const Operand& direction_low,
                                        const float (&mean_product)[2], Sums& image) const {
     const float shift[2] = {-mean_product[0] * kWeightFactor, -mean_product[1] * kWeightFactor};
@@ -127,7 +131,7 @@ struct RowSolver {
     rows.template ForEachStep<1>([&](int step, int slot) { rows.CopyKeys(step, slot); },
                                  [&](const KeyPart& part) {
                                    Scores s, t;
-                                   rows.template KeyProducts<true, kSplit>(part, s, t, direction, direction_low);
+                                   rows.template KeyProducts<true, kSplit, kPrecise>(part, s, t, direction, direction_low);
                                    FinishProducts<1>(s);
                                    rows.WeighScores(part, s, statistics.top);
                                    FinishProducts<0>(t);
@@ -136,7 +140,7 @@ struct RowSolver {
 #pragma unroll
                                      for (int e = 0; e < 4; e++) s[n][e] *= t[n][e] * kWeightFactor + shift[e / 2];
                                    }
-                                   Rows::AddWeighted(image, s, part.keys);
+                                   Rows::template AddWeighted<kPrecise>(image, s, part.keys);
                                  });
   }
 
@@ -174,10 +178,16 @@ struct RowSolver {
     DotMeanKey(b, mean_product);
     const float unit = rows.summary.key_unit;
     const float tolerance = p.tolerance * p.tolerance;
-    bool more = true;
+    float highest[2] = {0, 0}, lowest[2] = {1e30f, 1e30f};
+    // Single half precision is enough from the start for a coarse tolerance.
+    bool more = true, precise = kHigh && (kSplit || kSingleError * kSingleError > tolerance);
     while (more) {
       Sums image;
-      ApplyCovariance<kSplit>(direction, direction_low, mean_product, image);
+      if (kHigh && precise) {
+        ApplyCovariance<kHigh, kSplit>(direction, direction_low, mean_product, image);
+      } else {
+        ApplyCovariance<false, kSplit>(direction, direction_low, mean_product, image);
+      }
       iterations++;
       float curvature[2] = {0, 0}, product[2] = {0, 0};
       const float from_image[2] = {unit * unit / kWeightFactor * statistics.inverse_sum[0],
@@ -201,6 +211,8 @@ struct RowSolver {
         curvature[r] = SumOverQuad(curvature[r]);
         product[r] = SumOverQuad(product[r]);
         alpha[r] = curvature[r] > 0 ? product[r] / curvature[r] : 0.0f;
+        highest[r] = Max(highest[r], curvature[r]);
+        lowest[r] = curvature[r] > 0 && curvature[r] < lowest[r] ? curvature[r] : lowest[r];
       }
 #pragma unroll
       for (int n = 0; n < kDim / 8; n++) {
@@ -222,7 +234,7 @@ struct RowSolver {
         conjugate[0] += r.x * image[n][0] + r.y * image[n][1];
         conjugate[1] += r.z * image[n][2] + r.w * image[n][3];
       }
-      bool missed = false;
+      bool missed = false, sensitive = kSplit;
       float beta[2];
 #pragma unroll
       for (int r = 0; r < 2; r++) {
@@ -233,6 +245,9 @@ struct RowSolver {
         // What the step that is free below will leave.
         const float predicted = squared[r] > next[r] ? next[r] * (next[r] / squared[r]) : next[r];
         missed |= predicted > tolerance;
+        // An error of the next image moves the residual by no more than this times the length of the step along it.
+        const float step_error = kSingleError * highest[r] / lowest[r];
+        sensitive |= next[r] * (step_error * step_error) > tolerance;
         step[r] = alpha[r] * scale[r];
         squared[r] = next[r];
         // The new direction has about this length, since the residual is orthogonal to the old one, of length 1.
@@ -249,6 +264,7 @@ struct RowSolver {
         next_direction[n][2] = r.z + beta[1] * at[2];
         next_direction[n][3] = r.w + beta[1] * at[3];
       }
+      if constexpr (kHigh && !kSplit) precise = AnyInBlock(sensitive);
       more = AnyInBlock(missed) && iterations < p.max_iterations;
       if (!more) {
         // One step more costs no product: the last step's length along the next direction.

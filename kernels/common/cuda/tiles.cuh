@@ -201,7 +201,7 @@ TFJS_LLA_DEVICE void KeyProducts(float (&s)[kKeys / 8][4], float (&t)[kKeys / 8]
                                  const Operand& first_low, const Second& second, const Second& second_low,
                                  const char* tile) {
   constexpr int kLowOffset = kTileRows * kDim * 2;
-  if constexpr (kWarpgroup) {
+  if constexpr (kByWarpgroup<kDim>) {
     StartKeyProducts<kDim, kKeys, kTileRows, kHigh, kHigh>(s, first, first_low, tile, kLowOffset);
     if constexpr (kSecond) {
       StartKeyProducts<kDim, kKeys, kTileRows, kHigh, kSecondLow>(t, second, second_low, tile, kLowOffset);
@@ -247,7 +247,7 @@ TFJS_LLA_DEVICE void StartWeightedRows(float (&sum)[kDim / 8][4], const Half2Bit
 template <int kDim, int kKeys, int kTileRows, bool kHigh>
 TFJS_LLA_DEVICE void AddWeightedRows(float (&sum)[kDim / 8][4], const Weights<kKeys>& weights, const char* tile) {
   constexpr int kLowOffset = kTileRows * kDim * 2;
-  if constexpr (kWarpgroup) {
+  if constexpr (kByWarpgroup<kDim>) {
     StartProducts();
     StartWeightedRows<kDim, kKeys, kTileRows>(sum, weights.high, tile);
     if constexpr (kHigh) {

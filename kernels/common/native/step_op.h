@@ -37,7 +37,8 @@ class StepInputs : public Inputs {
   }
 };
 
-template <ProbeKind kKind>
+// On the GPU where there is a `kCuda`, a function of step, options, result and CudaCall; else on the processor.
+template <ProbeKind kKind, auto kCuda = nullptr>
 class ProbeStepOp : public tensorflow::OpKernel {
  public:
   explicit ProbeStepOp(tensorflow::OpKernelConstruction* context) : OpKernel(context) {
@@ -59,9 +60,13 @@ class ProbeStepOp : public tensorflow::OpKernel {
     step.problem = inputs.problem;
     Outputs results(context);
     float* out = results.Add(inputs.result);
-    RunOn(context, kOperator, results.status, [&](Executor& executor) {
-      TFJS_LLA_DISPATCH(ProbeStep)(step, options, out, executor);
-    });
+    if constexpr (kCuda != nullptr) {
+      RunOnGpu(context, kOperator, results.status, [&](CudaCall& call) { kCuda(step, options, out, call); });
+    } else {
+      RunOn(context, kOperator, results.status, [&](Executor& executor) {
+        TFJS_LLA_DISPATCH(ProbeStep)(step, options, out, executor);
+      });
+    }
   }
 
  private:

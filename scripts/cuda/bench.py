@@ -230,7 +230,7 @@ def describe(case):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument('--code', required=True, help='folder of .bin files for this GPU')
-    parser.add_argument('--plan', required=True, help='the library made of scripts/cuda/plan.cc')
+    parser.add_argument('--plan', required=True, help='the library made of scripts/cuda/*.cc')
     parser.add_argument('--json', required=True)
     parser.add_argument('--only', default='', help='cases whose description contains these words')
     parser.add_argument('--limit', type=float, default=300, help='seconds: a kernel that hangs ends the program')

@@ -218,6 +218,7 @@ const StateCase kSteps[] = {
     {"mesa, many tokens", true, 1, 1, 3, 70, 12, 30, kIdentityFeatures, false, false, false, 5e-6f},
     {"mesa, not finite", true, 2, 4, 4, 8, 20, 12, kIdentityFeatures, false, true, true, 5e-6f},
     {"mesa, 150", true, 1, 1, 100, 1, 150, 40, kIdentityFeatures, false, false, false, 4e-5f},
+    {"mesa, 200", true, 1, 1, 250, 1, 200, 20, kIdentityFeatures, false, false, false, 4e-5f},
 };
 
 }  // namespace

@@ -22,9 +22,11 @@ using StepKernel = void (*)(const StepParams);
 #define KERNELS_OF_DIM(dim)               \
   KERNEL(step_softmax_row_##dim)          \
   KERNEL(step_softmax_rows_##dim)         \
+  KERNEL(step_softmax_many_##dim)         \
   KERNEL(step_softmax_join_##dim)         \
   KERNEL(step_probe_row_##dim)            \
   KERNEL(step_probe_rows_##dim)           \
+  KERNEL(step_probe_many_##dim)           \
   KERNEL(step_probe_join_##dim)           \
   KERNEL(local_linear_statistics_##dim)   \
   KERNEL(local_linear_solve_##dim)
@@ -305,6 +307,8 @@ const Case kCalls[] = {
     {"few queries, softmax", Family::kSoftmax, true, {2, 2, 7, 700, 64, 64, false}, 0, true, true, 0, 5e-7f, 0},
     {"few queries, softmax causal", Family::kSoftmax, true, {1, 2, 66, 40, 20, 36, true}, 0, false, false, 0, 5e-7f, 0},
     {"few queries, parallax", Family::kParallax, true, {1, 2, 5, 300, 40, 64, true}, 0, false, true, 0, 1e-6f, 0},
+    {"few queries, softmax 256", Family::kSoftmax, true, {1, 1, 3, 90, 256, 130, false}, 0, true, false, 0, 5e-7f, 0},
+    {"few queries, parallax 128", Family::kParallax, true, {1, 2, 9, 90, 100, 128, true}, 0, false, false, 0, 1e-6f, 0},
     {"few queries, local linear", Family::kLocalLinear, true, {2, 2, 4, 400, 64, 48, false}, 0, true, true, 1, 5e-6f, 0},
 };
 

@@ -68,7 +68,7 @@ function entryPoints(operator: string, ...kernels: string[]): string {
 
 /** The same for steps of caches and calls with few queries, with a probe or without. */
 function stepEntryPoints(probe: 'softmax' | 'probe'): string {
-  const attending = ['row', 'rows', 'join'].map((kernel) => `step_${probe}_${kernel}`);
+  const attending = ['row', 'rows', 'many', 'join'].map((kernel) => `step_${probe}_${kernel}`);
   return `tfjs_lla_step_append tfjs_lla_step_gather ${perDimension(attending)}`;
 }
 

@@ -1,14 +1,14 @@
-// Kernels of steps and of calls with few queries: ranges of keys by padded dimension, rows that share a block and whether
-// there is a probe; what joins them; and what appends to a cache or copies it.
+// Kernels of steps and of calls with few queries: ranges of keys by padded dimension, whether there is one row, some or many,
+// and a probe; what joins them; and what appends to a cache or copies it.
 #include "common/cuda/step_attend.cuh"
 
 namespace tfjs_lla {
 
-#define TFJS_LLA_ATTEND(name, dim, rows, probe)                                   \
-  TFJS_LLA_KERNEL TFJS_LLA_BOUNDS((AttendShape<dim, rows, probe>::kThreads),      \
-                                  (AttendShape<dim, rows, probe>::kBlocks))       \
-      tfjs_lla_step_##name##_##dim(const StepParams p) {                          \
-    StepAttend<AttendShape<dim, rows, probe>>(p).Run();                           \
+#define TFJS_LLA_ATTEND(name, dim, rows, sets, probe)                              \
+  TFJS_LLA_KERNEL TFJS_LLA_BOUNDS((AttendShape<dim, rows, sets, probe>::kThreads), \
+                                  (AttendShape<dim, rows, sets, probe>::kBlocks))  \
+      tfjs_lla_step_##name##_##dim(const StepParams p) {                           \
+    StepAttend<AttendShape<dim, rows, sets, probe>>(p).Run();                      \
   }
 
 #define TFJS_LLA_JOIN(name, dim, probe)                                                                        \
@@ -16,12 +16,14 @@ namespace tfjs_lla {
     JoinRanges<dim, probe>(p);                                                                                 \
   }
 
-#define TFJS_LLA_STEP(dim)                                      \
-  TFJS_LLA_ATTEND(softmax_row, dim, 1, false)                   \
-  TFJS_LLA_ATTEND(softmax_rows, dim, SharedRows(dim), false)    \
-  TFJS_LLA_ATTEND(probe_row, dim, 1, true)                      \
-  TFJS_LLA_ATTEND(probe_rows, dim, SharedRows(dim), true)       \
-  TFJS_LLA_JOIN(softmax_join, dim, false)                       \
+#define TFJS_LLA_STEP(dim)                                              \
+  TFJS_LLA_ATTEND(softmax_row, dim, 1, 1, false)                        \
+  TFJS_LLA_ATTEND(softmax_rows, dim, SharedRows(false), 1, false)       \
+  TFJS_LLA_ATTEND(softmax_many, dim, SharedRows(false), kManySets, false) \
+  TFJS_LLA_ATTEND(probe_row, dim, 1, 1, true)                           \
+  TFJS_LLA_ATTEND(probe_rows, dim, SharedRows(true), 1, true)           \
+  TFJS_LLA_ATTEND(probe_many, dim, SharedRows(true), kManySets, true)   \
+  TFJS_LLA_JOIN(softmax_join, dim, false)                               \
   TFJS_LLA_JOIN(probe_join, dim, true)
 
 TFJS_LLA_STEP(32)

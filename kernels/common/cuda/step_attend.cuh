@@ -17,8 +17,8 @@ struct StepAttend {
   static constexpr int kPartFloats = PartFloats(kDim, kProbe);
 
   const StepParams& p;
-  int lane, group, range, slice, head;
-  int first_row;  // of this block
+  int lane, group, set, range, slice, head;
+  int first_row;  // of this thread's set
   int lower[kRows], upper[kRows];
   float4 query[kRows][kQuads], probe[kRows][kQuads];
   float m[kRows], l[kRows], g[kRows];
@@ -27,10 +27,11 @@ struct StepAttend {
 
   TFJS_LLA_DEVICE StepAttend(const StepParams& params) : p(params) {
     lane = ThreadIndex() % kLanes;
-    group = ThreadIndex() / kLanes;
-    const int row_blocks = (p.rows + kRows - 1) / kRows;
+    group = ThreadIndex() % Shape::kSetThreads / kLanes;
+    set = ThreadIndex() / Shape::kSetThreads;
+    const int row_blocks = (p.rows + Shape::kBlockRows - 1) / Shape::kBlockRows;
     long long block = BlockIndex();
-    first_row = p.first_row + static_cast<int>(block % row_blocks) * kRows;
+    first_row = p.first_row + static_cast<int>(block % row_blocks) * Shape::kBlockRows + set * kRows;
     block /= row_blocks;
     range = static_cast<int>(block % p.ranges);
     block /= p.ranges;
@@ -45,10 +46,10 @@ struct StepAttend {
     float* const centre = reinterpret_cast<float*>(SharedMemory());
     if constexpr (kProbe) keys.LoadCentre(centre, centre + kDim, kDim);
     Load(keys);
-    int last = 0;
-#pragma unroll
-    for (int r = 0; r < kRows; r++) last = Exists(r) ? upper[r] : last;
-    const int begin = lower[0] + range * p.keys_per_range;
+    // What the rows of all sets see.
+    const int block_row = first_row - set * kRows, after = block_row + Shape::kBlockRows, all = p.first_row + p.rows;
+    const int last = keys.Upper((after < all ? after : all) - 1);
+    const int begin = keys.Lower(block_row) + range * p.keys_per_range;
     const int end = begin + p.keys_per_range < last ? begin + p.keys_per_range : last;
     for (int first = begin; first < end; first += Shape::kTurnKeys) Turn(keys, centre, first, end);
     Combine(centre + kDim + 16);
@@ -58,7 +59,7 @@ struct StepAttend {
   TFJS_LLA_DEVICE void Load(const StepKeys& keys) {
 #pragma unroll
     for (int r = 0; r < kRows; r++) {
-      const int row = Exists(r) ? first_row + r : first_row;
+      const int row = Exists(r) ? first_row + r : p.first_row;
       lower[r] = keys.Lower(row);
       upper[r] = Exists(r) ? keys.Upper(row) : 0;
       const long long at = (static_cast<long long>(head) * p.queries + row) * p.dim;
@@ -157,12 +158,18 @@ struct StepAttend {
     }
   }
 
-  // Joins the groups. `shared`: [kGroups] largest exponents, [kGroups, 2] sums, padded; [threads] quads.
+  // Joins the groups of each set. `shared`: of each set [kGroups] largest exponents, [kGroups, 2] sums, padded; then
+  // [threads] quads.
   TFJS_LLA_DEVICE void Combine(float* shared) {
-    float4* const quads = reinterpret_cast<float4*>(shared + kGroups * 4);
+    float4* const quads = reinterpret_cast<float4*>(shared + Shape::kSets * kGroups * 4) + set * Shape::kSetThreads;
+    const int in_set = ThreadIndex() % Shape::kSetThreads;
+    shared += set * kGroups * 4;
 #pragma unroll
     for (int r = 0; r < kRows; r++) {
-      const bool is_bad = AnyInBlock(bad[r]);
+      bool is_bad = false;
+      if constexpr (Shape::kSets == 1) is_bad = AnyInBlock(bad[r]);
+      if constexpr (Shape::kSetThreads == kWarpSize) is_bad = AnyInWarp(bad[r]);
+      static_assert(Shape::kSets == 1 || Shape::kSetThreads == kWarpSize, "a set is a warp or the block");
       if (lane == 0) shared[group] = m[r];
       SyncBlock();
       float top = kLeastScore;
@@ -180,7 +187,7 @@ struct StepAttend {
         for (int i = 0; i < kQuads; i++) {
           float4 own = which == 0 ? sum[r][i] : tilt[r][i];
           Scale(own, factor);
-          quads[ThreadIndex()] = own;
+          quads[in_set] = own;
           SyncBlock();
           if (group == 0 && Exists(r)) {
             for (int other = 1; other < kGroups; other++) AddScaled(own, 1, quads[other * kLanes + lane]);
@@ -189,7 +196,7 @@ struct StepAttend {
           SyncBlock();
         }
       }
-      if (ThreadIndex() == 0 && Exists(r)) {
+      if (in_set == 0 && Exists(r)) {
         float weights = 0, tilted = 0;
         for (int other = 0; other < kGroups; other++) {
           weights += shared[kGroups + 2 * other];

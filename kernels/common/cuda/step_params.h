@@ -58,25 +58,31 @@ constexpr int TriangleTiles(int padded_dim) { return (padded_dim / 8) * (padded_
 constexpr int StatisticsFloats(int padded_dim) { return TriangleTiles(padded_dim) * 64 + padded_dim + 4; }
 
 // How the kernel that attends divides its work: a group of lanes reads a key together.
-template <int kDim_, int kRows_, bool kProbe_>
+template <int kDim_, int kRows_, int kSets_, bool kProbe_>
 struct AttendShape {
   static constexpr int kDim = kDim_;    // padded, of keys and of a slice of values
-  static constexpr int kRows = kRows_;  // query rows that share what a block reads
+  static constexpr int kRows = kRows_;  // query rows of a thread, which share what it reads
+  static constexpr int kSets = kSets_;  // of rows in a block: each set's warps read all keys of the block
   static constexpr bool kProbe = kProbe_;
   static constexpr int kThreads = 128;
-  static constexpr int kLanes = kDim < 128 ? kDim / 4 : 32;
+  static constexpr int kBlockRows = kRows * kSets;
+  static constexpr int kSetThreads = kThreads / kSets;
+  // Several rows cost more for the sums over lanes than for the products: fewer lanes.
+  static constexpr int kLanes = kRows > 1 ? kDim / 8 : kDim < 128 ? kDim / 4 : 32;
   static constexpr int kQuads = kDim / 4 / kLanes;  // of a lane
-  static constexpr int kGroups = kThreads / kLanes;
+  static constexpr int kGroups = kSetThreads / kLanes;
   // Keys of a group in a turn: reads on their way.
-  static constexpr int kSteps = kRows == 1 ? 4 / kQuads : kProbe ? 1 : 2 / kQuads;
+  static constexpr int kSteps = (kRows == 1 ? 4 : 2) / kQuads;
   static constexpr int kTurnKeys = kGroups * kSteps;
   // Centre, largest exponents, sums of weights, quads to add up.
-  static constexpr int kSharedBytes = (kDim + 16 + kGroups * 4 + kThreads * 4) * 4;
-  static constexpr int kBlocks = kRows > 1 || (kProbe && kQuads > 1) ? 4 : kProbe ? 5 : 6;  // of a multiprocessor
+  static constexpr int kSharedBytes = (kDim + 16 + kSets * kGroups * 4 + kThreads * 4) * 4;
+  // Of a multiprocessor, as registers allow.
+  static constexpr int kBlocks = kRows > 1 ? (kProbe ? 4 : 3) : (kProbe ? 5 : 6) - (kQuads > 1 ? 1 : 0);
 };
 
-// Rows that share a block where there are several.
-constexpr int SharedRows(int padded_dim) { return padded_dim == 256 ? 2 : 4; }
+// Rows of a thread where there are several, and sets of them where there are many.
+constexpr int SharedRows(bool has_probe) { return has_probe ? 2 : 4; }
+constexpr int kManySets = 4;
 
 // How the kernel of statistics divides its work: a thread has a tile of 8 x 8 numbers, for the keys of its group.
 template <int kDim_>

@@ -126,8 +126,8 @@ class StepPlanner : private LaunchPlanner<StepParams> {
     params_.rows = rows;
     WithAttend([&](auto shape, const std::string&) {
       using S = decltype(shape);
-      const int64_t per_range = static_cast<int64_t>(params_.heads) * DivideUp(rows, S::kRows) * params_.value_slices;
-      Divide(Span(S::kRows), per_range, kMultiprocessors * S::kBlocks, S::kTurnKeys, S::kTurnKeys, &params_.ranges, &params_.keys_per_range);
+      const int64_t per_range = static_cast<int64_t>(params_.heads) * DivideUp(rows, S::kBlockRows) * params_.value_slices;
+      Divide(Span(S::kBlockRows), per_range, kMultiprocessors * S::kBlocks, S::kTurnKeys, S::kTurnKeys, &params_.ranges, &params_.keys_per_range);
     });
     if (source_ != kSolvedProbe) return;
     WithStatistics([&](auto shape) {
@@ -150,7 +150,7 @@ class StepPlanner : private LaunchPlanner<StepParams> {
     }
     WithAttend([&](auto shape, const std::string& name) {
       using S = decltype(shape);
-      const int64_t blocks = static_cast<int64_t>(params_.heads) * DivideUp(params_.rows, S::kRows) * params_.value_slices;
+      const int64_t blocks = static_cast<int64_t>(params_.heads) * DivideUp(params_.rows, S::kBlockRows) * params_.value_slices;
       Add(name, blocks * params_.ranges, S::kThreads, S::kSharedBytes);
     });
     Add(std::string(HasProbe() ? "step_probe_join_" : "step_softmax_join_") + std::to_string(dim_), Rows(),
@@ -172,13 +172,24 @@ class StepPlanner : private LaunchPlanner<StepParams> {
 
   template <int kDim, class Body>
   void WithRows(Body body) {
-    const std::string name = std::string(HasProbe() ? "step_probe_row" : "step_softmax_row");
+    if (HasProbe()) {
+      WithSource<kDim, true>("step_probe_", body);
+    } else {
+      WithSource<kDim, false>("step_softmax_", body);
+    }
+  }
+
+  template <int kDim, bool kProbe, class Body>
+  void WithSource(const std::string& name, Body body) {
+    constexpr int kRows = SharedRows(kProbe);
     const std::string of_dim = "_" + std::to_string(kDim);
-    constexpr int kRows = SharedRows(kDim);
-    if (params_.queries > 1 && HasProbe()) body(AttendShape<kDim, kRows, true>(), name + "s" + of_dim);
-    if (params_.queries > 1 && !HasProbe()) body(AttendShape<kDim, kRows, false>(), name + "s" + of_dim);
-    if (params_.queries == 1 && HasProbe()) body(AttendShape<kDim, 1, true>(), name + of_dim);
-    if (params_.queries == 1 && !HasProbe()) body(AttendShape<kDim, 1, false>(), name + of_dim);
+    if (params_.queries == 1) {
+      body(AttendShape<kDim, 1, 1, kProbe>(), name + "row" + of_dim);
+    } else if (params_.queries <= kRows) {
+      body(AttendShape<kDim, kRows, 1, kProbe>(), name + "rows" + of_dim);
+    } else {
+      body(AttendShape<kDim, kRows, kManySets, kProbe>(), name + "many" + of_dim);
+    }
   }
 
   template <class Body>

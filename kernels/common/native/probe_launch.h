@@ -26,5 +26,5 @@ void LaunchProbeGradient(const Problem& problem, const ProbeOptions& options, co
                           tfjs_lla::ProbeForwardOp<kind, tfjs_lla::LaunchProbeForward>);  \
   REGISTER_KERNEL_BUILDER(Name(op "Grad").Device(tensorflow::DEVICE_GPU),                 \
                           tfjs_lla::ProbeGradientOp<kind, tfjs_lla::LaunchProbeGradient>); \
-  REGISTER_KERNEL_BUILDER(Name(op "Step").Device(tensorflow::DEVICE_GPU),                 \
+  REGISTER_KERNEL_BUILDER(Name(op "Step").Device(tensorflow::DEVICE_GPU).HostMemory("place"), \
                           tfjs_lla::ProbeStepOp<kind, tfjs_lla::LaunchProbeStep>)

@@ -67,7 +67,7 @@ void LaunchWhole(const CacheStep& step, const StepParams& params, const ProbeOpt
 std::vector<std::string> StepEntryPoints(ProbeKind kind) {
   std::vector<std::string> kernels;
   const std::string prefix = kind == ProbeKind::kNone ? "step_softmax_" : "step_probe_";
-  for (const char* kernel : {"row_", "rows_", "join_"}) kernels.push_back(prefix + kernel);
+  for (const char* kernel : {"row_", "rows_", "many_", "join_"}) kernels.push_back(prefix + kernel);
   if (kind == ProbeKind::kSolved) {
     for (const char* kernel : {"local_linear_statistics_", "local_linear_solve_"}) kernels.push_back(kernel);
   }

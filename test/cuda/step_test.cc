@@ -64,6 +64,7 @@ struct StepCase {
   float ridge;
   bool mask, bias;
   float mean, bar;
+  float scale = 1;  // times the usual one
 };
 
 void RunStep(const StepCase& c, bool spoilt) {
@@ -71,6 +72,7 @@ void RunStep(const StepCase& c, bool spoilt) {
   const Sizes all = {c.batch, c.heads, c.tokens, keys, c.dim, c.value_dim, true};
   const Case made = {c.name, c.family, true, all, c.ridge, false, c.bias, c.mean, c.bar, 0};
   Inputs in = MakeInputs(made, 5);
+  in.scale *= c.scale;
   const int heads_per_batch = c.heads / c.batch;
   if (c.mask) {
     in.mask.resize(static_cast<size_t>(c.batch) * keys);
@@ -299,6 +301,7 @@ const StepCase kSteps[] = {
     {"local linear, ridge 1e-3", Family::kLocalLinear, 1, 2, 5, 5, 19, 32, 0, 6, 5, 1e-3f, false, false, 0, 5e-5f},
     {"local linear, mean, mask and bias", Family::kLocalLinear, 2, 4, 200, 200, 3, 256, 0, 37, 75, 0, true, true, 3, 5e-6f},
     {"local linear, a window", Family::kLocalLinear, 1, 2, 50, 170, 5, 50, 50, 32, 32, 0, true, false, 0, 2e-6f},
+    {"local linear, large scores", Family::kLocalLinear, 1, 2, 300, 300, 5, 512, 0, 64, 16, 0.01f, false, false, 0, 1e-4f, 8},
     {"local linear, 128", Family::kLocalLinear, 1, 1, 130, 130, 1, 256, 0, 128, 64, 1, false, true, 0, 2e-6f},
     {"local linear, 256", Family::kLocalLinear, 1, 1, 70, 70, 2, 128, 0, 201, 30, 1, false, false, 0, 2e-6f},
 };

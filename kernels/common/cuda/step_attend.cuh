@@ -7,8 +7,9 @@
 namespace tfjs_lla {
 
 // Attention of some rows over one range of the keys they see: sums of w_j v_j with w_j = 2^(e_j - m) and, with a probe
-// r, sums of w_j (r.(k_j - c)) v_j. Every group of lanes has a running maximum of its own. Blocks: rows, ranges,
-// slices of values, heads; the first go fastest, so that blocks which read the same keys run together.
+// r, sums of w_j (r.(k_j - c)) v_j for any one vector c of the row. Every group of lanes has a running maximum of its own.
+// Blocks: rows, ranges, slices of values, heads; the first go fastest, so that blocks which read the same keys run
+// together.
 template <class Shape>
 struct StepAttend {
   static constexpr int kDim = Shape::kDim, kRows = Shape::kRows, kLanes = Shape::kLanes, kQuads = Shape::kQuads;
@@ -22,6 +23,7 @@ struct StepAttend {
   int lower[kRows], upper[kRows];
   float4 query[kRows][kQuads], probe[kRows][kQuads];
   float m[kRows], l[kRows], g[kRows];
+  float shift[kRows];  // r.(kbar - c)
   bool bad[kRows];
   float4 sum[kRows][kQuads], tilt[kRows][kQuads];
 
@@ -46,6 +48,7 @@ struct StepAttend {
     float* const centre = reinterpret_cast<float*>(SharedMemory());
     if constexpr (kProbe) keys.LoadCentre(centre, centre + kDim, kDim);
     Load(keys);
+    if constexpr (kProbe) FindShift(centre);
     // What the rows of all sets see.
     const int block_row = first_row - set * kRows, after = block_row + Shape::kBlockRows, all = p.first_row + p.rows;
     const int last = keys.Upper((after < all ? after : all) - 1);
@@ -73,6 +76,26 @@ struct StepAttend {
       m[r] = kLeastScore;
       l[r] = g[r] = 0;
       bad[r] = false;
+    }
+  }
+
+  // Where a row's mean key is known its products are taken relative to that: of a key with nearly all of the weight
+  // little is left then, in place of large sums that cancel in the end.
+  TFJS_LLA_DEVICE void FindShift(const float* centre) {
+#pragma unroll
+    for (int r = 0; r < kRows; r++) {
+      shift[r] = 0;
+      if (!p.mean_key) continue;
+      const int row = Exists(r) ? first_row + r : p.first_row;
+      const float* const mean = p.mean_key + (static_cast<long long>(head) * p.queries + row) * p.dim;
+#pragma unroll
+      for (int i = 0; i < kQuads; i++) {
+        float4 y = LoadQuad(mean, lane + kLanes * i, p.dim);
+        AddScaled(y, -1, *reinterpret_cast<const float4*>(centre + 4 * (lane + kLanes * i)));
+        shift[r] += Dot(probe[r][i], y);
+      }
+#pragma unroll
+      for (int lanes = 1; lanes < kLanes; lanes *= 2) shift[r] += ShuffleXor(shift[r], lanes);
     }
   }
 
@@ -127,6 +150,7 @@ struct StepAttend {
           if constexpr (kProbe) tilted += ShuffleXor(tilted, lanes);
         }
         e[r][s] = seen ? score + state[s].bias * kLog2E : kHiddenScore;
+        if constexpr (kProbe) tilted -= shift[r];
         t[r][s] = tilted;
       }
     }
@@ -270,6 +294,7 @@ TFJS_LLA_DEVICE void JoinRanges(const StepParams& p) {
       p.probe_out[row * p.dim + d] = bad ? nan : blind ? 0.0f : -p.probe[row * p.dim + d];
     }
   }
+  if (p.tops && ThreadIndex() == 0) p.tops[row] = top;
   if (p.appends) StepKeys(p, head).Append(p.first_row + in_launch);
 }
 

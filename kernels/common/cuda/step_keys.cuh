@@ -13,9 +13,6 @@ constexpr float kStoredHidden = -3.402823466e38f;
 // Keys that the centre is taken over at most: any one vector will do, so a few are enough.
 constexpr int kCentreSample = 16;
 
-// How far scores may rise above what weights are relative to before sums are scaled anew, as an exponent of 2.
-constexpr float kHeadroom = 24;
-
 // Less than any score, more than that of a hidden key.
 constexpr float kLeastScore = -1e20f;
 

@@ -22,6 +22,8 @@ struct StepParams {
   float* probe_out;               // [heads, queries, dim]: the solution x = -r, null: not asked for
 
   // Scratch; step_plan.h gives the sizes.
+  float* mean_key;       // [heads, queries, dim]: mean of the keys by a row's weights
+  float* tops;           // [heads, queries]: the largest exponent; null: not asked for
   float* statistics;     // [heads, rows, statistics_ranges, StatisticsFloats]
   float* triangles;      // [heads, rows, TriangleFloats], null: in shared memory
   float* solved;         // [heads, queries, dim]: what `probe` is then
@@ -54,7 +56,7 @@ constexpr int PartFloats(int padded_dim, bool has_probe) { return padded_dim * (
 // Tiles of 8 x 8 in the lower triangle of a matrix of the padded dimension.
 constexpr int TriangleTiles(int padded_dim) { return (padded_dim / 8) * (padded_dim / 8 + 1) / 2; }
 
-// Numbers of the statistics of a range of keys: tiles of sum w z z^T; sum w z; m, sum w and two unused.
+// Numbers of the statistics of a range of keys: tiles of sum w y y^T; sum w y; sum w and three unused.
 constexpr int StatisticsFloats(int padded_dim) { return TriangleTiles(padded_dim) * 64 + padded_dim + 4; }
 
 // How the kernel that attends divides its work: a group of lanes reads a key together.
@@ -96,11 +98,11 @@ struct StatisticsShape {
   static constexpr int kLanes = kDim < 128 ? kDim / 4 : 32;
   static constexpr int kQuads = kDim / 4 / kLanes;
   static constexpr int kReaders = kThreads / kLanes;  // keys that are read side by side
-  static constexpr int kSteps = 4;
+  static constexpr int kSteps = kQuads > 1 ? 2 : 4;
   static constexpr int kTurnKeys = kReaders * kSteps;
-  static constexpr int kWarps = kThreads / 32;
-  // Keys of a turn (or quads to add up), centre, largest exponents.
-  static constexpr int kSharedBytes = (kTurnKeys * kDim + kDim + 16 + 16) * 4;
+  // Keys of two turns (or quads to add up), sums of weights.
+  static constexpr int kTurnFloats = kTurnKeys * kDim;
+  static constexpr int kSharedBytes = (2 * kTurnFloats + kReaders) * 4;
   static constexpr int kBlocks = kDim == 32 ? 3 : kDim == 128 ? 1 : 2;  // of a multiprocessor
 };
 

@@ -53,30 +53,33 @@ class StepPlanner : private LaunchPlanner<StepParams> {
       : LaunchPlanner(call, scratch), source_(source), key_dim_(PaddedHeadDim(call.dim)) {
     // Wider values go by slices.
     dim_ = std::max(key_dim_, call.value_dim > 256 ? 256 : PaddedHeadDim(call.value_dim));
-    params_.value_slices = DivideUp(call.value_dim, dim_);
   }
 
   // Attends, and appends the new keys where there is a cache.
   StepPlan Plan() {
     const int total = params_.queries, most = MostRows();
+    const int64_t all = static_cast<int64_t>(params_.heads) * total;
     const bool has_cache = params_.cached_key != nullptr;
-    SetRows(std::min(total, most));
+    params_.rows = std::min(total, most);
+    const Pass of_values = MakePass(dim_, HasProbe(), DivideUp(params_.value_dim, dim_));
+    const Pass of_keys = MakePass(key_dim_, false, 1);
     if (source_ == kSolvedProbe) {
-      params_.solved = Take(static_cast<int64_t>(params_.heads) * total * params_.dim);
-      params_.probe = params_.solved;
-      if (params_.dim > kLargestSharedSystem) {
-        params_.triangles = Take(static_cast<int64_t>(params_.heads) * params_.rows * TriangleFloats(params_.dim));
-      }
+      params_.mean_key = Take(all * params_.dim);
+      params_.tops = Take(all);
+      params_.solved = Take(all * params_.dim);
+      if (params_.dim > kLargestSharedSystem) params_.triangles = Take(Rows() * TriangleFloats(params_.dim));
+      DivideStatistics();
       params_.statistics = Take(Rows() * params_.statistics_ranges * StatisticsFloats(key_dim_));
     }
-    params_.parts = Take(Rows() * params_.value_slices * params_.ranges * PartFloats(dim_, HasProbe()));
-    params_.appends = has_cache && total <= most;
+    params_.parts = Take(std::max(PassFloats(of_values), source_ == kSolvedProbe ? PassFloats(of_keys) : 0));
+    const bool appends = has_cache && total <= most;
     for (params_.first_row = 0; params_.first_row < total; params_.first_row += most) {
-      // Fewer rows take no more ranges than there is room for.
       params_.rows = std::min(most, total - params_.first_row);
-      AddRows();
+      if (source_ == kSolvedProbe) AddSolution(of_keys);
+      params_.appends = appends;
+      AddPass(of_values);
     }
-    if (has_cache && !params_.appends) AddAppend();
+    if (has_cache && !appends) AddAppend();
     return plan_;
   }
 
@@ -105,7 +108,7 @@ class StepPlanner : private LaunchPlanner<StepParams> {
   // Rows of a head at a time.
   int MostRows() const {
     const int64_t floats = source_ == kSolvedProbe ? StatisticsFloats(key_dim_)
-                                                   : params_.value_slices * PartFloats(dim_, HasProbe());
+                                                   : DivideUp(params_.value_dim, dim_) * PartFloats(dim_, HasProbe());
     return static_cast<int>(std::max<int64_t>(1, kMostStepBytes / (4 * floats * params_.heads)));
   }
 
@@ -122,14 +125,42 @@ class StepPlanner : private LaunchPlanner<StepParams> {
     *ranges = DivideUp(span, *keys);
   }
 
-  void SetRows(int rows) {
-    params_.rows = rows;
-    WithAttend([&](auto shape, const std::string&) {
+  // A pass over keys and values: the padded dimension of its kernels, and how it divides its work.
+  struct Pass {
+    int dim;
+    bool has_probe;
+    int slices, ranges, keys_per_range;
+  };
+
+  Pass MakePass(int dim, bool has_probe, int slices) const {
+    Pass pass = {dim, has_probe, slices, 0, 0};
+    WithAttend(pass, [&](auto shape, const std::string&) {
       using S = decltype(shape);
-      const int64_t per_range = static_cast<int64_t>(params_.heads) * DivideUp(rows, S::kBlockRows) * params_.value_slices;
-      Divide(Span(S::kBlockRows), per_range, kMultiprocessors * S::kBlocks, S::kTurnKeys, S::kTurnKeys, &params_.ranges, &params_.keys_per_range);
+      const int64_t per_range = static_cast<int64_t>(params_.heads) * DivideUp(params_.rows, S::kBlockRows) * slices;
+      Divide(Span(S::kBlockRows), per_range, kMultiprocessors * S::kBlocks, S::kTurnKeys, S::kTurnKeys, &pass.ranges,
+             &pass.keys_per_range);
     });
-    if (source_ != kSolvedProbe) return;
+    return pass;
+  }
+
+  int64_t PassFloats(const Pass& pass) const {
+    return Rows() * pass.slices * pass.ranges * PartFloats(pass.dim, pass.has_probe);
+  }
+
+  void AddPass(const Pass& pass) {
+    params_.value_slices = pass.slices;
+    params_.ranges = pass.ranges;
+    params_.keys_per_range = pass.keys_per_range;
+    WithAttend(pass, [&](auto shape, const std::string& name) {
+      using S = decltype(shape);
+      const int64_t blocks = static_cast<int64_t>(params_.heads) * DivideUp(params_.rows, S::kBlockRows) * pass.slices;
+      Add(name, blocks * pass.ranges, S::kThreads, S::kSharedBytes);
+    });
+    Add((pass.has_probe ? "step_probe_join_" : "step_softmax_join_") + std::to_string(pass.dim), Rows(), kJoinBlockThreads,
+        4 * kMostRanges * 4);
+  }
+
+  void DivideStatistics() {
     WithStatistics([&](auto shape) {
       using S = decltype(shape);
       Divide(Span(1), Rows() * S::kMatrixBlocks, kMultiprocessors * S::kBlocks, S::kTurnKeys, kLeastStatisticsKeys,
@@ -137,24 +168,25 @@ class StepPlanner : private LaunchPlanner<StepParams> {
     });
   }
 
-  void AddRows() {
-    if (source_ == kSolvedProbe) {
-      const std::string of_dim = "_" + std::to_string(key_dim_);
-      WithStatistics([&](auto shape) {
-        using S = decltype(shape);
-        Add("local_linear_statistics" + of_dim, Rows() * params_.statistics_ranges * S::kMatrixBlocks, S::kThreads,
-            S::kSharedBytes);
-      });
-      const int triangle = params_.dim > kLargestSharedSystem ? 0 : TriangleFloats(params_.dim);
-      Add("local_linear_solve" + of_dim, Rows(), kTriangleThreads, 4 * (3 * key_dim_ + 3 * kMostRanges + triangle));
-    }
-    WithAttend([&](auto shape, const std::string& name) {
+  // Local linear attention's probe: the mean key by a pass whose values are the keys, the statistics, the solution.
+  void AddSolution(const Pass& of_keys) {
+    const StepParams given = params_;
+    params_.value = given.key;
+    params_.cached_value = given.cached_key;
+    params_.value_dim = given.dim;
+    params_.out = given.mean_key;
+    params_.appends = 0;
+    AddPass(of_keys);
+    params_ = given;
+    params_.probe = params_.solved;
+    const std::string of_dim = "_" + std::to_string(key_dim_);
+    WithStatistics([&](auto shape) {
       using S = decltype(shape);
-      const int64_t blocks = static_cast<int64_t>(params_.heads) * DivideUp(params_.rows, S::kBlockRows) * params_.value_slices;
-      Add(name, blocks * params_.ranges, S::kThreads, S::kSharedBytes);
+      Add("local_linear_statistics" + of_dim, Rows() * params_.statistics_ranges * S::kMatrixBlocks, S::kThreads,
+          S::kSharedBytes);
     });
-    Add(std::string(HasProbe() ? "step_probe_join_" : "step_softmax_join_") + std::to_string(dim_), Rows(),
-        kJoinBlockThreads, 4 * kMostRanges * 4);
+    const int triangle = params_.dim > kLargestSharedSystem ? 0 : TriangleFloats(params_.dim);
+    Add("local_linear_solve" + of_dim, Rows(), kTriangleThreads, 4 * (2 * key_dim_ + triangle));
   }
 
   void AddAppend() {
@@ -163,24 +195,24 @@ class StepPlanner : private LaunchPlanner<StepParams> {
 
   // Calls body(shape, kernel).
   template <class Body>
-  void WithAttend(Body body) {
-    if (dim_ == 32) WithRows<32>(body);
-    if (dim_ == 64) WithRows<64>(body);
-    if (dim_ == 128) WithRows<128>(body);
-    if (dim_ == 256) WithRows<256>(body);
+  void WithAttend(const Pass& pass, Body body) const {
+    if (pass.dim == 32) WithProbe<32>(pass.has_probe, body);
+    if (pass.dim == 64) WithProbe<64>(pass.has_probe, body);
+    if (pass.dim == 128) WithProbe<128>(pass.has_probe, body);
+    if (pass.dim == 256) WithProbe<256>(pass.has_probe, body);
   }
 
   template <int kDim, class Body>
-  void WithRows(Body body) {
-    if (HasProbe()) {
-      WithSource<kDim, true>("step_probe_", body);
+  void WithProbe(bool has_probe, Body body) const {
+    if (has_probe) {
+      WithRows<kDim, true>("step_probe_", body);
     } else {
-      WithSource<kDim, false>("step_softmax_", body);
+      WithRows<kDim, false>("step_softmax_", body);
     }
   }
 
   template <int kDim, bool kProbe, class Body>
-  void WithSource(const std::string& name, Body body) {
+  void WithRows(const std::string& name, Body body) const {
     constexpr int kRows = SharedRows(kProbe);
     const std::string of_dim = "_" + std::to_string(kDim);
     if (params_.queries == 1) {

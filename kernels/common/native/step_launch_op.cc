@@ -66,9 +66,12 @@ void LaunchWhole(const CacheStep& step, const StepParams& params, const ProbeOpt
 
 std::vector<std::string> StepEntryPoints(ProbeKind kind) {
   std::vector<std::string> kernels;
-  const std::string prefix = kind == ProbeKind::kNone ? "step_softmax_" : "step_probe_";
-  for (const char* kernel : {"row_", "rows_", "many_", "join_"}) kernels.push_back(prefix + kernel);
+  const auto add_pass = [&](const std::string& prefix) {
+    for (const char* kernel : {"row_", "rows_", "many_", "join_"}) kernels.push_back(prefix + kernel);
+  };
+  add_pass(kind == ProbeKind::kNone ? "step_softmax_" : "step_probe_");
   if (kind == ProbeKind::kSolved) {
+    add_pass("step_softmax_");
     for (const char* kernel : {"local_linear_statistics_", "local_linear_solve_"}) kernels.push_back(kernel);
   }
   std::vector<std::string> entries = {"tfjs_lla_step_append", "tfjs_lla_step_gather"};

@@ -13,23 +13,25 @@ TFJS_LLA_DEVICE void PlaceOfTile(int tile, int& a, int& b) {
   b = tile;
 }
 
-// Statistics of one row over one range of the keys it sees: sum w_j, sum w_j z_j and the lower triangle of
-// sum w_j z_j z_j^T, with z_j = k_j - c and w_j = 2^(e_j - m). A turn takes some keys: groups of lanes read them and
-// find their scores, then each thread adds its 8 x 8 numbers of the outer products of sqrt(w_j) z_j, for the keys of its
-// group. The next turn's keys are read meanwhile. What is not finite counts as zero: the pass over the values finds it.
-// Tile (a, b) has the quads a and a + kAcross of rows, b and b + kAcross of columns: threads read side by side.
-// Blocks: blocks of the matrix, ranges, rows, heads.
+// Statistics of one row over one range of the keys it sees: sum w_j, sum w_j y_j and the lower triangle of
+// sum w_j y_j y_j^T, with w_j = 2^(e_j - top) and y_j = k_j - kbar for the row's own mean key, which a pass before has found:
+// a mean over other weights would cost digits where one key has nearly all of the weight.
+//
+// A turn takes some keys: groups of lanes read them and find their scores, then each thread adds its 8 x 8 numbers of the
+// outer products of sqrt(w_j) y_j, for the keys of its group. The next turn's keys are read meanwhile. What is not finite
+// counts as zero: the pass over the values finds it. Tile (a, b) has the quads a and a + kAcross of rows, b and
+// b + kAcross of columns: threads read side by side. Blocks: blocks of the matrix, ranges, rows, heads.
 template <class Shape>
 struct StepStatistics {
   static constexpr int kDim = Shape::kDim, kAcross = Shape::kAcross, kLanes = Shape::kLanes, kQuads = Shape::kQuads;
-  static constexpr int kSteps = Shape::kSteps, kReaders = Shape::kReaders, kThreads = Shape::kThreads;
+  static constexpr int kSteps = Shape::kSteps, kReaders = Shape::kReaders;
 
   const StepParams& p;
   int lane, reader, matrix_block, range, row, head;
   int tile, group, a, b;
   bool adds;
   float4 query[kQuads], centre[kQuads], k[kSteps][kQuads], key_sum[kQuads];
-  float addend[kSteps], m, l;
+  float addend[kSteps], l;
   float4 sum[2][2][4];
 
   TFJS_LLA_DEVICE StepStatistics(const StepParams& params) : p(params) {
@@ -50,41 +52,40 @@ struct StepStatistics {
 
   TFJS_LLA_DEVICE void Run() {
     const StepKeys keys(p, head);
-    float4* const channels = reinterpret_cast<float4*>(SharedMemory());
-    float* const shared_centre = reinterpret_cast<float*>(channels + Shape::kTurnKeys * kDim / 4);
-    float* const tops = shared_centre + kDim;
-    keys.LoadCentre(shared_centre, tops, kDim);
-    const long long at = (static_cast<long long>(head) * p.queries + row) * p.dim;
+    float4* const shared = reinterpret_cast<float4*>(SharedMemory());
+    const long long at = static_cast<long long>(head) * p.queries + row;
+    const float top = p.tops[at];
 #pragma unroll
     for (int i = 0; i < kQuads; i++) {
-      query[i] = LoadQuad(p.query + at, lane + kLanes * i, p.dim);
+      query[i] = LoadQuad(p.query + at * p.dim, lane + kLanes * i, p.dim);
       Scale(query[i], p.scale * kLog2E);
-      centre[i] = *reinterpret_cast<const float4*>(shared_centre + 4 * (lane + kLanes * i));
+      centre[i] = LoadQuad(p.mean_key + at * p.dim, lane + kLanes * i, p.dim);
       key_sum[i] = ZeroQuad();
     }
 #pragma unroll
     for (int s = 0; s < 16; s++) sum[s / 8][s / 4 % 2][s % 4] = ZeroQuad();
-    m = kLeastScore;
     l = 0;
     const int lower = keys.Lower(row), upper = keys.Upper(row);
     const int begin = lower + range * p.statistics_keys_per_range;
     const int end = begin + p.statistics_keys_per_range < upper ? begin + p.statistics_keys_per_range : upper;
-    if (begin < end) ReadTurn(keys, begin, end);
+    if (begin < end) ReadTurn(keys, begin, end, top);
+    // Turns take two buffers in turn: one barrier is enough.
+    float4* channels = shared;
     for (int turn = begin; turn < end; turn += Shape::kTurnKeys) {
-      WeighTurn(channels, tops);
-      if (turn + Shape::kTurnKeys < end) ReadTurn(keys, turn + Shape::kTurnKeys, end);
+      WeighTurn(channels);
+      if (turn + Shape::kTurnKeys < end) ReadTurn(keys, turn + Shape::kTurnKeys, end, top);
       SyncBlock();
-      if (!adds) continue;
 #pragma unroll 1
-      for (int key = group; key < Shape::kTurnKeys; key += Shape::kGroups) AddOuter(channels + key * (kDim / 4));
+      for (int key = group; key < Shape::kTurnKeys && adds; key += Shape::kGroups) AddOuter(channels + key * (kDim / 4));
+      channels = channels == shared ? shared + Shape::kTurnFloats / 4 : shared;
     }
     const long long in_launch = static_cast<long long>(head) * p.rows + row - p.first_row;
-    Store(channels, tops, p.statistics + (in_launch * p.statistics_ranges + range) * StatisticsFloats(kDim));
+    Store(shared, p.statistics + (in_launch * p.statistics_ranges + range) * StatisticsFloats(kDim));
   }
 
  private:
-  // Reads the keys of the turn that begins at `first`, minus the centre; zeros for those that do not count.
-  TFJS_LLA_DEVICE void ReadTurn(const StepKeys& keys, int first, int end) {
+  // Reads the keys of the turn that begins at `first`; those that do not count are zeros, and have no weight.
+  TFJS_LLA_DEVICE void ReadTurn(const StepKeys& keys, int first, int end, float top) {
 #pragma unroll
     for (int s = 0; s < kSteps; s++) {
       const int j = first + reader + kReaders * s, read = j < end ? j : end - 1;
@@ -98,49 +99,26 @@ struct StepStatistics {
       }
 #pragma unroll
       for (int i = 0; i < kQuads; i++) {
-        AddScaled(k[s][i], -1, centre[i]);
         if (!used) k[s][i] = ZeroQuad();
       }
-      addend[s] = used ? state.bias * kLog2E : kHiddenScore;
+      addend[s] = used ? state.bias * kLog2E - top : kHiddenScore;
     }
   }
 
-  // Weighs the keys that were read, and puts sqrt(w) z in shared memory.
-  TFJS_LLA_DEVICE void WeighTurn(float4* channels, float* tops) {
-    float score[kSteps], most = kHiddenScore;
+  // Weighs the keys that were read, and puts sqrt(w) y in shared memory.
+  TFJS_LLA_DEVICE void WeighTurn(float4* channels) {
 #pragma unroll
     for (int s = 0; s < kSteps; s++) {
-      score[s] = 0;
+      float score = 0;
 #pragma unroll
-      for (int i = 0; i < kQuads; i++) score[s] += Dot(query[i], k[s][i]);
+      for (int i = 0; i < kQuads; i++) score += Dot(query[i], k[s][i]);
 #pragma unroll
-      for (int lanes = 1; lanes < kLanes; lanes *= 2) score[s] += ShuffleXor(score[s], lanes);
-      score[s] += addend[s];
-      most = Max(most, score[s]);
-    }
-#pragma unroll
-    for (int lanes = kLanes; lanes < kWarpSize; lanes *= 2) most = Max(most, ShuffleXor(most, lanes));
-    if (ThreadIndex() % kWarpSize == 0) tops[ThreadIndex() / kWarpSize] = most;
-    // Nobody adds keys of the turn before any more.
-    SyncBlock();
-    float top = tops[0];
-#pragma unroll
-    for (int warp = 1; warp < Shape::kWarps; warp++) top = Max(top, tops[warp]);
-    if (top > m + kHeadroom) {
-      const float factor = Exp2(m - top);
-      m = top;
-      l *= factor;
-#pragma unroll
-      for (int i = 0; i < kQuads; i++) Scale(key_sum[i], factor);
-#pragma unroll
-      for (int s = 0; s < 16; s++) Scale(sum[s / 8][s / 4 % 2][s % 4], factor);
-    }
-#pragma unroll
-    for (int s = 0; s < kSteps; s++) {
-      const float root = Exp2(0.5f * (score[s] - m));
+      for (int lanes = 1; lanes < kLanes; lanes *= 2) score += ShuffleXor(score, lanes);
+      const float root = Exp2(0.5f * (score + addend[s]));
       l += root * root;
 #pragma unroll
       for (int i = 0; i < kQuads; i++) {
+        AddScaled(k[s][i], -1, centre[i]);
         Scale(k[s][i], root);
         AddScaled(key_sum[i], root, k[s][i]);
         channels[(reader + kReaders * s) * (kDim / 4) + lane + kLanes * i] = k[s][i];
@@ -148,22 +126,23 @@ struct StepStatistics {
     }
   }
 
-  TFJS_LLA_DEVICE void AddOuter(const float4* z) {
-    const float4 x[2] = {z[a], z[a + kAcross]}, y[2] = {z[b], z[b + kAcross]};
+  TFJS_LLA_DEVICE void AddOuter(const float4* y) {
+    const float4 rows[2] = {y[a], y[a + kAcross]}, columns[2] = {y[b], y[b + kAcross]};
 #pragma unroll
     for (int i = 0; i < 2; i++) {
 #pragma unroll
       for (int j = 0; j < 2; j++) {
-        AddScaled(sum[i][j][0], x[i].x, y[j]);
-        AddScaled(sum[i][j][1], x[i].y, y[j]);
-        AddScaled(sum[i][j][2], x[i].z, y[j]);
-        AddScaled(sum[i][j][3], x[i].w, y[j]);
+        AddScaled(sum[i][j][0], rows[i].x, columns[j]);
+        AddScaled(sum[i][j][1], rows[i].y, columns[j]);
+        AddScaled(sum[i][j][2], rows[i].z, columns[j]);
+        AddScaled(sum[i][j][3], rows[i].w, columns[j]);
       }
     }
   }
 
-  // Adds up groups and readers. `shared` has room for a quad of every thread.
-  TFJS_LLA_DEVICE void Store(float4* shared, float* tops, float* statistics) {
+  // Adds up groups and readers.
+  TFJS_LLA_DEVICE void Store(float4* shared, float* statistics) {
+    float* const weights = reinterpret_cast<float*>(shared) + 2 * Shape::kTurnFloats;
 #pragma unroll
     for (int s = 0; s < 16; s++) {
       float4 own = sum[s / 8][s / 4 % 2][s % 4];
@@ -189,19 +168,18 @@ struct StepStatistics {
       for (int other = 1; other < kReaders; other++) AddScaled(total, 1, shared[other * kLanes + lane]);
       reinterpret_cast<float4*>(statistics)[lane + kLanes * i] = total;
     }
-    if (lane == 0) tops[reader] = l;
+    if (lane == 0) weights[reader] = l;
     SyncBlock();
     if (!first || ThreadIndex() != 0) return;
     float total = 0;
-    for (int other = 0; other < kReaders; other++) total += tops[other];
-    statistics[kDim] = m;
-    statistics[kDim + 1] = total;
+    for (int other = 0; other < kReaders; other++) total += weights[other];
+    statistics[kDim] = total;
   }
 };
 
-// Joins a row's ranges and solves: with means over all its keys C = mean(z z^T) - zbar zbar^T, the r = -x of
-// x = (C + ridge I)^-1 (q - kbar), with which Parallax attention is local linear attention. A ridge that cannot be used
-// makes it NaN, and so the row. Blocks: rows, heads.
+// Adds a row's ranges up and solves: with means over all its keys C = mean(y y^T) - ybar ybar^T, where ybar is what
+// rounding has left of zero, the r = -x of x = (C + ridge I)^-1 (q - kbar), with which Parallax attention is local linear
+// attention. A ridge that cannot be used makes it NaN, and so the row. Blocks: rows, heads.
 template <int kDim>
 TFJS_LLA_DEVICE void SolveStep(const StepParams& p) {
   constexpr int kTiles = TriangleTiles(kDim), kFloats = StatisticsFloats(kDim), kAcross = kDim / 8;
@@ -209,33 +187,18 @@ TFJS_LLA_DEVICE void SolveStep(const StepParams& p) {
   const long long row = static_cast<long long>(head) * p.queries + p.first_row + in_launch;
   const int ranges = p.statistics_ranges, thread = ThreadIndex();
   const float* const statistics = p.statistics + BlockIndex() * ranges * kFloats;
-  float* const centre = reinterpret_cast<float*>(SharedMemory());  // [kDim]
-  float* const means = centre + kDim;                              // [kDim]
-  float* const solution = means + kDim;                            // [kDim]
-  float* const factors = solution + kDim;                          // [kMostRanges]
-  float* const infos = factors + kMostRanges;                      // [kMostRanges, 2]
-  float* const triangle =
-      p.triangles ? p.triangles + BlockIndex() * TriangleFloats(p.dim) : infos + 2 * kMostRanges;
-  StepKeys(p, head).LoadCentre(centre, factors, kDim);
-  for (int range = thread; range < ranges; range += kTriangleThreads) {
-    infos[2 * range] = statistics[range * kFloats + kFloats - 4];
-    infos[2 * range + 1] = statistics[range * kFloats + kFloats - 3];
-  }
-  SyncBlock();
-  float top = kLeastScore, total = 0;
-  for (int range = 0; range < ranges; range++) top = Max(top, infos[2 * range]);
-  for (int range = 0; range < ranges; range++) total += infos[2 * range + 1] * Exp2(infos[2 * range] - top);
+  float* const means = reinterpret_cast<float*>(SharedMemory());  // [kDim]
+  float* const solution = means + kDim;                           // [kDim]
+  float* const triangle = p.triangles ? p.triangles + BlockIndex() * TriangleFloats(p.dim) : solution + kDim;
+  float total = 0;
+  for (int range = 0; range < ranges; range++) total += statistics[range * kFloats + kFloats - 4];
   // A row that sees no key has no statistics; what its probe is does not matter.
   const float inverse = total > 0 ? 1 / total : 0.0f;
-  for (int range = thread; range < ranges; range += kTriangleThreads) {
-    factors[range] = Exp2(infos[2 * range] - top) * inverse;
-  }
-  SyncBlock();
   const auto mean_of = [&](int at) {
-    float mean = 0;
+    float sum = 0;
 #pragma unroll 8
-    for (int range = 0; range < ranges; range++) mean += factors[range] * statistics[range * kFloats + at];
-    return mean;
+    for (int range = 0; range < ranges; range++) sum += statistics[range * kFloats + at];
+    return sum * inverse;
   };
   for (int d = thread; d < kDim; d += kTriangleThreads) means[d] = mean_of(kTiles * 64 + d);
   SyncBlock();
@@ -258,7 +221,7 @@ TFJS_LLA_DEVICE void SolveStep(const StepParams& p) {
     triangle[TrianglePlace(r, c)] = mean_of(at) - means[r] * means[c] + (r == c ? ridge : 0.0f);
   }
   for (int d = thread; d < p.dim; d += kTriangleThreads) {
-    triangle[TrianglePlace(p.dim, d)] = means[d] + centre[d] - p.query[row * p.dim + d];
+    triangle[TrianglePlace(p.dim, d)] = means[d] + p.mean_key[row * p.dim + d] - p.query[row * p.dim + d];
   }
   SyncBlock();
   SolveTriangle(triangle, solution, p.dim, [ridge](int) { return ridge; });

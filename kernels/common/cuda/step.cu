@@ -1,5 +1,5 @@
-// Kernels of steps and of calls with few queries: ranges of keys by padded dimension, whether there is one row, some or many,
-// and a probe; what joins them; and what appends to a cache or copies it.
+// Kernels of steps and of calls with few queries: ranges of keys by padded dimension, for one row, some or many, with a
+// probe and without; what joins them; and what appends to a cache or copies it.
 #include "common/cuda/step_attend.cuh"
 
 namespace tfjs_lla {

@@ -30,7 +30,8 @@ class StepInputs : public Inputs {
   const int32_t* Place() {
     if (!status.ok()) return nullptr;
     const tensorflow::TensorShape given = Shape("place");
-    return Expect(given == tensorflow::TensorShape({3}), "place", "must have shape [3]", given) ? Integers("place") : nullptr;
+    if (!Expect(given == tensorflow::TensorShape({3}), "place", "must have shape [3]", given)) return nullptr;
+    return Integers("place");
   }
 
   // The sums that a cache of constant size holds; `left_sum` goes by a name of the operator's own.
@@ -53,6 +54,7 @@ class ProbeStepOp : public tensorflow::OpKernel {
     options_ = {};
     options_.kind = kKind;
     OP_REQUIRES_OK(context, context->GetAttr("scale", &options_.scale));
+    OP_REQUIRES_OK(context, ReadPrecision(context, &options_.fast));
     if (kKind == ProbeKind::kSolved) OP_REQUIRES_OK(context, ReadSolver(context, &options_));
   }
 

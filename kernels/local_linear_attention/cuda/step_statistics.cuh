@@ -14,8 +14,8 @@ TFJS_LLA_DEVICE void PlaceOfTile(int tile, int& a, int& b) {
 }
 
 // Statistics of one row over one range of the keys it sees: sum w_j, sum w_j y_j and the lower triangle of
-// sum w_j y_j y_j^T, with w_j = 2^(e_j - top) and y_j = k_j - kbar for the row's own mean key, which a pass before has found:
-// a mean over other weights would cost digits where one key has nearly all of the weight.
+// sum w_j y_j y_j^T, with w_j = 2^(e_j - top) and y_j = k_j - kbar for the row's own mean key, which a pass before has
+// found: a mean over other weights would cost digits where one key has nearly all of the weight.
 //
 // A turn takes some keys: groups of lanes read them and find their scores, then each thread adds its 8 x 8 numbers of the
 // outer products of sqrt(w_j) y_j, for the keys of its group. The next turn's keys are read meanwhile. What is not finite

@@ -225,8 +225,11 @@ const StateCase kSteps[] = {
 
 int main(int argc, char** argv) {
   try {
-    for (const StateCase& c : kSteps) {
-      if (argc < 2 || std::string(c.name).find(argv[1]) != std::string::npos) RunStep(c);
+    for (const bool backwards : {false, true}) {
+      emulator::RunBackwards(backwards);
+      for (const StateCase& c : kSteps) {
+        if (argc < 2 || std::string(c.name).find(argv[1]) != std::string::npos) RunStep(c);
+      }
     }
   } catch (const std::runtime_error& error) {
     std::printf("FAIL %s\n", error.what());

@@ -320,13 +320,16 @@ const Case kCalls[] = {
 int main(int argc, char** argv) {
   const auto selected = [&](const char* name) { return argc < 2 || std::string(name).find(argv[1]) != std::string::npos; };
   try {
-    for (const StepCase& c : kSteps) {
-      if (!selected(c.name)) continue;
-      RunStep(c, false);
-      if (c.dim <= 64) RunStep(c, true);
-    }
-    for (const Case& c : kCalls) {
-      if (selected(c.name)) RunFewQueries(c);
+    for (const bool backwards : {false, true}) {
+      emulator::RunBackwards(backwards);
+      for (const StepCase& c : kSteps) {
+        if (!selected(c.name)) continue;
+        RunStep(c, false);
+        if (c.dim <= 64) RunStep(c, true);
+      }
+      for (const Case& c : kCalls) {
+        if (selected(c.name)) RunFewQueries(c);
+      }
     }
   } catch (const std::runtime_error& error) {
     std::printf("FAIL %s\n", error.what());

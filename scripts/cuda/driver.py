@@ -40,6 +40,14 @@ def graph_milliseconds(call, repeat=20):
     return milliseconds(graph.replay, blocks=9) / repeat
 
 
+def kernel_milliseconds(call, time=lambda start: milliseconds(start, 3)):
+    """Of each kernel of a call by itself; a kernel that is started twice has both times."""
+    times = {}
+    for entry, start in call.kernels:
+        times.setdefault(entry, []).append(time(start))
+    return times
+
+
 class MissingKernel(Exception):
     """The machine code that was loaded has no such kernel."""
 
@@ -96,7 +104,7 @@ class Kernels:
         return params
 
     def prepare(self, source, high, fields, gradient=False):
-        """Returns a function that starts all kernels of a call on torch's stream."""
+        """Returns a function that starts all kernels of a call on torch's stream; `kernels` of it are those one by one."""
         return self._prepare('params', fields, self.plan.plan_call, self.plan.plan_launch, source, int(high), int(gradient))
 
     def prepare_step(self, source, fields, length=-1, total=0, window=0):
@@ -134,7 +142,6 @@ class Kernels:
             for launch in launches:
                 start(launch)
 
-        # Each kernel by itself, in order, for measurements.
         run.kernels = [(launch[0].decode(), lambda launch=launch: start(launch)) for launch in launches]
         run.scratch = scratch
         run.tensors = [value for value in fields.values() if isinstance(value, torch.Tensor)]

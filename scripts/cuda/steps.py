@@ -5,7 +5,7 @@ and writing counted. Both repeat on the same memory: what fits into the second-l
 """
 import torch
 
-from driver import SOURCES, graph_milliseconds
+from driver import SOURCES, graph_milliseconds, kernel_milliseconds
 
 FEATURE_MAPS = {'elu+1': 0, 'relu': 1, 'identity': 2}
 
@@ -56,15 +56,14 @@ def timed(case, call, result, used_bytes, copies={}):
     if not case.get('timed', True):
         return result
     result['ms'] = graph_milliseconds(call)
-    result['kernels'] = [(name.removeprefix('tfjs_lla_'), graph_milliseconds(kernel)) for name, kernel in call.kernels]
+    result['kernels'] = kernel_milliseconds(call, graph_milliseconds)
     result['gigabytes_per_second'] = used_bytes / result['ms'] / 1e6
     if used_bytes not in copies:
         source = torch.zeros(used_bytes // 4, device='cuda')
         target = torch.zeros_like(source)
         copies[used_bytes] = graph_milliseconds(lambda: target.copy_(source))
     result['copy_gigabytes_per_second'] = 2 * used_bytes / copies[used_bytes] / 1e6
-    kernels = ' '.join(f'{name} {ms:.4f}' for name, ms in result['kernels'])
-    result['note'] = f"{result['gigabytes_per_second']:.0f} GB/s, copy {result['copy_gigabytes_per_second']:.0f}: {kernels}"
+    result['note'] = f"{result['gigabytes_per_second']:.0f} GB/s, copy {result['copy_gigabytes_per_second']:.0f}"
     return result
 
 

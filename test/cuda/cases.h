@@ -1,5 +1,7 @@
-// A call of the kernels, and the cases that forward pass and gradient are held to.
+// Calls of the kernels of softmax, Parallax and local linear attention.
 #pragma once
+
+#include <memory>
 
 #include "inputs.h"
 #include "kernels.h"

@@ -1,4 +1,4 @@
-// Inputs of the tests, in memory that the emulator guards, and how results are judged.
+// Inputs of the tests, in memory that the emulator guards.
 #pragma once
 
 #include <memory>
@@ -76,4 +76,12 @@ inline double RelativeError(const float* got, const std::vector<double>& wanted)
     size += wanted[i] * wanted[i];
   }
   return std::sqrt(size > 0 ? error / size : error);
+}
+
+// Whether row i of x [rows, width] is NaN where `bad(i)`, and finite elsewhere.
+template <class Bad>
+bool NanExactly(const float* x, int rows, int width, Bad bad) {
+  bool good = true;
+  for (int i = 0; i < rows * width; i++) good &= bad(i / width) ? std::isnan(x[i]) : std::isfinite(x[i]);
+  return good;
 }

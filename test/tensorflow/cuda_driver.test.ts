@@ -56,20 +56,21 @@ test('the GPU is described', () => {
   expect(call('whole', 'cudaDevice')).toEqual({ result: { name: 'Stand-in GPU', major: 8, minor: 6, driver: 12040 } });
 });
 
-/** Kernels that there are for each padded head dimension. */
-const perDimension = (names: string[]): string =>
-  names.flatMap((name) => ['32', '64', '128', '256'].map((dim) => `tfjs_lla_${name}_${dim}`)).join(' ');
+/** The entry points of kernels of some names. */
+function byDimension(...names: string[]): string {
+  return names.flatMap((name) => ['32', '64', '128', '256'].map((dim) => `tfjs_lla_${name}_${dim}`)).join(' ');
+}
 
 /** What device code would have to have for kernels of an operator, and those that they come after. */
 function entryPoints(operator: string, ...kernels: string[]): string {
   const own = kernels.flatMap((kernel) => [`${operator}_${kernel}_high`, `${operator}_${kernel}_fast`]);
-  return perDimension(['summarize_range', 'summarize_head', 'make_tiles', ...own]);
+  return byDimension('summarize_range', 'summarize_head', 'make_tiles', ...own);
 }
 
 /** The same for steps of caches and calls with few queries, with a probe or without. */
 function stepEntryPoints(probe: 'softmax' | 'probe'): string {
   const attending = ['row', 'rows', 'many', 'join'].map((kernel) => `step_${probe}_${kernel}`);
-  return `tfjs_lla_step_append tfjs_lla_step_gather ${perDimension(attending)}`;
+  return `tfjs_lla_step_append tfjs_lla_step_gather ${byDimension(...attending)}`;
 }
 
 test('device code serves the operations of which it has all kernels', () => {
@@ -78,7 +79,7 @@ test('device code serves the operations of which it has all kernels', () => {
   expect(call('whole', 'loadDeviceCode', deviceCode(softmax))).toEqual({ result: ofSoftmax });
   const withoutOne = softmax.replace('tfjs_lla_softmax_forward_fast_128', '');
   expect(call('whole', 'loadDeviceCode', deviceCode(withoutOne))).toEqual({ result: [] });
-  const solving = `${stepEntryPoints('probe')} ${perDimension(['local_linear_statistics', 'local_linear_solve'])}`;
+  const solving = `${stepEntryPoints('probe')} ${byDimension('local_linear_statistics', 'local_linear_solve')}`;
   const localLinear = entryPoints('local_linear', 'forward', 'gradient_rows', 'gradient_keys');
   const operations = ['LocalLinearAttention', 'LocalLinearAttentionGrad', 'LocalLinearAttentionStep', ...ofSoftmax];
   const all = `${softmax} ${localLinear} ${solving}`;

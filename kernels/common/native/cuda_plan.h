@@ -5,12 +5,6 @@
 
 namespace tfjs_lla {
 
-// What the kernels count in is an int.
-inline int Count(int64_t count) {
-  if (count > INT32_MAX) throw std::invalid_argument(std::to_string(count) + " is more than a CUDA kernel takes");
-  return static_cast<int>(count);
-}
-
 // Asks a plan how much scratch memory it needs, and starts what it says. `plan_of(scratch)` is the plan, which is returned.
 template <typename PlanOf>
 auto StartPlan(CudaCall& call, PlanOf plan_of) {

@@ -3,6 +3,7 @@ import * as wasm from '@tensorflow/tfjs-backend-wasm';
 import * as tf from '@tensorflow/tfjs-core';
 import { dirname } from 'node:path';
 import { createRequire } from 'node:module';
+import { usedOpLibrary } from '../src/native/op_library.js';
 import { initBackend } from '../src/node.js';
 import type { Extent } from './cases.js';
 
@@ -38,11 +39,17 @@ async function adapterOf(backend: Backend): Promise<string> {
   return `WebAssembly, SIMD ${simd ? 'yes' : 'no'}, threads ${String(threads)}`;
 }
 
-/** Makes `tensorflow` the current backend; the native kernels have to be there. */
+/** Makes `tensorflow` the current backend; the native kernels have to be there, on a GPU the CUDA kernels. */
 async function startTensorflow(): Promise<string> {
   const { adapter } = await initBackend('tensorflow');
-  if (!adapter.includes(', native kernels with ')) throw new Error(`backend tensorflow runs on ${adapter}`);
+  if (!/, (native kernels with|CUDA kernels \()/.test(adapter))
+    throw new Error(`backend tensorflow runs on ${adapter}`);
   return adapter;
+}
+
+/** The operations that have CUDA kernels where backend `tensorflow` computes on a GPU; undefined on a processor. */
+export function cudaOperations(): readonly string[] | undefined {
+  return usedOpLibrary().cuda?.operations;
 }
 
 const reported = new Set<Backend>();

@@ -7,7 +7,7 @@ import { peakScratchBytes } from '../../kernels/common/cpu/workspace.js';
 import { type CudaKernels, isTensorflow, usedOpLibrary } from '../../src/native/op_library.js';
 import { type BackendName, initBackend } from '../../src/node.js';
 import type { BenchCase } from './cases.js';
-import { type Body, timeOnce, type Timing, timingOf } from './measure.js';
+import { type Body, timeOnce, timeWall, type Timing, timingOf, warmUp } from './measure.js';
 import { peakGrowth } from './peak_memory.js';
 import type { Row } from './run_case.js';
 import type { Yardstick } from './yardstick.js';
@@ -126,6 +126,17 @@ function cudaTimes({ time }: CudaKernels, body: Body, runs: number): KernelTimes
   return { totals, passes: Object.fromEntries(medians) };
 }
 
+/** Times a copy of so many bytes as TensorFlow makes one: two halves become one tensor. */
+async function copyHalves(bytes: number): Promise<Timing> {
+  const halves = [0, 1].map((x) => tf.fill([bytes / 8], x));
+  const body = (): Tensor => tf.concat(halves);
+  try {
+    return await timeWall(body, await warmUp(body, 100));
+  } finally {
+    tf.dispose(halves);
+  }
+}
+
 /** TensorFlow, which may compute on a GPU. */
 async function tensorflowDevice(): Promise<BenchDevice> {
   const device = await processorDevice('tensorflow');
@@ -139,6 +150,7 @@ async function tensorflowDevice(): Promise<BenchDevice> {
     driver,
     isQueued: true,
     ...(cuda && { kernelTimes: (body: Body, runs: number) => Promise.resolve(cudaTimes(cuda, body, runs)) }),
+    copyTime: copyHalves,
     // Nothing tells what TensorFlow's allocator has given out.
     firstCall: async (_, body) => ({ milliseconds: await timeOnce(body), extraBytes: null }),
   };

@@ -7,6 +7,7 @@ medians of blocks of calls between CUDA events and include the kernels that prep
 forward pass of scaled_dot_product_attention in bfloat16 of the same shape and run.
 """
 import argparse
+import itertools
 import json
 import os
 import threading
@@ -14,37 +15,10 @@ import time
 
 import torch
 
-from driver import SOURCES, Kernels, MissingKernel
+from driver import SOURCES, Kernels, MissingKernel, kernel_milliseconds, milliseconds
+import steps
 
 torch.backends.cuda.matmul.allow_tf32 = False
-
-
-def milliseconds(call, blocks=7):
-    call()
-    torch.cuda.synchronize()
-    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-    start.record()
-    call()
-    end.record()
-    end.synchronize()
-    repeat = max(1, min(20, int(20 / max(start.elapsed_time(end), 0.01))))
-    times = []
-    for _ in range(blocks):
-        start.record()
-        for _ in range(repeat):
-            call()
-        end.record()
-        end.synchronize()
-        times.append(start.elapsed_time(end) / repeat)
-    return sorted(times)[len(times) // 2]
-
-
-def kernel_milliseconds(call):
-    """Of each kernel of a call by itself; a kernel that is started twice has both times."""
-    times = {}
-    for entry, start in call.kernels:
-        times.setdefault(entry, []).append(milliseconds(start, 3))
-    return times
 
 
 def visible(rows, queries, keys, causal):
@@ -273,7 +247,7 @@ def describe(case):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument('--code', required=True, help='folder of .bin files for this GPU')
-    parser.add_argument('--plan', required=True, help='the library made of scripts/cuda/plan.cc')
+    parser.add_argument('--plan', required=True, help='the library made of scripts/cuda/*.cc')
     parser.add_argument('--json', required=True)
     parser.add_argument('--only', default='', help='cases whose description contains these words')
     parser.add_argument('--kernels', action='store_true', help='print the times of each kernel, too')
@@ -297,12 +271,15 @@ def main():
     kernels, cache = Kernels(arguments.code, arguments.plan), {}
     print(report['device'], flush=True)
     print(f"{'case':78} {'error':>8} {'ms':>8} {'x SDPA':>7}  iterations (mean, most)", flush=True)
-    for case in cases():
-        name = describe(case)
+    for case in itertools.chain(cases(), steps.cases()):
+        name = steps.describe(case) if case.get('step') else describe(case)
         if not all(word in name for word in arguments.only.split()):
             continue
         try:
-            result = (measure_gradient if case.get('gradient') else measure)(kernels, case, cache)
+            if case.get('step'):
+                result = steps.measure(kernels, case, reference)
+            else:
+                result = (measure_gradient if case.get('gradient') else measure)(kernels, case, cache)
         except (torch.cuda.OutOfMemoryError, MissingKernel) as error:
             result = dict(case, failure=f'{type(error).__name__}: {error}')
         except RuntimeError as error:
@@ -312,12 +289,14 @@ def main():
             raise
         report['results'].append(result)
         save()
-        time_columns = f"{result['ms']:8.3f} {result['ratio']:7.2f}" if 'ms' in result else ' ' * 16
+        ratio = f"{result['ratio']:7.2f}" if 'ratio' in result else ' ' * 7
+        time_columns = f"{result['ms']:8.3f} {ratio}" if 'ms' in result else ' ' * 16
         notes = result.get('failure', '')
         if 'ratio_to_gradient' in result:
             notes += f"{result['ratio_to_gradient']:.2f} x SDPA's gradient "
         notes += ' '.join(f'{number:.1f}' for number in result.get('iterations', []))
         notes += ' '.join(f'd{key} {error:.1e}' for key, error in result.get('errors', {}).items())
+        notes += result.get('note', '')
         if not result.get('finite', True):
             notes += ' NOT FINITE'
         if not result.get('repeats', True):

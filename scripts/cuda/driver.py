@@ -9,6 +9,45 @@ SOURCES = {'softmax': NO_PROBE, 'parallax': GIVEN_PROBE, 'local_linear': SOLVED_
 MAX_DYNAMIC_SHARED = 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
 
 
+def milliseconds(call, blocks=7):
+    call()
+    torch.cuda.synchronize()
+    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    start.record()
+    call()
+    end.record()
+    end.synchronize()
+    repeat = max(1, min(20, int(20 / max(start.elapsed_time(end), 0.01))))
+    times = []
+    for _ in range(blocks):
+        start.record()
+        for _ in range(repeat):
+            call()
+        end.record()
+        end.synchronize()
+        times.append(start.elapsed_time(end) / repeat)
+    return sorted(times)[len(times) // 2]
+
+
+def graph_milliseconds(call, repeat=20):
+    """The same for kernels that take less time than it takes to start them: recorded once, `repeat` calls in a row."""
+    call()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        for _ in range(repeat):
+            call()
+    return milliseconds(graph.replay, blocks=9) / repeat
+
+
+def kernel_milliseconds(call, time=lambda start: milliseconds(start, 3)):
+    """Of each kernel of a call by itself; a kernel that is started twice has both times."""
+    times = {}
+    for entry, start in call.kernels:
+        times.setdefault(entry, []).append(time(start))
+    return times
+
+
 class MissingKernel(Exception):
     """The machine code that was loaded has no such kernel."""
 
@@ -20,7 +59,6 @@ class Kernels:
         torch.zeros(1, device='cuda')  # makes torch's context current
         self.cuda = ctypes.CDLL('libcuda.so.1')
         self.plan = ctypes.CDLL(str(plan))
-        self.plan.plan_launch.restype = ctypes.c_char_p
         self.modules, self.functions = [], {}
         files = sorted(Path(code).glob('*.bin'))
         if not files:
@@ -49,11 +87,11 @@ class Kernels:
         self.functions[entry] = function
         return function
 
-    def _params(self, fields):
-        params = ctypes.create_string_buffer(self.plan.params_bytes())
+    def _params(self, fields, kind):
+        params = ctypes.create_string_buffer(getattr(self.plan, f'{kind}_bytes')())
         for name, value in fields.items():
             size = ctypes.c_int()
-            offset = self.plan.params_field(name.encode(), ctypes.byref(size))
+            offset = getattr(self.plan, f'{kind}_field')(name.encode(), ctypes.byref(size))
             if offset < 0:
                 raise KeyError(name)
             if isinstance(value, torch.Tensor):
@@ -67,19 +105,30 @@ class Kernels:
 
     def prepare(self, source, high, fields, gradient=False):
         """Returns a function that starts all kernels of a call on torch's stream; `kernels` of it are those one by one."""
-        params = self._params(fields)
+        return self._prepare('params', fields, self.plan.plan_call, self.plan.plan_launch, source, int(high), int(gradient))
+
+    def prepare_step(self, source, fields, length=-1, total=0, window=0):
+        """The same for a step of a cache that holds `length` tokens or, without one, for a call with few queries."""
+        return self._prepare('step', fields, self.plan.step_call, self.plan.step_launch, source, length, total, window)
+
+    def prepare_state_step(self, mesa, fields):
+        """The same for a step of linear or mesa attention."""
+        return self._prepare('state', fields, self.plan.state_call, self.plan.state_launch, int(mesa))
+
+    def _prepare(self, kind, fields, plan_call, plan_launch, *options):
+        params = self._params(fields, kind)
         scratch_bytes = ctypes.c_longlong()
-        self.plan.plan_call(params, source, int(high), int(gradient), None, ctypes.byref(scratch_bytes))
+        plan_call(params, *options, None, ctypes.byref(scratch_bytes))
         scratch = torch.full((scratch_bytes.value // 4 + 1,), float('nan'), device='cuda')
-        count = self.plan.plan_call(
-            params, source, int(high), int(gradient), ctypes.c_void_p(scratch.data_ptr()), ctypes.byref(scratch_bytes))
+        count = plan_call(params, *options, ctypes.c_void_p(scratch.data_ptr()), ctypes.byref(scratch_bytes))
         if count < 0:
             raise ValueError('no kernel for these sizes')
+        plan_launch.restype = ctypes.c_char_p
         launches = []
         for i in range(count):
             sizes = (ctypes.c_int * 3)()
-            own = ctypes.create_string_buffer(self.plan.params_bytes())
-            entry = self.plan.plan_launch(i, sizes, own)
+            own = ctypes.create_string_buffer(len(params))
+            entry = plan_launch(i, sizes, own)
             arguments = (ctypes.c_void_p * 1)(ctypes.addressof(own))
             launches.append((entry, self._function(entry, sizes[2]), list(sizes), own, arguments))
 
@@ -94,7 +143,6 @@ class Kernels:
                 start(launch)
 
         run.kernels = [(launch[0].decode(), lambda launch=launch: start(launch)) for launch in launches]
-
         run.scratch = scratch
         run.tensors = [value for value in fields.values() if isinstance(value, torch.Tensor)]
         return run

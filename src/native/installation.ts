@@ -9,7 +9,7 @@ import type { DeviceCode } from './device_code.js';
 export const SETUP_COMMAND = 'npx tfjs-lla setup tensorflow';
 
 /** Raised with every change of the operators' interface, so that no kernel meets an op library of another version. */
-const OP_INTERFACE = 4;
+const OP_INTERFACE = 5;
 
 /** The version of tfjs-node whose sources are built; it fits this version of tfjs-core. */
 export const TFJS_NODE_VERSION = '4.22.0';

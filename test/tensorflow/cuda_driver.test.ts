@@ -56,21 +56,38 @@ test('the GPU is described', () => {
   expect(call('whole', 'cudaDevice')).toEqual({ result: { name: 'Stand-in GPU', major: 8, minor: 6, driver: 12040 } });
 });
 
-/** What device code would have to have for kernels of an operator, and those that they come after. */
-function entryPoints(operator: string, ...kernels: string[]): string {
-  const own = kernels.flatMap((kernel) => [`${operator}_${kernel}_high`, `${operator}_${kernel}_fast`]);
-  const names = ['summarize_range', 'summarize_head', 'make_tiles', ...own];
+/** The entry points of kernels of some names. */
+function byDimension(...names: string[]): string {
   return names.flatMap((name) => ['32', '64', '128', '256'].map((dim) => `tfjs_lla_${name}_${dim}`)).join(' ');
 }
 
+/** What device code would have to have for kernels of an operator, and those that they come after. */
+function entryPoints(operator: string, ...kernels: string[]): string {
+  const own = kernels.flatMap((kernel) => [`${operator}_${kernel}_high`, `${operator}_${kernel}_fast`]);
+  return byDimension('summarize_range', 'summarize_head', 'make_tiles', ...own);
+}
+
+/** The same for steps of caches and calls with few queries, with a probe or without. */
+function stepEntryPoints(probe: 'softmax' | 'probe'): string {
+  const attending = ['row', 'rows', 'many', 'join'].map((kernel) => `step_${probe}_${kernel}`);
+  return `tfjs_lla_step_append tfjs_lla_step_gather ${byDimension(...attending)}`;
+}
+
 test('device code serves the operations of which it has all kernels', () => {
-  const softmax = entryPoints('softmax', 'forward');
-  expect(call('whole', 'loadDeviceCode', deviceCode(softmax))).toEqual({ result: ['SoftmaxAttention'] });
+  const softmax = `${entryPoints('softmax', 'forward')} ${stepEntryPoints('softmax')}`;
+  const ofSoftmax = ['SoftmaxAttention', 'SoftmaxAttentionStep'];
+  expect(call('whole', 'loadDeviceCode', deviceCode(softmax))).toEqual({ result: ofSoftmax });
   const withoutOne = softmax.replace('tfjs_lla_softmax_forward_fast_128', '');
   expect(call('whole', 'loadDeviceCode', deviceCode(withoutOne))).toEqual({ result: [] });
-  const more = entryPoints('local_linear', 'forward', 'gradient_rows', 'gradient_keys');
-  const operations = ['LocalLinearAttention', 'LocalLinearAttentionGrad', 'SoftmaxAttention'];
-  expect(call('whole', 'loadDeviceCode', deviceCode(`${softmax} ${more}`))).toEqual({ result: operations });
+  const solving = `${stepEntryPoints('probe')} ${byDimension('local_linear_statistics', 'local_linear_solve')}`;
+  const localLinear = entryPoints('local_linear', 'forward', 'gradient_rows', 'gradient_keys');
+  const operations = ['LocalLinearAttention', 'LocalLinearAttentionGrad', 'LocalLinearAttentionStep', ...ofSoftmax];
+  const all = `${softmax} ${localLinear} ${solving}`;
+  expect(call('whole', 'loadDeviceCode', deviceCode(all))).toEqual({ result: operations });
+  const sums = 'tfjs_lla_state_step_rows tfjs_lla_state_step_sums';
+  expect(call('whole', 'loadDeviceCode', deviceCode(sums))).toEqual({ result: ['LinearAttentionStep'] });
+  const mesa = deviceCode(`${sums} tfjs_lla_mesa_step_solve`);
+  expect(call('whole', 'loadDeviceCode', mesa)).toEqual({ result: ['LinearAttentionStep', 'MesaAttentionStep'] });
   expect(call('whole', 'loadDeviceCode')).toEqual({ result: [] });
 });
 

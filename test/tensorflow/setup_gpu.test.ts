@@ -169,15 +169,16 @@ test('CUDA libraries that are not there, or not whole, are named', async () => {
     part('cublas', 'libcublasLt.so.12'),
     part('cufft', 'libcufft.so.11'),
     part('cusolver', 'libcusolver.so.11'),
-    part('nvjitlink', 'libnvJitLink.so.12'),
+    part('nvjitlink', 'libnvJitLinkOfTest.so.12'),
   ]);
-  const needs = ['-Wl,--no-as-needed', `-L${join(site, 'nvidia/nvjitlink/lib')}`, '-l:libnvJitLink.so.12'];
+  // Of a name that an installed CUDA has not.
+  const needs = ['-Wl,--no-as-needed', `-L${join(site, 'nvidia/nvjitlink/lib')}`, '-l:libnvJitLinkOfTest.so.12'];
   buildLibraries(site, [part('cusparse', 'libcusparse.so.12')], needs);
   mkdirSync(join(site, 'nvidia/cudnn/lib'), { recursive: true });
   writeFileSync(join(site, part('cudnn', 'libcudnn.so.9')), 'no library');
   const [solver, sparse, dnn, ...others] = await cudaLibraryProblems(tensorflow);
   expect(solver).toBe('libcusolver.so.11 is not there');
-  expect(sparse).toBe('libcusparse.so.12 lacks libnvJitLink.so.12');
+  expect(sparse).toBe('libcusparse.so.12 lacks libnvJitLinkOfTest.so.12');
   expect(dnn).toMatch(/^libcudnn\.so\.9 is no library: /);
   expect(others).toEqual([]);
 

@@ -117,6 +117,12 @@ class Inputs {
     return list[0].flat<float>().data();
   }
 
+  // An input of integers, in the host's memory.
+  const int32_t* Integers(const char* name) {
+    const tensorflow::Tensor* tensor = nullptr;
+    return Take(context_->input(name, &tensor)) ? tensor->flat<int32_t>().data() : nullptr;
+  }
+
   tensorflow::TensorShape Shape(const char* name) {
     const tensorflow::Tensor* tensor = nullptr;
     return Take(context_->input(name, &tensor)) ? tensor->shape() : tensorflow::TensorShape();

@@ -1,9 +1,16 @@
 // How softmax, Parallax and local linear attention start on a GPU.
 #pragma once
 
-#include "common/native/probe_op.h"
+#include "common/cuda/probe_params.h"
+#include "common/native/step_launch.h"
+#include "common/native/step_op.h"
 
 namespace tfjs_lla {
+
+// What the kernels call it.
+inline ProbeSource SourceOf(ProbeKind kind) {
+  return kind == ProbeKind::kNone ? kNoProbe : kind == ProbeKind::kGiven ? kGivenProbe : kSolvedProbe;
+}
 
 // The kernels take dimensions to 256. Every system is solved by conjugate gradient: where the direct solver was asked for, until
 // float32 has no more digits.
@@ -13,10 +20,11 @@ void LaunchProbeGradient(const Problem& problem, const ProbeOptions& options, co
 
 }  // namespace tfjs_lla
 
-// The kernels for the GPU of the operations of an operator whose probe is of that kind; there is none for steps.
+// The kernels for the GPU of the three operations of an operator whose probe is of that kind.
 #define TFJS_LLA_REGISTER_PROBE_CUDA_KERNELS(op, kind)                                    \
   REGISTER_KERNEL_BUILDER(Name(op).Device(tensorflow::DEVICE_GPU),                        \
                           tfjs_lla::ProbeForwardOp<kind, tfjs_lla::LaunchProbeForward>);  \
   REGISTER_KERNEL_BUILDER(Name(op "Grad").Device(tensorflow::DEVICE_GPU),                 \
                           tfjs_lla::ProbeGradientOp<kind, tfjs_lla::LaunchProbeGradient>); \
-  TFJS_LLA_REFUSE_GPU(op "Step")
+  REGISTER_KERNEL_BUILDER(Name(op "Step").Device(tensorflow::DEVICE_GPU).HostMemory("place"), \
+                          tfjs_lla::ProbeStepOp<kind, tfjs_lla::LaunchProbeStep>)

@@ -1,6 +1,8 @@
 #include "common/native/probe_launch.h"
 
 #include "common/cuda/probe_plan.h"
+#include "common/native/cuda_plan.h"
+#include "common/native/step_launch.h"
 
 namespace tfjs_lla {
 namespace {
@@ -25,28 +27,27 @@ std::vector<std::string> EntryPoints(const std::string& operation, const std::ve
   return entries;
 }
 
-// Says that an operation and its gradient have CUDA kernels.
-struct Operations {
-  Operations(const std::string& name, const std::string& kernels)
-      : forward(name, EntryPoints(kernels, {"forward"})),
-        gradient(name + "Grad", EntryPoints(kernels, {"gradient_rows", "gradient_keys"})) {}
+// Those of the forward pass and of the step: either may start what the other consists of.
+std::vector<std::string> ForwardEntryPoints(const std::string& operation, ProbeKind kind) {
+  std::vector<std::string> entries = EntryPoints(operation, {"forward"});
+  const std::vector<std::string> of_steps = StepEntryPoints(kind);
+  entries.insert(entries.end(), of_steps.begin(), of_steps.end());
+  return entries;
+}
 
-  CudaOperation forward, gradient;
+// Says that an operation, its gradient and its step have CUDA kernels.
+struct Operations {
+  Operations(const std::string& name, const std::string& kernels, ProbeKind kind)
+      : forward(name, ForwardEntryPoints(kernels, kind)),
+        gradient(name + "Grad", EntryPoints(kernels, {"gradient_rows", "gradient_keys"})),
+        step(name + "Step", ForwardEntryPoints(kernels, kind)) {}
+
+  CudaOperation forward, gradient, step;
 };
 
-const Operations kSoftmax("SoftmaxAttention", "softmax");
-const Operations kParallax("ParallaxAttention", "parallax");
-const Operations kLocalLinear("LocalLinearAttention", "local_linear");
-
-ProbeSource SourceOf(ProbeKind kind) {
-  return kind == ProbeKind::kNone ? kNoProbe : kind == ProbeKind::kGiven ? kGivenProbe : kSolvedProbe;
-}
-
-// What the kernels count in is an int.
-int Count(int64_t count) {
-  if (count > INT32_MAX) throw std::invalid_argument(std::to_string(count) + " is more than a CUDA kernel takes");
-  return static_cast<int>(count);
-}
+const Operations kSoftmax("SoftmaxAttention", "softmax", ProbeKind::kNone);
+const Operations kParallax("ParallaxAttention", "parallax", ProbeKind::kGiven);
+const Operations kLocalLinear("LocalLinearAttention", "local_linear", ProbeKind::kSolved);
 
 ProbeParams ParamsOf(const Problem& problem, const ProbeOptions& options) {
   const Dims& dims = problem.dims;
@@ -73,23 +74,18 @@ ProbeParams ParamsOf(const Problem& problem, const ProbeOptions& options) {
   return params;
 }
 
-// Asks a plan how much scratch it needs, and starts what it says. `plan_of(planner)` is the plan.
+// Starts what `plan_of(planner)` says.
 template <typename PlanOf>
 void Start(const ProbeParams& params, const ProbeOptions& options, CudaCall& call, PlanOf plan_of) {
-  const auto plan = [&](char* scratch) {
+  StartPlan(call, [&](char* scratch) {
     return plan_of(ProbePlanner(params, SourceOf(options.kind), !options.fast, scratch));
-  };
-  char* const scratch = static_cast<char*>(call.Allocate(plan(nullptr).scratch_bytes));
-  for (const ProbeLaunch& launch : plan(scratch).launches) {
-    const uint32_t blocks = static_cast<uint32_t>(launch.blocks), threads = static_cast<uint32_t>(launch.threads);
-    const uint32_t shared_bytes = static_cast<uint32_t>(launch.shared_bytes);
-    call.Launch({launch.entry, {blocks, 1, 1}, {threads, 1, 1}, shared_bytes}, launch.params);
-  }
+  });
 }
 
 }  // namespace
 
 void LaunchProbeForward(const Problem& problem, const ProbeOptions& options, const ProbeOutputs& outputs, CudaCall& call) {
+  if (HasFewQueries(problem, options)) return LaunchFewQueries(problem, options, outputs, call);
   ProbeParams params = ParamsOf(problem, options);
   params.out = outputs.out;
   params.probe_out = outputs.probe;

@@ -25,6 +25,15 @@ class StepInputs : public Inputs {
     return const_cast<float*>(Required(name, shape.num_elements()));
   }
 
+  // Where a step stands: length of the cache, the row of it that the first new token goes to, window. It changes with every
+  // step: TensorFlow would keep a kernel for every set of attributes.
+  const int32_t* Place() {
+    if (!status.ok()) return nullptr;
+    const tensorflow::TensorShape given = Shape("place");
+    if (!Expect(given == tensorflow::TensorShape({3}), "place", "must have shape [3]", given)) return nullptr;
+    return Integers("place");
+  }
+
   // The sums that a cache of constant size holds; `left_sum` goes by a name of the operator's own.
   StateStep State(const char* left_sum, const tensorflow::TensorShape& shape) {
     const Dims& dims = problem.dims;
@@ -37,16 +46,15 @@ class StepInputs : public Inputs {
   }
 };
 
-template <ProbeKind kKind>
+// On the GPU where there is a `kCuda`, a function of step, options, result and CudaCall; else on the processor.
+template <ProbeKind kKind, auto kCuda = nullptr>
 class ProbeStepOp : public tensorflow::OpKernel {
  public:
   explicit ProbeStepOp(tensorflow::OpKernelConstruction* context) : OpKernel(context) {
     options_ = {};
     options_.kind = kKind;
     OP_REQUIRES_OK(context, context->GetAttr("scale", &options_.scale));
-    OP_REQUIRES_OK(context, context->GetAttr("length", &length_));
-    OP_REQUIRES_OK(context, context->GetAttr("total", &total_));
-    OP_REQUIRES_OK(context, context->GetAttr("window", &window_));
+    OP_REQUIRES_OK(context, ReadPrecision(context, &options_.fast));
     if (kKind == ProbeKind::kSolved) OP_REQUIRES_OK(context, ReadSolver(context, &options_));
   }
 
@@ -59,9 +67,13 @@ class ProbeStepOp : public tensorflow::OpKernel {
     step.problem = inputs.problem;
     Outputs results(context);
     float* out = results.Add(inputs.result);
-    RunOn(context, kOperator, results.status, [&](Executor& executor) {
-      TFJS_LLA_DISPATCH(ProbeStep)(step, options, out, executor);
-    });
+    if constexpr (kCuda != nullptr) {
+      RunOnGpu(context, kOperator, results.status, [&](CudaCall& call) { kCuda(step, options, out, call); });
+    } else {
+      RunOn(context, kOperator, results.status, [&](Executor& executor) {
+        TFJS_LLA_DISPATCH(ProbeStep)(step, options, out, executor);
+      });
+    }
   }
 
  private:
@@ -73,22 +85,24 @@ class ProbeStepOp : public tensorflow::OpKernel {
     const tensorflow::TensorShape cached = inputs.Shape("cached_key");
     if (!inputs.Expect(cached.dims() == 3, "cached_key", "must have rank 3", cached)) return;
     step.capacity = cached.dim_size(1);
-    step.length = length_;
-    step.total = total_;
-    step.window = window_;
     step.cached_key = inputs.Cache("cached_key", {dims.heads, step.capacity, dims.D});
     step.cached_value = inputs.Cache("cached_value", {dims.heads, step.capacity, dims.Dv});
     step.cached_bias = const_cast<float*>(inputs.Optional("cached_bias", dims.heads * step.capacity));
+    const int32_t* const place = inputs.Place();
+    if (place == nullptr) return;
+    const int64_t length = place[0], next = place[1], window = place[2];
     // What is read and written has to lie in the cache.
-    const bool fits = length_ >= 0 && total_ >= length_ && length_ <= step.capacity && window_ >= 0 &&
-                      total_ <= (int64_t{1} << 53) &&
-                      (window_ > 0 ? window_ <= step.capacity : length_ + dims.Tk <= step.capacity);
-    inputs.Expect(fits, "cached_key", "has no room for length, total and window", cached);
+    const bool fits = length >= 0 && length <= step.capacity && next >= 0 && next < step.capacity && window >= 0 &&
+                      (window > 0 ? window <= step.capacity : length + dims.Tk <= step.capacity);
+    inputs.Expect(fits, "cached_key", "has no room for what place says", cached);
+    step.length = length;
+    step.window = window;
+    // Positions count from anywhere: only the rows of the cache that they stand in matter.
+    step.total = next + step.capacity;
   }
 
   static constexpr const char* kOperator = OperatorOf(kKind);
   ProbeOptions options_;
-  int64_t length_, total_, window_;
 };
 
 }  // namespace tfjs_lla

@@ -1,4 +1,4 @@
-import type { KernelFunc, Tensor, TensorInfo } from '@tensorflow/tfjs-core';
+import { type KernelFunc, type Tensor, tensor1d, type TensorInfo } from '@tensorflow/tfjs-core';
 
 import type { AttentionAttrs, OperatorSpec } from '../spec.js';
 
@@ -37,6 +37,11 @@ export interface OpLayout<Attrs> {
   /** The attributes besides those counts and `precision`: integers where `integers` names them, otherwise by their JavaScript type. */
   readonly attrs: (attrs: Attrs) => Readonly<Record<string, number | boolean | string>>;
   readonly integers?: readonly string[];
+  /**
+   * Integers that change from call to call, the last input of the operation: TensorFlow keeps a kernel, some kilobytes, for
+   * every set of attributes. On a GPU they stay in the host's memory.
+   */
+  readonly place?: (attrs: Attrs, input: (name: string) => TensorInfo) => readonly number[];
 }
 
 /** A call of one of this package's operations. */
@@ -87,7 +92,13 @@ function launcher<Attrs extends AttentionAttrs>(
     }));
     const all = [...inputs, ...given.map(([name]) => input(name))];
     const name = `TfjsLla${spec.kernelName}${suffix}`;
-    return executeOp(spec.operator, backend, { name, attrs, inputs: all, outputs: outputsOf(call) });
+    const place = layout.place && tensor1d([...layout.place(own, input)], 'int32');
+    if (place) all.push(place);
+    try {
+      return executeOp(spec.operator, backend, { name, attrs, inputs: all, outputs: outputsOf(call) });
+    } finally {
+      place?.dispose();
+    }
   };
 }
 
@@ -110,7 +121,8 @@ export function tensorflowKernels<Attrs extends AttentionAttrs>(
     required: [...layout.required, ...cache.required],
     optional: [...layout.optional, ...cache.optional],
     attrs: (attrs) => ({ ...layout.attrs(attrs), ...cache.attrs(attrs) }),
-    integers: [...(layout.integers ?? []), ...(cache.integers ?? [])],
+    integers: layout.integers,
+    place: cache.place,
   };
   return {
     forward: launcher(spec, layout, '', () => 1 + spec.residuals.length),
@@ -128,8 +140,8 @@ type CachePlace = AttentionAttrs & { length: number; total: number; window: numb
 export const keyValueCache: OpLayout<CachePlace> = {
   required: ['cachedKey', 'cachedValue'],
   optional: [['cachedBias', 'num_cached_biases']],
-  attrs: ({ length, total, window }) => ({ length, total, window }),
-  integers: ['length', 'total', 'window'],
+  attrs: () => ({}),
+  place: ({ length, total, window }, input) => [length, total % input('cachedKey').shape[1], window],
 };
 
 /** A cache of sums, of which the first is named. */

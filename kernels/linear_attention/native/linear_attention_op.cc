@@ -1,5 +1,5 @@
 #include "common/native/step_op.h"
-#include "linear_attention/native/linear_options.h"
+#include "linear_attention/native/linear_step_launch.h"
 
 namespace {
 
@@ -110,6 +110,8 @@ class Gradient : public LinearOp {
   }
 };
 
+// On the GPU where there is a `kCuda`, a function of step, options, result and CudaCall; else on the processor.
+template <auto kCuda = nullptr>
 class Step : public LinearOp {
  public:
   using LinearOp::LinearOp;
@@ -121,17 +123,21 @@ class Step : public LinearOp {
     if (!inputs.status.ok()) return context->CtxFailure(inputs.status);
     Outputs results(context);
     float* out = results.Add(inputs.result);
-    RunOn(context, kOperator, results.status, [&](Executor& executor) {
-      TFJS_LLA_DISPATCH(LinearStep)(step, options_, out, executor);
-    });
+    if constexpr (kCuda != nullptr) {
+      RunOnGpu(context, kOperator, results.status, [&](CudaCall& call) { kCuda(step, options_, out, call); });
+    } else {
+      RunOn(context, kOperator, results.status, [&](Executor& executor) {
+        TFJS_LLA_DISPATCH(LinearStep)(step, options_, out, executor);
+      });
+    }
   }
 };
 
 REGISTER_KERNEL_BUILDER(Name("TfjsLlaLinearAttention").Device(tensorflow::DEVICE_CPU), Forward);
 REGISTER_KERNEL_BUILDER(Name("TfjsLlaLinearAttentionGrad").Device(tensorflow::DEVICE_CPU), Gradient);
-REGISTER_KERNEL_BUILDER(Name("TfjsLlaLinearAttentionStep").Device(tensorflow::DEVICE_CPU), Step);
+REGISTER_KERNEL_BUILDER(Name("TfjsLlaLinearAttentionStep").Device(tensorflow::DEVICE_CPU), Step<>);
 TFJS_LLA_REFUSE_GPU("TfjsLlaLinearAttention");
 TFJS_LLA_REFUSE_GPU("TfjsLlaLinearAttentionGrad");
-TFJS_LLA_REFUSE_GPU("TfjsLlaLinearAttentionStep");
+REGISTER_KERNEL_BUILDER(Name("TfjsLlaLinearAttentionStep").Device(tensorflow::DEVICE_GPU), Step<LaunchLinearStep>);
 
 }  // namespace

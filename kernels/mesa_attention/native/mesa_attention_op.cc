@@ -1,5 +1,5 @@
 #include "common/native/step_op.h"
-#include "mesa_attention/native/mesa_options.h"
+#include "mesa_attention/native/mesa_step_launch.h"
 
 namespace {
 
@@ -118,6 +118,8 @@ class Gradient : public MesaOp {
   }
 };
 
+// On the GPU where there is a `kCuda`, a function of step, options, result and CudaCall; else on the processor.
+template <auto kCuda = nullptr>
 class Step : public MesaOp {
  public:
   using MesaOp::MesaOp;
@@ -130,17 +132,21 @@ class Step : public MesaOp {
     if (!inputs.status.ok()) return context->CtxFailure(inputs.status);
     Outputs results(context);
     float* out = results.Add(inputs.result);
-    RunOn(context, kOperator, results.status, [&](Executor& executor) {
-      TFJS_LLA_DISPATCH(MesaStep)(step, options, out, executor);
-    });
+    if constexpr (kCuda != nullptr) {
+      RunOnGpu(context, kOperator, results.status, [&](CudaCall& call) { kCuda(step, options, out, call); });
+    } else {
+      RunOn(context, kOperator, results.status, [&](Executor& executor) {
+        TFJS_LLA_DISPATCH(MesaStep)(step, options, out, executor);
+      });
+    }
   }
 };
 
 REGISTER_KERNEL_BUILDER(Name("TfjsLlaMesaAttention").Device(tensorflow::DEVICE_CPU), Forward);
 REGISTER_KERNEL_BUILDER(Name("TfjsLlaMesaAttentionGrad").Device(tensorflow::DEVICE_CPU), Gradient);
-REGISTER_KERNEL_BUILDER(Name("TfjsLlaMesaAttentionStep").Device(tensorflow::DEVICE_CPU), Step);
+REGISTER_KERNEL_BUILDER(Name("TfjsLlaMesaAttentionStep").Device(tensorflow::DEVICE_CPU), Step<>);
 TFJS_LLA_REFUSE_GPU("TfjsLlaMesaAttention");
 TFJS_LLA_REFUSE_GPU("TfjsLlaMesaAttentionGrad");
-TFJS_LLA_REFUSE_GPU("TfjsLlaMesaAttentionStep");
+REGISTER_KERNEL_BUILDER(Name("TfjsLlaMesaAttentionStep").Device(tensorflow::DEVICE_GPU), Step<LaunchMesaStep>);
 
 }  // namespace

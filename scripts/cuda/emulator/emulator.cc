@@ -67,6 +67,7 @@ struct Scheduler {
   bool block_any, block_result;
   long long progress;
   std::string failure;
+  bool backwards = false;
 };
 
 Scheduler scheduler;
@@ -305,13 +306,16 @@ void WaitForCopies(int pending) {
   }
 }
 
+void RunBackwards(bool backwards) { scheduler.backwards = backwards; }
+
 void Launch(long long blocks, int threads, int shared_bytes, const std::function<void()>& kernel) {
   while (static_cast<int>(scheduler.fibers.size()) < threads) {
     scheduler.fibers.push_back(std::make_unique<Fiber>());
     scheduler.stacks.push_back(new GuardedMemory(kStackBytes));
   }
   scheduler.kernel = &kernel;
-  for (long long index = 0; index < blocks; index++) {
+  for (long long turn = 0; turn < blocks; turn++) {
+    const long long index = scheduler.backwards ? blocks - 1 - turn : turn;
     GuardedMemory shared(shared_bytes + 16);
     scheduler.block = {index, threads, shared.data(), shared_bytes};
     scheduler.warp_waiting.assign(threads / kWarpSize, 0);
@@ -335,7 +339,8 @@ void Launch(long long blocks, int threads, int shared_bytes, const std::function
     while (finished < threads) {
       const long long before = scheduler.progress;
       finished = 0;
-      for (int t = 0; t < threads; t++) {
+      for (int place = 0; place < threads; place++) {
+        const int t = scheduler.backwards ? threads - 1 - place : place;
         Fiber& fiber = *scheduler.fibers[t];
         if (!fiber.finished) {
           scheduler.current = &fiber;

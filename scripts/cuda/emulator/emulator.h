@@ -49,6 +49,10 @@ void WaitForCopies(int pending);
 // Runs all blocks of a kernel, one after the other. Throws std::runtime_error where a check fails.
 void Launch(long long blocks, int threads, int shared_bytes, const std::function<void()>& kernel);
 
+// Whether blocks, and the threads of a block between its meetings, run from the last to the first: what must not depend on
+// their order is then the same.
+void RunBackwards(bool backwards);
+
 // Memory between two pages that may not be touched; filled with NaN. It ends at the second one.
 class GuardedMemory {
  public:

@@ -30,6 +30,7 @@ inline long long BlockIndex() { return emulator::Current().block->index; }
 inline char* SharedMemory() { return emulator::Current().block->shared; }
 
 inline void SyncBlock() { emulator::SyncBlock(false); }
+inline void SyncWarp() { emulator::AnyInWarp(false); }
 inline bool AnyInBlock(bool value) { return emulator::SyncBlock(value); }
 inline bool AnyInWarp(bool value) { return emulator::AnyInWarp(value); }
 inline float ShuffleXor(float value, int lanes) { return emulator::ShuffleXor(value, lanes); }

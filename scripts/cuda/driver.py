@@ -7,6 +7,7 @@ import torch
 NO_PROBE, GIVEN_PROBE, SOLVED_PROBE = 0, 1, 2
 SOURCES = {'softmax': NO_PROBE, 'parallax': GIVEN_PROBE, 'local_linear': SOLVED_PROBE}
 MAX_DYNAMIC_SHARED = 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+DIRECT_USES = {'conjugateGradient': 0, 'auto': 1, 'direct': 2}
 
 
 class MissingKernel(Exception):

@@ -47,6 +47,7 @@ int params_field(const char* name, int* bytes) {
   FIELD(ridge_value)
   FIELD(tolerance)
   FIELD(max_iterations)
+  FIELD(direct.use)
 #undef FIELD
   return -1;
 }

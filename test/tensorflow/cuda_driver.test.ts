@@ -56,11 +56,15 @@ test('the GPU is described', () => {
   expect(call('whole', 'cudaDevice')).toEqual({ result: { name: 'Stand-in GPU', major: 8, minor: 6, driver: 12040 } });
 });
 
+/** The entry points of kernels of some names. */
+function byDimension(...names: string[]): string {
+  return names.flatMap((name) => ['32', '64', '128', '256'].map((dim) => `tfjs_lla_${name}_${dim}`)).join(' ');
+}
+
 /** What device code would have to have for kernels of an operator, and those that they come after. */
 function entryPoints(operator: string, ...kernels: string[]): string {
   const own = kernels.flatMap((kernel) => [`${operator}_${kernel}_high`, `${operator}_${kernel}_fast`]);
-  const names = ['summarize_range', 'summarize_head', 'make_tiles', ...own];
-  return names.flatMap((name) => ['32', '64', '128', '256'].map((dim) => `tfjs_lla_${name}_${dim}`)).join(' ');
+  return byDimension('summarize_range', 'summarize_head', 'make_tiles', ...own);
 }
 
 test('device code serves the operations of which it has all kernels', () => {
@@ -68,7 +72,9 @@ test('device code serves the operations of which it has all kernels', () => {
   expect(call('whole', 'loadDeviceCode', deviceCode(softmax))).toEqual({ result: ['SoftmaxAttention'] });
   const withoutOne = softmax.replace('tfjs_lla_softmax_forward_fast_128', '');
   expect(call('whole', 'loadDeviceCode', deviceCode(withoutOne))).toEqual({ result: [] });
-  const more = entryPoints('local_linear', 'forward', 'gradient_rows', 'gradient_keys');
+  const kernels = ['forward', 'gradient_rows', 'gradient_keys'];
+  const direct = kernels.map((kernel) => `local_linear_direct_${kernel}`);
+  const more = `${entryPoints('local_linear', ...kernels)} ${byDimension('find_variance', ...direct)}`;
   const operations = ['LocalLinearAttention', 'LocalLinearAttentionGrad', 'SoftmaxAttention'];
   expect(call('whole', 'loadDeviceCode', deviceCode(`${softmax} ${more}`))).toEqual({ result: operations });
   expect(call('whole', 'loadDeviceCode')).toEqual({ result: [] });

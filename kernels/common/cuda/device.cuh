@@ -25,7 +25,11 @@ TFJS_LLA_DEVICE char* SharedMemory() {
 TFJS_LLA_DEVICE void SyncBlock() { __syncthreads(); }
 TFJS_LLA_DEVICE bool AnyInBlock(bool value) { return __syncthreads_or(value); }
 TFJS_LLA_DEVICE bool AnyInWarp(bool value) { return __any_sync(0xffffffffu, value); }
+TFJS_LLA_DEVICE void SyncWarp() { __syncwarp(); }
 TFJS_LLA_DEVICE float ShuffleXor(float value, int lanes) { return __shfl_xor_sync(0xffffffffu, value, lanes); }
+TFJS_LLA_DEVICE double ShuffleXor(double value, int lanes) { return __shfl_xor_sync(0xffffffffu, value, lanes); }
+// The value of lane `lane`.
+TFJS_LLA_DEVICE float Shuffle(float value, int lane) { return __shfl_sync(0xffffffffu, value, lane); }
 
 // 2^x, to about 2 units in the last place; 0 for large negative x.
 TFJS_LLA_DEVICE float Exp2(float x) {
@@ -36,6 +40,7 @@ TFJS_LLA_DEVICE float Exp2(float x) {
 
 TFJS_LLA_DEVICE float Rsqrt(float x) { return rsqrtf(x); }
 TFJS_LLA_DEVICE float Sqrt(float x) { return sqrtf(x); }
+TFJS_LLA_DEVICE double Sqrt(double x) { return sqrt(x); }
 TFJS_LLA_DEVICE float Max(float a, float b) { return fmaxf(a, b); }
 TFJS_LLA_DEVICE int Bits(float x) { return __float_as_int(x); }
 TFJS_LLA_DEVICE float FromBits(int bits) { return __int_as_float(bits); }

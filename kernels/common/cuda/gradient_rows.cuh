@@ -3,7 +3,7 @@
 #pragma once
 
 #include "common/cuda/gradient_shape.h"
-#include "common/cuda/statistics.cuh"
+#include "common/cuda/direct_rows.cuh"
 
 namespace tfjs_lla {
 
@@ -50,7 +50,10 @@ struct GradientRows {
         typename Rows::Operand direction, direction_low;
         direction.Place(rows.shared + Shape::kOperandOffset + Shape::kOperandBytes * (kHigh ? 2 : 1));
         direction_low.Place(rows.shared + Shape::kOperandOffset + Shape::kOperandBytes * (kHigh ? 3 : 2));
+        RowsForDirect<Rows> direct(rows);
+        direct.Leave(ridge, n);
         solver.Solve(n, ridge, direction, direction_low);
+        direct.Finish(solver.missed, n);
       }
       FinishProbe(n);
     }

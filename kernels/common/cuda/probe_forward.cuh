@@ -1,7 +1,7 @@
 // Forward pass of softmax, Parallax and local linear attention: o = sum_j p_j (1 + y_j . x) v_j for a probe x.
 #pragma once
 
-#include "common/cuda/statistics.cuh"
+#include "common/cuda/direct_rows.cuh"
 
 namespace tfjs_lla {
 
@@ -129,7 +129,10 @@ struct ProbeForward {
         }
       }
       rows.ClearRows(x);
+      RowsForDirect<Rows> direct(rows);
+      direct.Leave(ridge, x);
       solver.Solve(x, ridge, probe, probe_low);
+      direct.Finish(solver.missed, x);
       rows.StoreRows(x, one, p.probe_out, p.dim, 0);
       if (p.iterations && ThreadIndex() == 0) p.iterations[rows.tile * p.heads + rows.head] = solver.iterations;
       RoundProbe(x, probe_unit, bound);

@@ -2,6 +2,8 @@
 // the compiler of the host and by CUDA's: plain types only.
 #pragma once
 
+#include "common/cuda/direct_params.h"
+
 namespace tfjs_lla {
 
 // Where the probe of a row comes from.
@@ -99,6 +101,7 @@ struct ProbeParams {
   float tolerance;
   int split_direction;  // 1: conjugate gradient's direction has a low part, too, where operands are split
   int max_iterations;
+  DirectParams direct;  // local linear attention's alone
 };
 
 }  // namespace tfjs_lla

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "common/cuda/direct_shape.h"
 #include "common/cuda/gradient_shape.h"
 
 namespace tfjs_lla {
@@ -43,9 +44,15 @@ constexpr int kFewKeysPerDim = 3;
 constexpr float kFastTolerance = 1e-3f;
 constexpr float kFastToleranceOfFirstRows = 3e-4f;
 
+// What the running blocks of the direct solver may take for weights and factors in all, and the number of them: two for
+// each multiprocessor of a large GPU, and as few as keep a GPU busy where rows are very long.
+constexpr int64_t kDirectScratchBytes = int64_t{256} << 20;
+constexpr int64_t kMostDirectBlocks = 264;
+constexpr int64_t kFewestDirectBlocks = 16;
+
 class ProbePlanner {
  public:
-  // `call`: inputs, outputs, sizes and options are set. `scratch`: null to ask for its size only.
+  // `call`: inputs, outputs, sizes and options are set, `direct.use` among them. `scratch`: null to ask for its size only.
   ProbePlanner(const ProbeParams& call, ProbeSource source, bool high, char* scratch)
       : params_(call), source_(source), high_(high), scratch_(scratch), dim_(PaddedHeadDim(call.dim)) {
     params_.key_tiles_per_head = DivideUp(call.keys, 64);
@@ -54,11 +61,14 @@ class ProbePlanner {
     params_.key_ranges = params_.key_tiles_per_head < 32 ? params_.key_tiles_per_head : 32;
     params_.keys_per_range = DivideUp(call.keys, params_.key_ranges);
     params_.split_direction = 0;
+    if (source != kSolvedProbe) params_.direct.use = kNeverDirect;
   }
 
   ProbePlan Forward() {
     Prepare();
+    PrepareDirect(false);
     WithDim([&](auto dim) { AddForward<decltype(dim)::kValue>(); });
+    AddDirect({"forward"});
     plan_.scratch_bytes = used_;
     return plan_;
   }
@@ -69,7 +79,9 @@ class ProbePlanner {
       params_.value_slices = 1;
     }
     Prepare();
+    PrepareDirect(true);
     WithDim([&](auto dim) { AddGradient<decltype(dim)::kValue>(); });
+    AddDirect({"gradient_rows", "gradient_keys"});
     plan_.scratch_bytes = used_;
     return plan_;
   }
@@ -90,12 +102,55 @@ class ProbePlanner {
     params_.ranges = Take(heads * params_.key_ranges * range_bytes);
     params_.summary = reinterpret_cast<HeadSummary*>(Take(heads * sizeof(HeadSummary)));
     params_.centre = reinterpret_cast<float*>(Take(heads * dim_ * 4));
-    params_.key_tiles = Take(tiles * tile_bytes);
-    params_.value_tiles = Take(tiles * params_.value_slices * tile_bytes);
-    params_.bias = reinterpret_cast<float*>(Take(tiles * 64 * 4));
+    if (params_.direct.use != kAllDirect) {
+      params_.key_tiles = Take(tiles * tile_bytes);
+      params_.value_tiles = Take(tiles * params_.value_slices * tile_bytes);
+      params_.bias = reinterpret_cast<float*>(Take(tiles * 64 * 4));
+    }
     Add("summarize_range", heads * params_.key_ranges, kPrepareThreads, 4 * range_bytes);
     Add("summarize_head", heads, kPrepareThreads, 0);
-    Add("make_tiles", tiles * (1 + params_.value_slices), kPrepareThreads, 64 * 4);
+    if (params_.direct.use != kAllDirect) Add("make_tiles", tiles * (1 + params_.value_slices), kPrepareThreads, 64 * 4);
+  }
+
+  // Scratch of the direct solver, and what decides on its rows.
+  void PrepareDirect(bool gradient) {
+    DirectParams& direct = params_.direct;
+    if (direct.use == kNeverDirect) return;
+    constexpr int kRows = DirectShape<32>::kRows;
+    const int64_t heads = params_.heads, rows = heads * params_.queries, n = (params_.dim + 7) / 8 * 8;
+    const int64_t keys = static_cast<int64_t>(params_.key_tiles_per_head) * 64;
+    const int64_t factor_bytes = kRows * n * (n + 1) / 2 * 4, weight_bytes = kRows * keys * 4;
+    const int64_t block_bytes = factor_bytes + weight_bytes * (gradient ? 3 : 1);
+    const int64_t fitting = std::max(kFewestDirectBlocks, std::min(kMostDirectBlocks, kDirectScratchBytes / block_bytes));
+    direct.blocks = static_cast<int>(std::min(fitting, heads * DivideUp(params_.queries, kRows)));
+    direct.factors = reinterpret_cast<float*>(Take(direct.blocks * factor_bytes));
+    direct.weights = reinterpret_cast<float*>(Take(direct.blocks * weight_bytes));
+    if (gradient || direct.use == kMissedDirect) direct.rows = reinterpret_cast<unsigned char*>(Take(rows));
+    if (gradient) {
+      direct.gammas = reinterpret_cast<double*>(Take(direct.blocks * weight_bytes * 2));
+      direct.records = reinterpret_cast<DirectRecord*>(Take(rows * sizeof(DirectRecord)));
+      direct.u = reinterpret_cast<float*>(Take(rows * params_.dim * 4));
+      direct.u_rest = reinterpret_cast<float*>(Take(rows * params_.dim * 4));
+      direct.probe_rest = reinterpret_cast<float*>(Take(rows * params_.dim * 4));
+    }
+    if (direct.use == kAllDirect) return;
+    direct.variance = reinterpret_cast<float*>(Take(heads * params_.key_ranges * 8));
+    Add("find_variance", heads * params_.key_ranges, kPrepareThreads, kPrepareThreads * 8);
+  }
+
+  // Kernels of the direct solver: they return at once where they have no rows.
+  void AddDirect(const std::vector<std::string>& kernels) {
+    if (params_.direct.use == kNeverDirect) return;
+    WithDim([&](auto dim) {
+      using Rows = DirectShape<decltype(dim)::kValue>;
+      using Keys = DirectKeyShape<decltype(dim)::kValue>;
+      for (const std::string& kernel : kernels) {
+        const bool by_keys = kernel == "gradient_keys";
+        const int64_t key_blocks = static_cast<int64_t>(params_.heads) * DivideUp(params_.keys, Keys::kKeys);
+        Add("local_linear_direct_" + kernel, by_keys ? key_blocks : params_.direct.blocks, Rows::kThreads,
+            by_keys ? Keys::kSharedBytes : Rows::kSharedBytes);
+      }
+    });
   }
 
   static int DivideUp(int a, int b) { return (a + b - 1) / b; }
@@ -181,6 +236,7 @@ class ProbePlanner {
 
   template <int kDim>
   void AddForward() {
+    if (params_.direct.use == kAllDirect) return;
     const int tiles = DivideUp(params_.queries, kRows), few = TilesWithFewKeys(tiles);
     TakeState<ForwardShape, kDim>(static_cast<int64_t>(params_.heads) * tiles);
     AddAllTiles<ForwardShape, kDim>("forward", tiles, few);
@@ -188,6 +244,7 @@ class ProbePlanner {
 
   template <int kDim>
   void AddGradient() {
+    if (params_.direct.use == kAllDirect) return;
     const int tiles = DivideUp(params_.queries, kRows), few = TilesWithFewKeys(tiles);
     const int64_t blocks = static_cast<int64_t>(params_.heads) * tiles;
     const int64_t key_blocks = static_cast<int64_t>(params_.heads) * params_.key_tiles_per_head;

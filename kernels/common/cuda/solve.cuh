@@ -64,6 +64,7 @@ struct RowSolver {
   const RowStatistics& statistics;
   float4 *shared, *scratch;
   int iterations;
+  bool missed[2];  // rows that did not reach the tolerance
 
   TFJS_LLA_DEVICE RowSolver(const Rows& r, const RowStatistics& s) : rows(r), statistics(s), iterations(0) {
     scratch = reinterpret_cast<float4*>(r.p.state + BlockIndex() * (Shape::kScratchArrays * Shape::kArrayBytes / 4)) +
@@ -175,6 +176,7 @@ struct RowSolver {
     DotMeanKey(b, mean_product);
     const float unit = rows.summary.key_unit;
     const float tolerance = p.tolerance * p.tolerance;
+    missed[0] = missed[1] = false;
     bool more = true;
     while (more) {
       Sums image;
@@ -223,7 +225,6 @@ struct RowSolver {
         conjugate[0] += r.x * image[n][0] + r.y * image[n][1];
         conjugate[1] += r.z * image[n][2] + r.w * image[n][3];
       }
-      bool missed = false;
       float beta[2];
 #pragma unroll
       for (int r = 0; r < 2; r++) {
@@ -233,7 +234,7 @@ struct RowSolver {
         beta[r] = curvature[r] > 0 ? -conjugate[r] / curvature[r] : 0.0f;
         // What the step that is free below will leave.
         const float predicted = squared[r] > next[r] ? next[r] * (next[r] / squared[r]) : next[r];
-        missed |= predicted > tolerance;
+        missed[r] = predicted > tolerance;
         step[r] = alpha[r] * scale[r];
         squared[r] = next[r];
         // The new direction has about this length, since the residual is orthogonal to the old one, of length 1.
@@ -250,7 +251,7 @@ struct RowSolver {
         next_direction[n][2] = r.z + beta[1] * at[2];
         next_direction[n][3] = r.w + beta[1] * at[3];
       }
-      more = AnyInBlock(missed) && iterations < p.max_iterations;
+      more = AnyInBlock(missed[0] || missed[1]) && iterations < p.max_iterations;
       if (!more) {
         // One step more costs no product: the last step's length along the next direction.
         Load(kSolution, b, one);

@@ -41,6 +41,10 @@ const Case kDirectCases[] = {
      kMissedDirect, KeyKind::kNormal, 1, 0, 5},
     {"auto fast", kFamily, false, {1, 1, 100, 300, 64, 64, true}, 0, false, false, 0, 1e-3f, 2e-3f, kMissedDirect,
      KeyKind::kNormal, 1, 3},
+    {"auto, scores of 50", kFamily, true, {1, 1, 33, 111, 100, 5, true}, 0.2f, true, true, 0, 1e-4f, 5e-4f, kMissedDirect,
+     KeyKind::kNormal, 10},
+    {"auto, scores of 50, D 3", kFamily, true, {1, 2, 33, 33, 3, 4, false}, 0.2f, true, true, 0, 2e-5f, 5e-5f, kMissedDirect,
+     KeyKind::kNormal, 10},
     {"auto, none", kFamily, true, {1, 1, 70, 130, 64, 64, true}, 1, false, false, 0, 2e-6f, 5e-6f, kMissedDirect},
 };
 

@@ -10,6 +10,8 @@ constexpr int kWarpSize = 32;
 
 #define TFJS_LLA_KERNEL extern "C" __global__ void
 #define TFJS_LLA_DEVICE __device__ __forceinline__
+// Of a parameter: it stays where it is, even where it is taken by reference.
+#define TFJS_LLA_IN_PLACE __grid_constant__
 #define TFJS_LLA_BOUNDS(threads, blocks) __launch_bounds__(threads, blocks)
 
 TFJS_LLA_DEVICE int ThreadIndex() { return threadIdx.x; }

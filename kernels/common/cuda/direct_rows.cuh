@@ -9,6 +9,10 @@ namespace tfjs_lla {
 // A ridge below this times the variance of the head's keys (operator README, numerics).
 constexpr float kSmallRidge = 0.01f;
 
+// Above this base-2 exponent, of a score of 20, one key has nearly all of a row's weight: what is left of its difference from
+// the mean key is too little for split half precision.
+constexpr float kLargeExponent = 20 * kLog2E;
+
 // One block per head and range of keys, after the centre is known: the share of the range in the variance of the head's keys.
 template <int kDim>
 TFJS_LLA_DEVICE void FindVariance(const ProbeParams& p) {
@@ -47,7 +51,7 @@ TFJS_LLA_DEVICE float VarianceOfKeys(const ProbeParams& p, int head) {
   return number > 0 ? squares / (number * static_cast<float>(p.dim)) : 0.0f;
 }
 
-// The choice for a thread's two rows. Around a solve: `Leave` takes rows with a small ridge out, `Finish` those that missed;
+// The choice for a thread's two rows. Around a solve: `Leave` takes rows out that need not be tried, `Finish` those that missed;
 // from then on the rows that are left to the direct solver count as if they saw no key.
 template <class Rows>
 struct RowsForDirect {
@@ -59,11 +63,14 @@ struct RowsForDirect {
   TFJS_LLA_DEVICE bool Asked() const { return rows.p.direct.use == kMissedDirect; }
 
   // Zeros the right-hand sides of rows that are not to be iterated.
-  TFJS_LLA_DEVICE void Leave(const float (&ridge)[2], typename Rows::Sums& right) {
+  TFJS_LLA_DEVICE void Leave(const float (&ridge)[2], const RowStatistics& statistics, typename Rows::Sums& right) {
     if (!Asked()) return;
     const float smallest = kSmallRidge * VarianceOfKeys(rows.p, rows.head);
 #pragma unroll
-    for (int r = 0; r < 2; r++) left[r] = rows.ordinary[r] && ridge[r] < smallest;
+    for (int r = 0; r < 2; r++) {
+      const bool large = Rows::kHigh && statistics.top[r] > kLargeExponent;
+      left[r] = rows.ordinary[r] && (large || ridge[r] < smallest);
+    }
     Clear(right);
   }
 

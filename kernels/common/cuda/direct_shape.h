@@ -13,7 +13,7 @@ struct DirectShape {
   static constexpr int kDim = kDim_;  // padded head dimension
   static constexpr int kThreads = 256;
   static constexpr int kRows = 8;
-  static constexpr int kBlocks = 1;
+  static constexpr int kBlocks = kDim <= 64 ? 2 : 1;
   // Keys that are staged at a time.
   static constexpr int kKeys = kDim <= 64 ? 64 : kDim == 128 ? 32 : 16;
   static constexpr int kStride = kDim + 1;  // of staged keys, so that both rows and columns are free of bank conflicts
@@ -33,8 +33,11 @@ struct DirectShape {
 template <int kDim_>
 struct DirectKeyShape : DirectShape<kDim_> {
   using Base = DirectShape<kDim_>;
-  static constexpr int kValueOffset = Base::kSharedBytes;
-  static constexpr int kWeightsOffset = kValueOffset + Base::kTileBytes;
+  static constexpr int kBlocks = 2;
+  // Nothing else is in the second vectors and the mean keys.
+  static constexpr bool kFits = Base::kTileBytes <= Base::kPartialOffset - Base::kVectorBytes;
+  static constexpr int kValueOffset = kFits ? Base::kVectorBytes : Base::kSharedBytes;
+  static constexpr int kWeightsOffset = Base::kSharedBytes + (kFits ? 0 : Base::kTileBytes);
   static constexpr int kWeightKinds = 3;
   static constexpr int kSharedBytes = kWeightsOffset + kWeightKinds * Base::kRows * Base::kKeys * 4;
 };

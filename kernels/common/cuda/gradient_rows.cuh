@@ -51,7 +51,7 @@ struct GradientRows {
         direction.Place(rows.shared + Shape::kOperandOffset + Shape::kOperandBytes * (kHigh ? 2 : 1));
         direction_low.Place(rows.shared + Shape::kOperandOffset + Shape::kOperandBytes * (kHigh ? 3 : 2));
         RowsForDirect<Rows> direct(rows);
-        direct.Leave(ridge, n);
+        direct.Leave(ridge, statistics, n);
         solver.Solve(n, ridge, direction, direction_low);
         direct.Finish(solver.missed, n);
       }

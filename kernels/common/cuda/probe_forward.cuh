@@ -130,7 +130,7 @@ struct ProbeForward {
       }
       rows.ClearRows(x);
       RowsForDirect<Rows> direct(rows);
-      direct.Leave(ridge, x);
+      direct.Leave(ridge, statistics, x);
       solver.Solve(x, ridge, probe, probe_low);
       direct.Finish(solver.missed, x);
       rows.StoreRows(x, one, p.probe_out, p.dim, 0);

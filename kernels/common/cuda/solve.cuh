@@ -176,6 +176,8 @@ struct RowSolver {
     DotMeanKey(b, mean_product);
     const float unit = rows.summary.key_unit;
     const float tolerance = p.tolerance * p.tolerance;
+    // Few keys in few dimensions: a residual may fall a thousandfold by chance, and the next step does not (decision 0004).
+    const float least_drop = p.tolerance < 1e-4f ? 0.25f : 0.01f;
     missed[0] = missed[1] = false;
     bool more = true;
     while (more) {
@@ -233,7 +235,8 @@ struct RowSolver {
         // The rounded direction is what was stepped along, so beta is of it as well.
         beta[r] = curvature[r] > 0 ? -conjugate[r] / curvature[r] : 0.0f;
         // What the step that is free below will leave.
-        const float predicted = squared[r] > next[r] ? next[r] * (next[r] / squared[r]) : next[r];
+        const float drop = squared[r] > next[r] ? Max(next[r] / squared[r], least_drop) : 1.0f;
+        const float predicted = next[r] * drop;
         missed[r] = predicted > tolerance;
         step[r] = alpha[r] * scale[r];
         squared[r] = next[r];

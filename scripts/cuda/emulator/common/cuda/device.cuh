@@ -5,6 +5,7 @@
 #include "emulator.h"
 
 #define TFJS_LLA_DEVICE inline
+#define TFJS_LLA_IN_PLACE
 #define TFJS_LLA_BOUNDS(threads, blocks)
 #define TFJS_LLA_KERNEL void
 

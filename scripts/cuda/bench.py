@@ -39,6 +39,14 @@ def milliseconds(call, blocks=7):
     return sorted(times)[len(times) // 2]
 
 
+def kernel_milliseconds(call):
+    """Of each kernel of a call by itself; a kernel that is started twice has both times."""
+    times = {}
+    for entry, start in call.kernels:
+        times.setdefault(entry, []).append(milliseconds(start, 3))
+    return times
+
+
 def visible(rows, queries, keys, causal):
     column = torch.arange(keys, device='cuda')[None]
     return column < keys - queries + rows[:, None] + 1 if causal else torch.ones(len(rows), keys, dtype=torch.bool, device='cuda')
@@ -151,6 +159,7 @@ def measure(kernels, case, cache):
         result['sdpa_ms'] = attention_milliseconds(case, cache)
         result['ratio'] = result['ms'] / result['sdpa_ms']
         result['repeats'] = bool((first == out).all())
+        result['kernels'] = kernel_milliseconds(call)
     if case['operator'] == 'local_linear':
         result['iterations'] = [iterations.float().mean().item(), iterations.max().item()]
     return result
@@ -197,6 +206,7 @@ def measure_gradient(kernels, case, cache):
         result['sdpa_ms'] = attention_milliseconds(case, cache)
         result['ratio'] = result['ms'] / result['sdpa_ms']
         result['repeats'] = all(bool((first[name] == results[name]).all()) for name in results)
+        result['kernels'] = kernel_milliseconds(call)
     return result
 
 
@@ -275,6 +285,7 @@ def main():
     parser.add_argument('--plan', required=True, help='the library made of scripts/cuda/plan.cc')
     parser.add_argument('--json', required=True)
     parser.add_argument('--only', default='', help='cases whose description contains these words')
+    parser.add_argument('--kernels', action='store_true', help='print the times of each kernel, too')
     parser.add_argument('--limit', type=float, default=300, help='seconds: a kernel that hangs ends the program')
     arguments = parser.parse_args()
     report = {'device': torch.cuda.get_device_name(), 'torch': torch.__version__, 'cuda': torch.version.cuda, 'results': []}
@@ -319,6 +330,9 @@ def main():
         if not result.get('repeats', True):
             notes += ' NOT REPEATABLE'
         print(f"{name:78} {result.get('error', float('nan')):8.1e} {time_columns}  {notes}", flush=True)
+        if arguments.kernels:
+            for entry, times in result.get('kernels', {}).items():
+                print(f"    {entry:74} {' '.join(f'{time:17.3f}' for time in times)}", flush=True)
         torch.cuda.empty_cache()
     save()
 

@@ -67,7 +67,7 @@ class Kernels:
         return params
 
     def prepare(self, source, high, fields, gradient=False):
-        """Returns a function that starts all kernels of a call on torch's stream."""
+        """Returns a function that starts all kernels of a call on torch's stream; `kernels` of it are those one by one."""
         params = self._params(fields)
         scratch_bytes = ctypes.c_longlong()
         self.plan.plan_call(params, source, int(high), int(gradient), None, ctypes.byref(scratch_bytes))
@@ -84,11 +84,17 @@ class Kernels:
             arguments = (ctypes.c_void_p * 1)(ctypes.addressof(own))
             launches.append((entry, self._function(entry, sizes[2]), list(sizes), own, arguments))
 
-        def run():
+        def start(launch):
+            entry, function, (blocks, threads, shared), _, arguments = launch
             stream = ctypes.c_void_p(torch.cuda.current_stream().cuda_stream)
-            for entry, function, (blocks, threads, shared), _, arguments in launches:
-                status = self.cuda.cuLaunchKernel(function, blocks, 1, 1, threads, 1, 1, shared, stream, arguments, None)
-                self._check(status, entry.decode())
+            status = self.cuda.cuLaunchKernel(function, blocks, 1, 1, threads, 1, 1, shared, stream, arguments, None)
+            self._check(status, entry.decode())
+
+        def run():
+            for launch in launches:
+                start(launch)
+
+        run.kernels = [(launch[0].decode(), lambda launch=launch: start(launch)) for launch in launches]
 
         run.scratch = scratch
         run.tensors = [value for value in fields.values() if isinstance(value, torch.Tensor)]

@@ -20,12 +20,18 @@ const FLAGS = [
 const compiler = await findCompiler();
 const folder = mkdtempSync(join(tmpdir(), 'tfjs-lla-cuda-'));
 let failed = false;
-for (const source of readdirSync(TESTS).filter((file) => file.endsWith('_test.cc'))) {
+/** One run for each way in which GPUs multiply. */
+const ENGINES = [
+  { name: 'mma', flags: [] },
+  { name: 'wgmma', flags: ['-DTFJS_LLA_EMULATE_WARPGROUP'] },
+];
+const sources = readdirSync(TESTS).filter((file) => file.endsWith('_test.cc'));
+for (const { engine, source } of ENGINES.flatMap((engine) => sources.map((source) => ({ engine, source })))) {
   const program = join(folder, source.replace('.cc', ''));
   const files = [join(TESTS, source), join(EMULATOR, 'emulator.cc')];
-  const built = spawnSync(compiler, [...FLAGS, ...files, '-o', program], { stdio: 'inherit' });
+  const built = spawnSync(compiler, [...FLAGS, ...engine.flags, ...files, '-o', program], { stdio: 'inherit' });
   const { status } = built.status === 0 ? spawnSync(program, { stdio: 'inherit' }) : built;
-  console.log(`${source}: ${status === 0 ? 'passed' : 'failed'}`);
+  console.log(`${source} by ${engine.name}: ${status === 0 ? 'passed' : 'failed'}`);
   failed ||= status !== 0;
 }
 rmSync(folder, { recursive: true });

@@ -37,9 +37,9 @@ function summary(log: string): string[] {
   });
 }
 
-/** What else it says: every line with a warning. */
+/** What else it says: every line with a warning, or of products that it could not leave running. */
 function warnings(log: string): string[] {
-  return log.split('\n').filter((line) => /warning/i.test(line));
+  return log.split('\n').filter((line) => /warning|performance loss/i.test(line));
 }
 
 const { compiler } = await provideDeviceCompiler(cacheFolder());

@@ -2,6 +2,8 @@
 // (scripts/cuda/emulator) stands in for this header, and the same kernels run on a processor.
 #pragma once
 
+#include "common/cuda/capability.h"
+
 namespace tfjs_lla {
 
 using Half2Bits = unsigned int;  // two half-precision numbers, the first in the low half
@@ -37,6 +39,12 @@ TFJS_LLA_DEVICE float Shuffle(float value, int lane) { return __shfl_sync(0xffff
 TFJS_LLA_DEVICE float Exp2(float x) {
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
+TFJS_LLA_DEVICE float Log2(float x) {
+  float y;
+  asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 }
 
@@ -99,6 +107,87 @@ TFJS_LLA_DEVICE void CommitCopies() { asm volatile("cp.async.commit_group;" ::: 
 template <int kPending>
 TFJS_LLA_DEVICE void WaitForCopies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
+}
+
+// Products of a warpgroup. They are started, closed to groups and waited for as copies are; until then neither the sums nor
+// the rows that they take may change, nor may the tile.
+
+// Writes to shared memory that this thread made or waited for are seen by products that are started after a barrier.
+TFJS_LLA_DEVICE void PublishTiles() {
+  if constexpr (kWarpgroup) asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
+// Before the first product that takes registers which have changed.
+TFJS_LLA_DEVICE void StartProducts() {
+  if constexpr (kWarpgroup) asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+}
+
+TFJS_LLA_DEVICE void CommitProducts() {
+  if constexpr (kWarpgroup) asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+}
+
+// Waits until at most `kPending` groups of products are unfinished, the last ones; `sums` are of one that is finished.
+template <int kPending, int kBlocks>
+TFJS_LLA_DEVICE void FinishProducts(float (&sums)[kBlocks][4]) {
+  if constexpr (kWarpgroup) {
+    asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
+#pragma unroll
+    for (int n = 0; n < kBlocks; n++) {
+      asm volatile("" : "+f"(sums[n][0]), "+f"(sums[n][1]), "+f"(sums[n][2]), "+f"(sums[n][3])::"memory");
+    }
+  }
+}
+
+TFJS_LLA_DEVICE void KeepRegisters(Half2Bits (&a)[4]) {
+  if constexpr (kWarpgroup) asm volatile("" : "+r"(a[0]), "+r"(a[1]), "+r"(a[2]), "+r"(a[3])::"memory");
+}
+
+// Where a tile lies: rows of `kRowBytes` (128 or 64), eight of them in a pattern of as many bytes, one after the other.
+template <int kRowBytes>
+TFJS_LLA_DEVICE unsigned long long DescribeTile(const void* shared) {
+  constexpr unsigned long long kStride = 8 * kRowBytes / 16, kPattern = kRowBytes == 128 ? 1 : 2;
+  return kPattern << 62 | kStride << 32 | kStride << 16 | (SharedAddress(shared) & 0x3ffff) >> 4;
+}
+
+// d [64, 8 kBlocks] = (keep ? d : 0) + a [64, 16] b, with the lanes of each warp as in MultiplyAdd for its 16 rows. The tile is
+// b [16, 8 kBlocks], or its transpose where kTransposed is false.
+template <bool kTransposed, int kBlocks>
+TFJS_LLA_DEVICE void MultiplyAddTile(float (&d)[kBlocks][4], const Half2Bits (&a)[4], unsigned long long tile, bool keep) {
+  static_assert(kBlocks == 2 || kBlocks == 4 || kBlocks == 8, "products with 16, 32 or 64 columns");
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+#define TFJS_LLA_SUMS(n) "+f"(d[n][0]), "+f"(d[n][1]), "+f"(d[n][2]), "+f"(d[n][3])
+#define TFJS_LLA_OPERANDS "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(tile), "r"(static_cast<int>(keep)), "n"(kTransposed)
+  if constexpr (kBlocks == 2) {
+    asm volatile(
+        "{.reg .pred keep; setp.ne.b32 keep, %13, 0;"
+        "wgmma.mma_async.sync.aligned.m64n16k16.f32.f16.f16 "
+        "{%0, %1, %2, %3, %4, %5, %6, %7}, "
+        "{%8, %9, %10, %11}, %12, keep, 1, 1, %14;}"
+        : TFJS_LLA_SUMS(0), TFJS_LLA_SUMS(1)
+        : TFJS_LLA_OPERANDS);
+  }
+  if constexpr (kBlocks == 4) {
+    asm volatile(
+        "{.reg .pred keep; setp.ne.b32 keep, %21, 0;"
+        "wgmma.mma_async.sync.aligned.m64n32k16.f32.f16.f16 "
+        "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15}, "
+        "{%16, %17, %18, %19}, %20, keep, 1, 1, %22;}"
+        : TFJS_LLA_SUMS(0), TFJS_LLA_SUMS(1), TFJS_LLA_SUMS(2), TFJS_LLA_SUMS(3)
+        : TFJS_LLA_OPERANDS);
+  }
+  if constexpr (kBlocks == 8) {
+    asm volatile(
+        "{.reg .pred keep; setp.ne.b32 keep, %37, 0;"
+        "wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 "
+        "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+        "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, "
+        "{%32, %33, %34, %35}, %36, keep, 1, 1, %38;}"
+        : TFJS_LLA_SUMS(0), TFJS_LLA_SUMS(1), TFJS_LLA_SUMS(2), TFJS_LLA_SUMS(3), TFJS_LLA_SUMS(4), TFJS_LLA_SUMS(5), TFJS_LLA_SUMS(6), TFJS_LLA_SUMS(7)
+        : TFJS_LLA_OPERANDS);
+  }
+#undef TFJS_LLA_SUMS
+#undef TFJS_LLA_OPERANDS
+#endif
 }
 
 }  // namespace tfjs_lla

@@ -40,13 +40,18 @@ TFJS_LLA_DEVICE void FindVariance(const ProbeParams& p) {
   p.direct.variance[BlockIndex() * 2 + ThreadIndex()] = sum;
 }
 
-// Mean over dimensions of the variance of a head's visible keys.
+// Mean over dimensions of the variance of a head's visible keys. All lanes of a warp ask together.
 TFJS_LLA_DEVICE float VarianceOfKeys(const ProbeParams& p, int head) {
   const float* parts = p.direct.variance + static_cast<long long>(head) * p.key_ranges * 2;
   float squares = 0, number = 0;
-  for (int r = 0; r < p.key_ranges; r++) {
+  for (int r = ThreadIndex() % kWarpSize; r < p.key_ranges; r += kWarpSize) {
     squares += parts[2 * r];
     number += parts[2 * r + 1];
+  }
+#pragma unroll
+  for (int lanes = 1; lanes < kWarpSize; lanes *= 2) {
+    squares += ShuffleXor(squares, lanes);
+    number += ShuffleXor(number, lanes);
   }
   return number > 0 ? squares / (number * static_cast<float>(p.dim)) : 0.0f;
 }

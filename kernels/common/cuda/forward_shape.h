@@ -1,6 +1,7 @@
 // How a forward kernel divides its work, for the host that starts it and for the kernel: no memory is named twice.
 #pragma once
 
+#include "common/cuda/capability.h"
 #include "common/cuda/probe_params.h"
 
 namespace tfjs_lla {
@@ -17,8 +18,11 @@ struct ForwardShape {
   static constexpr int kRows = 64;
   // Keys of a ring slot: 8 to 16 KiB each, as many as the accumulators of wide heads leave registers for.
   static constexpr int kKeys = kDim <= 64 ? 64 : kDim == 128 ? (kHigh ? 32 : 64) : (kHigh ? 16 : 32);
-  // Keys that a warp computes on at a time: their scores are in registers.
-  static constexpr int kPartKeys = kKeys < 32 ? kKeys : 32;
+  // Keys that a warp or warpgroup computes on at a time: their scores are in registers.
+  #ifndef PART
+#define PART (kWarpgroup && kDim <= 64 ? 64 : 32)
+#endif
+  static constexpr int kPartKeys = kKeys < PART ? kKeys : PART;
   static constexpr int kSlots = 4;
 
   // Rows as operands: registers hold them for heads to 64.

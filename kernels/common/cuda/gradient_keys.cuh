@@ -57,6 +57,12 @@ struct GradientKeys {
     dbias[0] = dbias[1] = 0;
     ForEachStep();
     Store();
+    key.Keep(p.heads < 0, p.centre);
+    value.Keep(p.heads < 0, p.centre);
+    if constexpr (kHigh) {
+      key_low.Keep(p.heads < 0, p.centre);
+      value_low.Keep(p.heads < 0, p.centre);
+    }
   }
 
  private:
@@ -89,7 +95,7 @@ struct GradientKeys {
       Half2Bits a[4];
 #pragma unroll
       for (int i = 0; i < 4; i++) {
-        const int offset = ChunkOffset<kDim>(first + i % 2 * 8, 2 * k + i / 2) + lane % 4 * 4;
+        const int offset = ChunkOffset<kDim, kTileKeys>(first + i % 2 * 8, 2 * k + i / 2) + lane % 4 * 4;
         a[i] = *reinterpret_cast<const Half2Bits*>(from + offset);
       }
       operand.Set(k, a);
@@ -117,38 +123,40 @@ struct GradientKeys {
   }
 
   TFJS_LLA_DEVICE void CopyStep(int step, int stage) const {
-    constexpr int kParts = kTileKeys / kRows, kPartBytes = kRows * kDim * 2;
+    constexpr int kParts = kTileKeys / kRows;
     const long long row_tile = static_cast<long long>(head) * p.row_tiles + step / kParts;
     char* target = shared + stage * Shape::kStageBytes;
 #pragma unroll
     for (int image = 0; image < Shape::kImages; image++) {
-      const char* source =
-          p.row_tiles_memory + (row_tile * kRowImages + image) * kTileBytes<kDim> + step % kParts * kPartBytes;
+      const char* source = p.row_tiles_memory + (row_tile * kRowImages + image) * kTileBytes<kDim>;
 #pragma unroll
       for (int half = 0; half < (kHigh ? 2 : 1); half++) {
-        for (int at = ThreadIndex() * 16; at < kPartBytes; at += Shape::kThreads * 16) {
-          CopyAsync(target + image * Shape::kImageBytes + half * kPartBytes + at,
-                    source + half * (kTileBytes<kDim> / 2) + at);
-        }
+        CopyTileRows<kDim, kRows, Shape::kThreads>(target + image * Shape::kImageBytes + half * Shape::kLowOffset,
+                                                   source + half * (kTileBytes<kDim> / 2), step % kParts * kRows);
       }
     }
-    const char* records = reinterpret_cast<const char*>(p.records + row_tile * kTileKeys + step % kParts * kRows);
-    for (int at = ThreadIndex() * 16; at < kRows * static_cast<int>(sizeof(RowRecord)); at += Shape::kThreads * 16) {
-      CopyAsync(target + Shape::kRecordOffset + at, records + at);
+    const float* records = p.records + row_tile * (kRowFields * kTileKeys) + step % kParts * kRows;
+    for (int at = ThreadIndex() * 4; at < kRowFields * kRows; at += Shape::kThreads * 4) {
+      CopyAsync(target + Shape::kRecordOffset + at * 4, records + at / kRows * kTileKeys + at % kRows);
     }
   }
 
   TFJS_LLA_DEVICE void ForEachStep() {
     const int first = FirstRow(tile * kTileKeys) / kRows, end = (p.queries + kRows - 1) / kRows;
-    const int warp_first = FirstRow(tile * kTileKeys + ThreadIndex() / kWarpSize * kWarpRows);
+    const int warp_first = FirstRow(tile * kTileKeys + (kWarpgroup ? 0 : ThreadIndex() / kWarpSize * kWarpRows));
+    constexpr int kAhead = Shape::kStages - 1;
     SyncBlock();
-    if (first < end) CopyStep(first, 0);
-    CommitCopies();
+#pragma unroll
+    for (int i = 0; i < kAhead; i++) {
+      if (first + i < end) CopyStep(first + i, i);
+      CommitCopies();
+    }
     for (int step = first; step < end; step++) {
-      const int stage = (step - first) % 2;
-      WaitForCopies<0>();
+      const int stage = (step - first) % Shape::kStages;
+      WaitForCopies<kAhead - 1>();
+      PublishTiles();
       SyncBlock();
-      if (step + 1 < end) CopyStep(step + 1, 1 - stage);
+      if (step + kAhead < end) CopyStep(step + kAhead, (step - first + kAhead) % Shape::kStages);
       CommitCopies();
       const char* memory = shared + stage * Shape::kStageBytes;
 #pragma unroll 1
@@ -160,62 +168,90 @@ struct GradientKeys {
   }
 
   TFJS_LLA_DEVICE static void Products(const Operand& high, const Operand& low, const char* image, Scores& s) {
+    KeyProducts<kDim, kPartRows, kRows, kHigh, false, false>(s, s, high, low, high, low, image);
+  }
+
+  TFJS_LLA_DEVICE static void AddWeighted(const Scores& w, const char* image, Sums& sum, Weights<kPartRows>& weights) {
+    weights.template Round<kHigh>(w);
+    AddWeightedRows<kDim, kPartRows, kRows, kHigh>(sum, weights, image);
+  }
+
+  // Turns products into weights.
+  TFJS_LLA_DEVICE void FindWeights(int first, const float* records, Scores& s) const {
+    const int last_key = tile * kTileKeys + kTileKeys - 1;
+    const bool all_seen = FirstRow(last_key) <= first && first + kPartRows <= p.queries;
+#pragma unroll
+    for (int n = 0; n < kPartRows / 8; n++) {
+      const int column = n * 8 + ThreadIndex() % 4 * 2;
+#pragma unroll
+      for (int e = 0; e < 4; e++) {
+        const float* at = records + column + e % 2;
+        s[n][e] = s[n][e] * at[kExponentUnit * kRows] + (bias[e / 2] - at[kRowTop * kRows]);
+      }
+      if (all_seen) continue;
+#pragma unroll
+      for (int e = 0; e < 4; e++) {
+        const int row = first + column + e % 2;
+        if (row < first_row[e / 2] || row >= p.queries) s[n][e] = kHiddenScore;
+      }
+    }
 #pragma unroll
     for (int n = 0; n < kPartRows / 8; n++) {
 #pragma unroll
-      for (int e = 0; e < 4; e++) s[n][e] = 0;
+      for (int e = 0; e < 4; e++) s[n][e] = Exp2(s[n][e]);
     }
-#pragma unroll
-    for (int k = 0; k < kDim / 16; k++) {
-#pragma unroll
-      for (int n = 0; n < kPartRows / 8; n += 2) {
-        Half2Bits b[4], b_low[4];
-        LoadKeys<kDim>(b, image, k, n);
-        if constexpr (kHigh) LoadKeys<kDim>(b_low, image + Shape::kLowOffset, k, n);
-        AddKeyProducts<kDim, kPartRows, kHigh, kHigh>(s, high, low, k, n, b, b_low);
-      }
-    }
-  }
-
-  TFJS_LLA_DEVICE static void AddWeighted(const Scores& w, const char* image, Sums& sum) {
-    Weights<kPartRows> weights;
-    weights.template Round<kHigh>(w);
-    AddWeightedRows<kDim, kPartRows, kHigh, Shape::kLowOffset>(sum, weights, image);
   }
 
   // Adds the share of query rows from `first`, which lie `part` rows into a stage.
   TFJS_LLA_DEVICE void AddPart(int first, int part, const char* stage) {
-    const char* images = stage + part * kDim * 2;
-    const RowRecord* records = reinterpret_cast<const RowRecord*>(stage + Shape::kRecordOffset) + part;
+    const char* images = stage + part * kRowBytes<kDim>;
+    const float* records = reinterpret_cast<const float*>(stage + Shape::kRecordOffset) + part;
     Scores s, gamma, t, y;
     Products(key, key_low, ImageAt(images, kQueryImage), s);
     Products(value, value_low, ImageAt(images, kDoutImage), gamma);
     if constexpr (kHasProbe) Products(key, key_low, ImageAt(images, kProbeImage), t);
     if constexpr (kSolved) Products(key, key_low, ImageAt(images, kUImage), y);
+    FinishProducts<0>(s);
+    FinishProducts<0>(gamma);
+    if constexpr (kHasProbe) FinishProducts<0>(t);
+    if constexpr (kSolved) FinishProducts<0>(y);
+    FindWeights(first, records, s);
 #pragma unroll
     for (int n = 0; n < kPartRows / 8; n++) {
+      const float* at = records + n * 8 + ThreadIndex() % 4 * 2;
 #pragma unroll
-      for (int e = 0; e < 4; e++) {
-        const int r = e / 2, column = n * 8 + ThreadIndex() % 4 * 2 + e % 2, row = first + column;
-        const RowRecord record = records[column];
-        const float exponent = s[n][e] * record.exponent_unit + bias[r] - record.top;
-        const bool seen = row >= first_row[r] && row < p.queries;
-        const float weight = seen ? Exp2(exponent) * record.inverse_sum : 0.0f;
-        const float tau = kHasProbe ? record.probe_offset + record.probe_slope * t[n][e] : 1.0f;
-        float eta = gamma[n][e] * record.gamma_unit - record.mean_gamma;
-        if constexpr (kSolved) eta -= record.u_offset + record.u_slope * y[n][e];
-        const float score = weight * (tau * eta - record.constant);
-        dbias[r] += score;
-        s[n][e] = score * record.query_unit * scales.key * (1 / kLog2E);
-        gamma[n][e] = weight * tau * record.dout_unit * scales.value;
-        if constexpr (kHasProbe) t[n][e] = weight * eta * record.probe_unit * scales.key;
-        if constexpr (kSolved) y[n][e] = -weight * tau * record.u_unit * scales.key;
+      for (int c = 0; c < 2; c++) {
+        const auto field = [&](RowField which) { return at[which * kRows + c]; };
+        const float query_factor = field(kQueryUnit) * scales.key, dout_factor = field(kDoutUnit) * scales.value;
+        const float probe_factor = field(kProbeUnit) * scales.key, u_factor = -field(kUUnit) * scales.key;
+#pragma unroll
+        for (int r = 0; r < 2; r++) {
+          const int e = 2 * r + c;
+          const float weight = s[n][e];
+          const float tau = kHasProbe ? field(kProbeOffset) + field(kProbeSlope) * t[n][e] : 1.0f;
+          float eta = gamma[n][e] * field(kGammaUnit) + field(kEtaOffset);
+          if constexpr (kSolved) eta -= field(kUSlope) * y[n][e];
+          const float weighted_tau = weight * tau, weighted_eta = weight * eta;
+          const float score = kHasProbe ? tau * weighted_eta - field(kConstant) * weight : weighted_eta;
+          dbias[r] += score;
+          s[n][e] = score * query_factor;
+          gamma[n][e] = weighted_tau * dout_factor;
+          if constexpr (kHasProbe) t[n][e] = weighted_eta * probe_factor;
+          if constexpr (kSolved) y[n][e] = weighted_tau * u_factor;
+        }
       }
     }
-    AddWeighted(s, ImageAt(images, kQueryImage), dkey);
-    AddWeighted(gamma, ImageAt(images, kDoutImage), dvalue);
-    if constexpr (kHasProbe) AddWeighted(t, ImageAt(images, kProbeImage), dkey);
-    if constexpr (kSolved) AddWeighted(y, ImageAt(images, kUImage), dkey);
+    Weights<kPartRows> of_query, of_dout, of_probe, of_u;
+    AddWeighted(s, ImageAt(images, kQueryImage), dkey, of_query);
+    AddWeighted(gamma, ImageAt(images, kDoutImage), dvalue, of_dout);
+    if constexpr (kHasProbe) AddWeighted(t, ImageAt(images, kProbeImage), dkey, of_probe);
+    if constexpr (kSolved) AddWeighted(y, ImageAt(images, kUImage), dkey, of_u);
+    FinishProducts<0>(dkey);
+    FinishProducts<0>(dvalue);
+    of_query.template Release<kHigh>();
+    of_dout.template Release<kHigh>();
+    if constexpr (kHasProbe) of_probe.template Release<kHigh>();
+    if constexpr (kSolved) of_u.template Release<kHigh>();
   }
 
   TFJS_LLA_DEVICE void Store() {

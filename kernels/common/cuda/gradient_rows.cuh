@@ -21,7 +21,6 @@ struct GradientRows {
   const ProbeParams& p;
   Rows rows;
   RowStatistics statistics;
-  Solver solver;
   Later dout, dout_low, probe, probe_low, u, u_low;
   float gamma_unit[2];  // of the products of dout and value tiles
   float dout_unit[2], probe_unit[2], u_unit[2];
@@ -32,7 +31,7 @@ struct GradientRows {
   float constant[2];
   float ridge[2];
 
-  TFJS_LLA_DEVICE GradientRows(const ProbeParams& params) : p(params), rows(params), solver(rows, statistics) {}
+  TFJS_LLA_DEVICE GradientRows(const ProbeParams& params) : p(params), rows(params) {}
 
   TFJS_LLA_DEVICE void Run() {
     rows.LoadQueries(rows.shared + Shape::kOperandOffset);
@@ -50,6 +49,7 @@ struct GradientRows {
         typename Rows::Operand direction, direction_low;
         direction.Place(rows.shared + Shape::kOperandOffset + Shape::kOperandBytes * (kHigh ? 2 : 1));
         direction_low.Place(rows.shared + Shape::kOperandOffset + Shape::kOperandBytes * (kHigh ? 3 : 2));
+        Solver solver = State();
         RowsForDirect<Rows> direct(rows);
         direct.Leave(ridge, statistics, n);
         solver.Solve(n, ridge, direction, direction_low);
@@ -62,6 +62,9 @@ struct GradientRows {
   }
 
  private:
+  // Not a member: references among members would keep all of them out of registers.
+  TFJS_LLA_DEVICE Solver State() const { return Solver(rows, statistics); }
+
   TFJS_LLA_DEVICE static void Copy(const float (&from)[2], float (&to)[2]) {
     to[0] = from[0];
     to[1] = from[1];
@@ -70,14 +73,15 @@ struct GradientRows {
   TFJS_LLA_DEVICE void PlaceOperands() {
     char* memory = Shape::kLaterInShared ? rows.shared + Shape::kLaterOffset
                                          : p.operands + BlockIndex() * Shape::kScratchOperandBytes;
-    Later* const operands[] = {&dout, &dout_low, &probe, &probe_low, &u, &u_low};
-    for (int i = 0; i < 6; i++) {
-      if (!kHigh && i % 2 == 1) continue;
-      if (i >= 2 && !kHasProbe) continue;
-      if (i >= 4 && !kSolved) continue;
-      operands[i]->Place(memory);
-      memory += Shape::kOperandBytes;
-    }
+    Place(memory, dout, dout_low);
+    if constexpr (kHasProbe) Place(memory, probe, probe_low);
+    if constexpr (kSolved) Place(memory, u, u_low);
+  }
+
+  TFJS_LLA_DEVICE static void Place(char*& memory, Later& high, Later& low) {
+    high.Place(memory);
+    low.Place(memory + Shape::kOperandBytes);
+    memory += (kHigh ? 2 : 1) * Shape::kOperandBytes;
   }
 
   // Rounds rows to an operand in a unit of their own. `bound`: at least the sum of their absolute values, in that unit.
@@ -118,8 +122,10 @@ struct GradientRows {
       Scores s, gamma;
       float kept[2];
       rows.template KeyProducts<false, false>(part, s, gamma, dout, dout);
-      const bool unchanged = AdvanceWeights(rows, part, s, top, sum, kept);
       Rows::Products(part.values, gamma, dout, dout_low);
+      FinishProducts<1>(s);
+      const bool unchanged = AdvanceWeights(rows, part, s, top, sum, kept);
+      FinishProducts<0>(gamma);
 #pragma unroll
       for (int r = 0; r < 2; r++) gamma_sum[r] *= kept[r];
 #pragma unroll
@@ -129,7 +135,7 @@ struct GradientRows {
       }
       if constexpr (kHasProbe) {
         if (!unchanged) ScaleRows<kDim>(mean, kept);
-        AddPart(s, part.keys, mean);
+        Rows::AddWeighted(mean, s, part.keys);
       }
     });
     InvertSums(sum, inverse);
@@ -139,11 +145,11 @@ struct GradientRows {
     probe_slope[0] = probe_slope[1] = 0;
     probe_offset[0] = probe_offset[1] = 1;
     if constexpr (kHasProbe) {
-      solver.Save(Solver::kMeanKey, mean, inverse);
+      State().Save(Solver::kMeanKey, mean, inverse);
       Sums x;
       ReadRows<kDim, kHigh>(probe, probe_low, x);
       float product[2];
-      solver.DotMeanKey(x, product);
+      State().DotMeanKey(x, product);
 #pragma unroll
       for (int r = 0; r < 2; r++) {
         probe_slope[r] = probe_unit[r] * rows.summary.key_unit;
@@ -167,14 +173,16 @@ struct GradientRows {
     ForEachPair([&](const KeyPart& part) {
       Scores s, gamma;
       rows.template KeyProducts<false, false>(part, s, gamma, dout, dout);
-      rows.WeighScores(part, s, statistics.top);
       Rows::Products(part.values, gamma, dout, dout_low);
+      FinishProducts<1>(s);
+      rows.WeighScores(part, s, statistics.top);
+      FinishProducts<0>(gamma);
 #pragma unroll
       for (int n = 0; n < kPartKeys / 8; n++) {
 #pragma unroll
         for (int e = 0; e < 4; e++) s[n][e] *= gamma[n][e] * slope[e / 2] + offset[e / 2];
       }
-      AddPart(s, part.keys, n_sum);
+      Rows::AddWeighted(n_sum, s, part.keys);
     });
     ScaleRows<kDim>(n_sum, factor);
     rows.ClearRows(n_sum);
@@ -207,9 +215,9 @@ struct GradientRows {
           p.dridge[rows.RowIndex(r)] = rows.ordinary[r] ? -product[r] : rows.bad[r] ? FromBits(0x7fc00000) : 0.0f;
         }
       }
-      solver.Save(Solver::kSolution, n_or_u, one);
+      State().Save(Solver::kSolution, n_or_u, one);
       RoundRows(n_or_u, u, u_low, u_unit, u_bound);
-      solver.DotMeanKey(n_or_u, product);
+      State().DotMeanKey(n_or_u, product);
 #pragma unroll
       for (int r = 0; r < 2; r++) {
         u_slope[r] = u_unit[r] * rows.summary.key_unit;
@@ -233,27 +241,27 @@ struct GradientRows {
     Sums sum;
     ClearSums<kDim>(sum);
     ForEachPair([&](const KeyPart& part) {
-      Scores s, gamma, t, y;
+      // One after the other: operands of all products at a time do not fit into registers.
+      Scores s, t, eta;
+      FindEta(part, eta);
       rows.template KeyProducts<kHasProbe, kHigh>(part, s, t, probe, probe_low);
+      FinishProducts<kHasProbe>(s);
       rows.WeighScores(part, s, statistics.top);
-      Rows::Products(part.values, gamma, dout, dout_low);
-      if constexpr (kSolved) Rows::Products(part.keys, y, u, u_low);
+      if constexpr (kHasProbe) FinishProducts<0>(t);
 #pragma unroll
       for (int n = 0; n < kPartKeys / 8; n++) {
 #pragma unroll
         for (int e = 0; e < 4; e++) {
           const int r = e / 2;
           const float tau = kHasProbe ? probe_offset[r] + probe_slope[r] * t[n][e] : 1.0f;
-          float eta = gamma[n][e] * gamma_unit[r] - mean_gamma[r];
-          if constexpr (kSolved) eta -= u_offset[r] + u_slope[r] * y[n][e];
-          const float score = tau * eta - constant[r];
+          const float score = tau * eta[n][e] - constant[r];
           Raise(most[0][r], s[n][e] * score);
-          Raise(most[1][r], s[n][e] * eta);
+          Raise(most[1][r], s[n][e] * eta[n][e]);
           Raise(most[2][r], s[n][e] * tau);
           s[n][e] *= score * inverse_unit[r];
         }
       }
-      AddPart(s, part.keys, sum);
+      Rows::AddWeighted(sum, s, part.keys);
     });
     float factor[2];
     const float one[2] = {1, 1};
@@ -262,7 +270,7 @@ struct GradientRows {
     ScaleRows<kDim>(sum, factor);
     if constexpr (kSolved) {
       Sums u_rows;
-      solver.Load(Solver::kSolution, u_rows, one);
+      State().Load(Solver::kSolution, u_rows, one);
 #pragma unroll
       for (int n = 0; n < kDim / 8; n++) {
 #pragma unroll
@@ -273,37 +281,60 @@ struct GradientRows {
     WriteRecords(most);
   }
 
+  // eta = gamma - mean gamma - y . u for some keys.
+  TFJS_LLA_DEVICE void FindEta(const KeyPart& part, Scores& eta) const {
+    Rows::Products(part.values, eta, dout, dout_low);
+    FinishProducts<0>(eta);
+#pragma unroll
+    for (int n = 0; n < kPartKeys / 8; n++) {
+#pragma unroll
+      for (int e = 0; e < 4; e++) eta[n][e] = eta[n][e] * gamma_unit[e / 2] - mean_gamma[e / 2];
+    }
+    if constexpr (kSolved) {
+      Scores y;
+      Rows::Products(part.keys, y, u, u_low);
+      FinishProducts<0>(y);
+#pragma unroll
+      for (int n = 0; n < kPartKeys / 8; n++) {
+#pragma unroll
+        for (int e = 0; e < 4; e++) eta[n][e] -= u_offset[e / 2] + u_slope[e / 2] * y[n][e];
+      }
+    }
+  }
+
   TFJS_LLA_DEVICE static void Raise(float& most, float x) { most = Max(most, Max(x, -x)); }
 
   TFJS_LLA_DEVICE void WriteRecords(const float (&most)[3][2]) {
     const int local = ThreadIndex() / kWarpSize * kWarpRows + ThreadIndex() % kWarpSize / 4;
-    RowRecord* records = p.records + (static_cast<long long>(rows.head) * p.row_tiles + rows.tile) * Shape::kRows;
+    const long long index = static_cast<long long>(rows.head) * p.row_tiles + rows.tile;
     RowTileRecord all = {{0, 0, 0, 0}, 0};
 #pragma unroll
     for (int r = 0; r < 2; r++) {
       const bool ordinary = rows.ordinary[r];
-      RowRecord record = {};
-      record.exponent_unit = ordinary ? rows.unit[r] : 0.0f;
+      const float inverse = ordinary ? statistics.inverse_sum[r] : 0.0f;
       // A row that adds nothing: no weight is above zero.
-      record.top = ordinary ? statistics.top[r] : -kHiddenScore;
-      record.inverse_sum = ordinary ? statistics.inverse_sum[r] : 0.0f;
-      record.constant = constant[r];
-      record.gamma_unit = gamma_unit[r];
-      record.mean_gamma = mean_gamma[r];
-      record.probe_slope = probe_slope[r];
-      record.probe_offset = probe_offset[r];
-      record.u_slope = u_slope[r];
-      record.u_offset = u_offset[r];
-      record.query_unit = rows.row_unit[r];
-      record.dout_unit = dout_unit[r];
-      record.probe_unit = kHasProbe ? probe_unit[r] : 0.0f;
-      record.u_unit = kSolved ? u_unit[r] : 0.0f;
-      if (ThreadIndex() % 4 == 0) records[local + 8 * r] = record;
+      const float fields[kRowFields] = {ordinary ? rows.unit[r] : 0.0f,
+                                        ordinary ? statistics.top[r] - Log2(inverse) : -kHiddenScore,
+                                        probe_slope[r],
+                                        probe_offset[r],
+                                        gamma_unit[r],
+                                        -mean_gamma[r] - u_offset[r],
+                                        u_slope[r],
+                                        constant[r],
+                                        rows.row_unit[r] / kLog2E,
+                                        dout_unit[r],
+                                        kHasProbe ? probe_unit[r] : 0.0f,
+                                        kSolved ? u_unit[r] : 0.0f};
+      if (ThreadIndex() % 4 == 0) {
+        float* const at = p.records + index * (kRowFields * Shape::kRows) + local + 8 * r;
+#pragma unroll
+        for (int i = 0; i < kRowFields; i++) at[i * Shape::kRows] = fields[i];
+      }
       if (rows.bad[r] && rows.bound[r] > all.bad_bound) all.bad_bound = rows.bound[r];
-      Raise(all.largest[kQueryImage], most[0][r] * record.inverse_sum * record.query_unit);
-      Raise(all.largest[kProbeImage], most[1][r] * record.inverse_sum * record.probe_unit);
-      Raise(all.largest[kUImage], most[2][r] * record.inverse_sum * record.u_unit);
-      Raise(all.largest[kDoutImage], most[2][r] * record.inverse_sum * record.dout_unit);
+      Raise(all.largest[kQueryImage], most[0][r] * inverse * fields[kQueryUnit]);
+      Raise(all.largest[kProbeImage], most[1][r] * inverse * fields[kProbeUnit]);
+      Raise(all.largest[kUImage], most[2][r] * inverse * fields[kUUnit]);
+      Raise(all.largest[kDoutImage], most[2][r] * inverse * fields[kDoutUnit]);
     }
     // The largest of the block, through the ring's memory.
     SyncBlock();
@@ -315,7 +346,7 @@ struct GradientRows {
       for (int i = 0; i < kRowImages; i++) all.largest[i] = Max(all.largest[i], shared[t].largest[i]);
       if (shared[t].bad_bound > all.bad_bound) all.bad_bound = shared[t].bad_bound;
     }
-    p.tile_records[static_cast<long long>(rows.head) * p.row_tiles + rows.tile] = all;
+    p.tile_records[index] = all;
   }
 
   TFJS_LLA_DEVICE void WriteImages() {
@@ -342,17 +373,11 @@ struct GradientRows {
           low.Get(k, a);
 #pragma unroll
         for (int i = 0; i < 4; i++) {
-          const int offset = ChunkOffset<kDim>(first + i % 2 * 8, 2 * k + i / 2) + lane % 4 * 4;
+          const int offset = ChunkOffset<kDim, kTileKeys>(first + i % 2 * 8, 2 * k + i / 2) + lane % 4 * 4;
           *reinterpret_cast<Half2Bits*>(target + half * (kTileBytes<kDim> / 2) + offset) = a[i];
         }
       }
     }
-  }
-
-  TFJS_LLA_DEVICE static void AddPart(const Scores& s, const char* tile, Sums& sum) {
-    Weights<kPartKeys> weights;
-    weights.template Round<kHigh>(s);
-    AddWeightedRows<kDim, kPartKeys, kHigh, Shape::kLowOffset>(sum, weights, tile);
   }
 
   template <class Body>

@@ -46,14 +46,15 @@ struct GradientKeyShape {
   static constexpr bool kSolved = kSource == kSolvedProbe;
   static constexpr int kThreads = 128;
   static constexpr int kImages = kSource == kNoProbe ? 2 : kSolved ? 4 : 3;
-  // Query rows of a step; a warp computes on 16 at a time.
+  // Query rows of a step, and how many a warp or warpgroup computes on at a time.
   static constexpr int kRows = kDim <= 64 ? 32 : 16;
-  static constexpr int kPartRows = 16;
-  static constexpr int kStages = 2;
+  static constexpr int kPartRows = kWarpgroup && kDim <= 64 ? 32 : 16;
+  static constexpr int kStages = kDim <= 64 ? 3 : 2;
   static constexpr int kLowOffset = kRows * kDim * 2;
   static constexpr int kImageBytes = kLowOffset * (kHigh ? 2 : 1);
   static constexpr int kRecordOffset = kImages * kImageBytes;
-  static constexpr int kStageBytes = kRecordOffset + kRows * static_cast<int>(sizeof(RowRecord));
+  // Tiles begin where their pattern of chunks does.
+  static constexpr int kStageBytes = (kRecordOffset + kRowFields * kRows * 4 + 1023) / 1024 * 1024;
   // Keys and values as operands: in registers for heads to 64, in shared memory to 128, else in scratch.
   static constexpr bool kOperandsInMemory = kDim > 64;
   static constexpr int kOperandBytes = kThreads * (kDim / 16) * 16;

@@ -34,23 +34,24 @@ TFJS_LLA_DEVICE KeyState StateOfKey(const ProbeParams& p, int head, int j) {
 
 TFJS_LLA_DEVICE int RangeBytes(int padded_dim) { return static_cast<int>(sizeof(RangeSummary)) + padded_dim * 4 + 12; }
 
-// Whether all numbers of a row are finite, and the largest of them: to all lanes of the warp.
-TFJS_LLA_DEVICE bool InspectRow(const float* row, int width, float& largest) {
+// Whether all numbers of a row are finite: to all lanes of the warp.
+TFJS_LLA_DEVICE bool IsFiniteRow(const float* row, int width) {
   bool bad = false;
-  float most = 0;
-  for (int d = ThreadIndex() % kWarpSize; d < width; d += kWarpSize) {
-    bad |= !IsFinite(row[d]);
-    most = Max(most, row[d] < 0 ? -row[d] : row[d]);
-  }
-  for (int lanes = 1; lanes < kWarpSize; lanes *= 2) most = Max(most, ShuffleXor(most, lanes));
-  largest = most;
+  for (int d = ThreadIndex() % kWarpSize; d < width; d += kWarpSize) bad |= !IsFinite(row[d]);
   return !AnyInWarp(bad);
 }
 
-// One block per head and range of keys. A warp takes every fourth key.
+TFJS_LLA_DEVICE float MaxOverWarp(float x) {
+  for (int lanes = 1; lanes < kWarpSize; lanes *= 2) x = Max(x, ShuffleXor(x, lanes));
+  return x;
+}
+
+// One block per head and range of keys. A warp takes every fourth group of keys, whose rows it loads together: there are
+// enough loads on the way to keep the memory busy.
 template <int kDim>
 TFJS_LLA_DEVICE void SummarizeRange(const ProbeParams& p) {
   constexpr int kWarps = kPrepareThreads / kWarpSize, kPerLane = (kDim + kWarpSize - 1) / kWarpSize;
+  constexpr int kGroup = kPerLane <= 2 ? 8 : 4;
   const int head = static_cast<int>(BlockIndex() / p.key_ranges), range = static_cast<int>(BlockIndex() % p.key_ranges);
   const int warp = ThreadIndex() / kWarpSize, lane = ThreadIndex() % kWarpSize;
   const int first = range * p.keys_per_range;
@@ -58,29 +59,69 @@ TFJS_LLA_DEVICE void SummarizeRange(const ProbeParams& p) {
   float sum[kPerLane];
 #pragma unroll
   for (int i = 0; i < kPerLane; i++) sum[i] = 0;
+  // The largest numbers are those of this lane until the end.
   RangeSummary summary = {0, 0, 0, p.keys, p.keys};
-  for (int j = first + warp; j < end; j += kWarps) {
-    const KeyState state = StateOfKey(p, head, j);
-    if (!state.visible) continue;
-    const long long index = static_cast<long long>(head) * p.keys + j;
-    const float* key = p.key + index * p.dim;
-    float largest_key, largest_value;
-    bool finite = InspectRow(key, p.dim, largest_key) && state.finite;
-    finite = InspectRow(p.value + index * p.value_dim, p.value_dim, largest_value) && finite;
-    if (j < summary.first_visible) summary.first_visible = j;
-    if (!finite) {
-      if (j < summary.first_bad) summary.first_bad = j;
-      continue;
-    }
-    summary.visible++;
-    summary.largest_key = Max(summary.largest_key, largest_key);
-    summary.largest_value = Max(summary.largest_value, largest_value);
+  for (int j = first + warp * kGroup; j < end; j += kWarps * kGroup) {
+    // Every address is in bounds, none is behind a branch: all loads are on their way before the first is used.
+    long long row[kGroup];
+    float key[kGroup][kPerLane], largest_value[kGroup];
+    bool bad[kGroup];
 #pragma unroll
-    for (int i = 0; i < kPerLane; i++) {
-      const int d = lane + i * kWarpSize;
-      if (d < p.dim) sum[i] += key[d];
+    for (int u = 0; u < kGroup; u++) {
+      row[u] = static_cast<long long>(head) * p.keys + (j + u < end ? j + u : end - 1);
+      bad[u] = false;
+      largest_value[u] = 0;
+#pragma unroll
+      for (int i = 0; i < kPerLane; i++) {
+        const int d = lane + i * kWarpSize;
+        key[u][i] = p.key[row[u] * p.dim + (d < p.dim ? d : 0)];
+      }
+    }
+    for (int d = 0; d < p.value_dim; d += kPerLane * kWarpSize) {
+      float value[kGroup][kPerLane];
+#pragma unroll
+      for (int u = 0; u < kGroup; u++) {
+#pragma unroll
+        for (int i = 0; i < kPerLane; i++) {
+          const int column = d + lane + i * kWarpSize;
+          value[u][i] = p.value[row[u] * p.value_dim + (column < p.value_dim ? column : 0)];
+        }
+      }
+#pragma unroll
+      for (int u = 0; u < kGroup; u++) {
+#pragma unroll
+        for (int i = 0; i < kPerLane; i++) {
+          bad[u] |= !IsFinite(value[u][i]);
+          largest_value[u] = Max(largest_value[u], Max(value[u][i], -value[u][i]));
+        }
+      }
+    }
+#pragma unroll
+    for (int u = 0; u < kGroup; u++) {
+#pragma unroll
+      for (int i = 0; i < kPerLane; i++) bad[u] |= !IsFinite(key[u][i]);
+    }
+#pragma unroll
+    for (int u = 0; u < kGroup; u++) {
+      if (j + u >= end) continue;
+      const KeyState state = StateOfKey(p, head, j + u);
+      if (!state.visible) continue;
+      if (j + u < summary.first_visible) summary.first_visible = j + u;
+      if (AnyInWarp(bad[u]) || !state.finite) {
+        if (j + u < summary.first_bad) summary.first_bad = j + u;
+        continue;
+      }
+      summary.visible++;
+      summary.largest_value = Max(summary.largest_value, largest_value[u]);
+#pragma unroll
+      for (int i = 0; i < kPerLane; i++) {
+        summary.largest_key = Max(summary.largest_key, Max(key[u][i], -key[u][i]));
+        sum[i] += key[u][i];
+      }
     }
   }
+  summary.largest_key = MaxOverWarp(summary.largest_key);
+  summary.largest_value = MaxOverWarp(summary.largest_value);
   // [warps][RangeSummary, sums]
   char* shared = SharedMemory();
   const int stride = RangeBytes(kDim);
@@ -89,7 +130,7 @@ TFJS_LLA_DEVICE void SummarizeRange(const ProbeParams& p) {
 #pragma unroll
   for (int i = 0; i < kPerLane; i++) {
     const int d = lane + i * kWarpSize;
-    if (d < kDim) reinterpret_cast<float*>(mine + 1)[d] = sum[i];
+    if (d < kDim) reinterpret_cast<float*>(mine + 1)[d] = d < p.dim ? sum[i] : 0.0f;
   }
   SyncBlock();
   RangeSummary* out = reinterpret_cast<RangeSummary*>(p.ranges + BlockIndex() * stride);
@@ -170,10 +211,9 @@ TFJS_LLA_DEVICE void MakeTiles(const ProbeParams& p) {
     const KeyState state = StateOfKey(p, head, j);
     bool finite = state.finite;
     if (state.visible && summary.first_bad < p.keys) {
-      float largest;
       const long long at = static_cast<long long>(head) * p.keys + j;
-      finite = InspectRow(p.key + at * p.dim, p.dim, largest) && finite;
-      finite = InspectRow(p.value + at * p.value_dim, p.value_dim, largest) && finite;
+      finite = IsFiniteRow(p.key + at * p.dim, p.dim) && finite;
+      finite = IsFiniteRow(p.value + at * p.value_dim, p.value_dim) && finite;
     }
     if (ThreadIndex() % kWarpSize != 0) continue;
     used[row] = state.visible && finite;
@@ -194,17 +234,19 @@ TFJS_LLA_DEVICE void MakeTiles(const ProbeParams& p) {
         x[d] = (from[column + d] - (of_keys ? p.centre[head * kDim + column + d] : 0.0f)) * inverse;
       }
     }
-    uint4 high, low;
+    uint4 high;
     high.x = PackHalf2(x[0], x[1]);
     high.y = PackHalf2(x[2], x[3]);
     high.z = PackHalf2(x[4], x[5]);
     high.w = PackHalf2(x[6], x[7]);
+    char* at = target + ChunkOffset<kDim, kTileKeys>(row, chunk);
+    *reinterpret_cast<uint4*>(at) = high;
+    if (tile >= p.low_tiles) continue;
+    uint4 low;
     low.x = LowPart(high.x, x[0], x[1]);
     low.y = LowPart(high.y, x[2], x[3]);
     low.z = LowPart(high.z, x[4], x[5]);
     low.w = LowPart(high.w, x[6], x[7]);
-    char* at = target + ChunkOffset<kDim>(row, chunk);
-    *reinterpret_cast<uint4*>(at) = high;
     *reinterpret_cast<uint4*>(at + kTileBytes<kDim> / 2) = low;
   }
 }

@@ -37,7 +37,11 @@ struct ProbeForward {
       float probe_unit[2], mean_product[2], bound[2];
       FindProbe(probe_unit, mean_product, bound);
       for (int slice = 0; slice < p.value_slices; slice++) WriteSlice(slice, probe_unit, mean_product, bound);
+      rows.Keep(probe);
+      if constexpr (kHigh) rows.Keep(probe_low);
     }
+    rows.Keep(rows.query);
+    if constexpr (kHigh) rows.Keep(rows.query_low);
   }
 
  private:
@@ -55,10 +59,9 @@ struct ProbeForward {
           Scores s, unused;
           float kept[2];
           rows.template KeyProducts<false, false>(part, s, unused, rows.query, rows.query);
+          FinishProducts<0>(s);
           if (!AdvanceWeights(rows, part, s, top, sum, kept)) ScaleRows<kDim>(mean, kept);
-          Weights<kPartKeys> weights;
-          weights.template Round<kHigh>(s);
-          AddWeightedRows<kDim, kPartKeys, kHigh, Shape::kLowOffset>(mean, weights, part.values);
+          Rows::AddWeighted(mean, s, part.values);
         });
     InvertSums(sum, inverse);
     const float factor[2] = {inverse[0] * rows.summary.value_unit, inverse[1] * rows.summary.value_unit};
@@ -74,10 +77,10 @@ struct ProbeForward {
                                    Scores s, unused;
                                    float kept[2];
                                    rows.template KeyProducts<false, false>(part, s, unused, rows.query, rows.query);
+                                   FinishProducts<0>(s);
+          FinishProducts<0>(s);
                                    if (!AdvanceWeights(rows, part, s, top, sum, kept)) ScaleRows<kDim>(mean, kept);
-                                   Weights<kPartKeys> weights;
-                                   weights.template Round<kHigh>(s);
-                                   AddWeightedRows<kDim, kPartKeys, kHigh, Shape::kLowOffset>(mean, weights, part.keys);
+                                   Rows::AddWeighted(mean, s, part.keys);
                                  });
     InvertSums(sum, inverse);
     ScaleRows<kDim>(mean, inverse);
@@ -92,7 +95,9 @@ struct ProbeForward {
                                    Scores s, t;
                                    float kept[2];
                                    rows.template KeyProducts<true, kHigh>(part, s, t, probe, probe_low);
+                                   FinishProducts<1>(s);
                                    AdvanceWeights(rows, part, s, top, sum, kept);
+                                   FinishProducts<0>(t);
 #pragma unroll
                                    for (int r = 0; r < 2; r++) product[r] *= kept[r];
 #pragma unroll
@@ -184,15 +189,15 @@ struct ProbeForward {
         [&](const KeyPart& part) {
           Scores s, t;
           rows.template KeyProducts<true, kHigh>(part, s, t, probe, probe_low);
+          FinishProducts<1>(s);
           rows.WeighScores(part, s, statistics.top);
+          FinishProducts<0>(t);
 #pragma unroll
           for (int n = 0; n < kPartKeys / 8; n++) {
 #pragma unroll
             for (int e = 0; e < 4; e++) s[n][e] *= t[n][e] * slope[e / 2] + offset[e / 2];
           }
-          Weights<kPartKeys> weights;
-          weights.template Round<kHigh>(s);
-          AddWeightedRows<kDim, kPartKeys, kHigh, Shape::kLowOffset>(out, weights, part.values);
+          Rows::AddWeighted(out, s, part.values);
         });
     rows.StoreRows(out, factor, p.out, p.value_dim, slice * kDim);
   }

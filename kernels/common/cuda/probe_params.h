@@ -31,20 +31,22 @@ struct RangeSummary {
   int first_bad;
 };
 
-// What the gradient of keys takes from each query row; weights that are not of an ordinary row come out as zero.
-struct alignas(16) RowRecord {
-  float exponent_unit;  // of the products with key tiles
-  float top;            // largest base-2 exponent
-  float inverse_sum;
-  float constant;    // what makes the gradient of the scores sum to zero
-  float gamma_unit;  // of the products of dout and value tiles
-  float mean_gamma;
-  float probe_slope;  // 1 + y . x = probe_offset + probe_slope * product
-  float probe_offset;
-  float u_slope;  // y . u = u_offset + u_slope * product
-  float u_offset;
-  float query_unit, dout_unit, probe_unit, u_unit;  // of the rows' images
-  float unused[2];
+// What the gradient of keys takes from each query row, an array of 64 numbers per tile of rows each. The weight of a row that is
+// not ordinary comes out as zero.
+enum RowField {
+  kExponentUnit,  // of the products with key tiles
+  kRowTop,        // weight = 2^(exponent - top)
+  kProbeSlope,    // 1 + y . x = offset + slope * product
+  kProbeOffset,
+  kGammaUnit,  // of the products of dout and value tiles
+  kEtaOffset,  // eta = gamma unit * product + offset - slope * product of u
+  kUSlope,
+  kConstant,  // what makes the gradient of the scores sum to zero
+  kQueryUnit,
+  kDoutUnit,
+  kProbeUnit,
+  kUUnit,  // of the rows' images
+  kRowFields
 };
 
 // The rows of a query tile as they are multiplied with keys and values.
@@ -85,7 +87,7 @@ struct ProbeParams {
   float* dbias;                 // [heads, keys], null: not asked for
   float* dprobe;                // [heads, queries, dim], only where the probe is given
   float* dridge;                // [heads, queries], null: not asked for
-  RowRecord* records;           // scratch: [heads, row_tiles * 64]
+  float* records;               // scratch: [heads, row_tiles, RowField, 64]
   RowTileRecord* tile_records;  // scratch: [heads, row_tiles]
   char* row_tiles_memory;       // scratch: [heads, row_tiles, RowImage]: high parts, then low parts
   char* operands;               // scratch: of each block, where they do not fit into shared memory
@@ -93,13 +95,14 @@ struct ProbeParams {
   int heads, heads_per_batch, queries, keys, dim, value_dim;
   int key_ranges, keys_per_range;
   int key_tiles_per_head, value_slices;
+  int low_tiles;          // tiles of keys of each head before it have low parts
   int row_tiles;          // of 64 query rows, of a head
   int first_tile, tiles;  // query tiles of each head that this launch works on
   int causal;             // 0 or 1: query i sees the keys before keys - queries + i + 1
   float scale;
   float ridge_value;
   float tolerance;
-  int split_direction;  // 1: conjugate gradient's direction has a low part, too, where operands are split
+  int split_tiles;  // query tiles before it, where operands are split: conjugate gradient's direction has a low part, too
   int max_iterations;
   DirectParams direct;  // local linear attention's alone
 };

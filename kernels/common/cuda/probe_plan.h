@@ -50,6 +50,9 @@ constexpr int64_t kDirectScratchBytes = int64_t{256} << 20;
 constexpr int64_t kMostDirectBlocks = 264;
 constexpr int64_t kFewestDirectBlocks = 16;
 
+// Blocks of a kernel that only reads.
+constexpr int kBlocksToKeepBusy = 2048;
+
 class ProbePlanner {
  public:
   // `call`: inputs, outputs, sizes and options are set, `direct.use` among them. `scratch`: null to ask for its size only.
@@ -58,10 +61,13 @@ class ProbePlanner {
     params_.key_tiles_per_head = DivideUp(call.keys, 64);
     params_.value_slices = DivideUp(call.value_dim, dim_);
     // Many ranges keep the GPU busy, few are quick to add up.
-    params_.key_ranges = params_.key_tiles_per_head < 32 ? params_.key_tiles_per_head : 32;
+    params_.key_ranges = std::min(params_.key_tiles_per_head, std::clamp(kBlocksToKeepBusy / call.heads, 32, 256));
     params_.keys_per_range = DivideUp(call.keys, params_.key_ranges);
-    params_.split_direction = 0;
     if (source != kSolvedProbe) params_.direct.use = kNeverDirect;
+    params_.split_tiles = 0;
+    const int tiles = DivideUp(call.queries, kRows);
+    few_ = TilesWithFewKeys(tiles);
+    params_.low_tiles = high || few_ == tiles ? params_.key_tiles_per_head : KeyTilesOfFirst(few_);
   }
 
   ProbePlan Forward() {
@@ -88,7 +94,7 @@ class ProbePlanner {
 
  private:
   static constexpr int kPrepareThreads = 128;
-  static constexpr int kRows = 64;
+  static constexpr int kRows = 64, kTileKeys = 64;
 
   template <int kValue_>
   struct Constant {
@@ -197,17 +203,22 @@ class ProbePlanner {
     return operation + "_" + kernel + (kHigh ? "_high" : "_fast");
   }
 
-  // Launches for all query tiles: the long ones first, then the `few` that see few keys.
+  // How many tiles of keys the first query tiles of a causal call see.
+  int KeyTilesOfFirst(int tiles) const {
+    if (tiles == 0) return 0;
+    return DivideUp(std::clamp(params_.keys - params_.queries + tiles * kRows, 0, params_.keys), kTileKeys);
+  }
+
+  // Launches for all query tiles, the long ones first.
   template <template <int, bool, ProbeSource> class Shape, int kDim>
-  void AddAllTiles(const std::string& kernel, int tiles, int few) {
+  void AddAllTiles(const std::string& kernel, int tiles) {
+    params_.split_tiles = few_;
     if (high_) {
-      AddTiles<Shape, kDim, true>(kernel, few, tiles - few);
+      AddTiles<Shape, kDim, true>(kernel, 0, tiles);
     } else {
-      AddTiles<Shape, kDim, false>(kernel, few, tiles - few);
+      AddTiles<Shape, kDim, false>(kernel, few_, tiles - few_);
+      AddTiles<Shape, kDim, true>(kernel, 0, few_);
     }
-    params_.split_direction = 1;
-    AddTiles<Shape, kDim, true>(kernel, 0, few);
-    params_.split_direction = 0;
   }
 
   // Launches for query tiles from `first`.
@@ -237,19 +248,19 @@ class ProbePlanner {
   template <int kDim>
   void AddForward() {
     if (params_.direct.use == kAllDirect) return;
-    const int tiles = DivideUp(params_.queries, kRows), few = TilesWithFewKeys(tiles);
+    const int tiles = DivideUp(params_.queries, kRows);
     TakeState<ForwardShape, kDim>(static_cast<int64_t>(params_.heads) * tiles);
-    AddAllTiles<ForwardShape, kDim>("forward", tiles, few);
+    AddAllTiles<ForwardShape, kDim>("forward", tiles);
   }
 
   template <int kDim>
   void AddGradient() {
     if (params_.direct.use == kAllDirect) return;
-    const int tiles = DivideUp(params_.queries, kRows), few = TilesWithFewKeys(tiles);
+    const int tiles = DivideUp(params_.queries, kRows);
     const int64_t blocks = static_cast<int64_t>(params_.heads) * tiles;
     const int64_t key_blocks = static_cast<int64_t>(params_.heads) * params_.key_tiles_per_head;
     params_.row_tiles = tiles;
-    params_.records = reinterpret_cast<RowRecord*>(Take(blocks * kRows * sizeof(RowRecord)));
+    params_.records = reinterpret_cast<float*>(Take(blocks * kRowFields * kRows * 4));
     params_.tile_records = reinterpret_cast<RowTileRecord*>(Take(blocks * sizeof(RowTileRecord)));
     params_.row_tiles_memory = Take(blocks * kRowImages * 2 * kRows * kDim * 2);
     TakeState<GradientRowShape, kDim>(blocks);
@@ -259,8 +270,8 @@ class ProbePlanner {
     WithSource<GradientKeyShape, kDim, true>(
         [&](auto shape, const std::string&) { key_operands = key_blocks * decltype(shape)::kScratchOperandBytes; });
     params_.operands = Take(row_operands > key_operands ? row_operands : key_operands);
-    AddAllTiles<GradientRowShape, kDim>("gradient_rows", tiles, few);
-    if (high_ || few == tiles) {
+    AddAllTiles<GradientRowShape, kDim>("gradient_rows", tiles);
+    if (high_ || few_ == tiles) {
       AddKeys<kDim, true>(key_blocks);
     } else {
       AddKeys<kDim, false>(key_blocks);
@@ -280,6 +291,7 @@ class ProbePlanner {
   bool high_;
   char* scratch_;
   int dim_;
+  int few_;  // query tiles that see few keys
   int64_t used_ = 0;
   ProbePlan plan_;
 };

@@ -35,7 +35,7 @@ struct QueryRows {
   bool bad[2];
   int bound[2];   // keys before it may be seen
   int steps;      // key parts that some row of the block sees
-  int warp_end;   // keys before it are seen by some row of the warp
+  int warp_end;   // keys before it are seen by some row of the warp, or of the warpgroup that multiplies as one
   int warp_full;  // keys before it are seen by every row of the warp
   bool biased;
   float row_unit[2];  // a power of two: the query operand holds scale * log2(e) * query / row_unit
@@ -62,9 +62,10 @@ struct QueryRows {
       exists[r] = row[r] < p.queries;
       bound[r] = Bound(row[r]);
     }
+    const int block_end = Bound(tile * Shape::kRows + Shape::kRows - 1);
     warp_full = Bound(warp_row);
-    warp_end = Bound(warp_row + kWarpRows - 1);
-    steps = (Bound(tile * Shape::kRows + Shape::kRows - 1) + kKeys - 1) / kKeys;
+    warp_end = kWarpgroup ? block_end : Bound(warp_row + kWarpRows - 1);
+    steps = (block_end + kKeys - 1) / kKeys;
   }
 
   TFJS_LLA_DEVICE int Bound(int of_row) const {
@@ -183,14 +184,13 @@ struct QueryRows {
 
   // Starts to copy part `step` of the head's keys, or of a slice of its values, to a slot of the ring.
   TFJS_LLA_DEVICE void CopyPart(const char* tiles, int step, int slot) const {
-    constexpr int kPartBytes = kKeys * kDim * 2, kParts = kTileKeys / kKeys;
-    const char* source = tiles + static_cast<long long>(step / kParts) * kTileBytes<kDim> + step % kParts * kPartBytes;
+    constexpr int kParts = kTileKeys / kKeys;
+    const char* source = tiles + static_cast<long long>(step / kParts) * kTileBytes<kDim>;
     char* target = shared + slot * Shape::kSlotBytes;
 #pragma unroll
     for (int half = 0; half < (kHigh ? 2 : 1); half++) {
-      for (int at = ThreadIndex() * 16; at < kPartBytes; at += Shape::kThreads * 16) {
-        CopyAsync(target + half * kPartBytes + at, source + half * (kTileBytes<kDim> / 2) + at);
-      }
+      CopyTileRows<kDim, kKeys, Shape::kThreads>(target + half * Shape::kLowOffset,
+                                                 source + half * (kTileBytes<kDim> / 2), step % kParts * kKeys);
     }
   }
 
@@ -221,6 +221,7 @@ struct QueryRows {
     }
     for (int step = 0; step < steps; step++) {
       WaitForCopies<kAhead - 1>();
+      PublishTiles();
       // Others' copies have arrived, too, and nobody reads the slots of the step before any more.
       SyncBlock();
       const int next = step + kAhead;
@@ -230,7 +231,7 @@ struct QueryRows {
 #pragma unroll
       for (int first = 0; first < kKeys; first += kPartKeys) {
         if (step * kKeys + first >= warp_end) continue;
-        const char* keys = shared + slot * Shape::kSlotBytes + first * kDim * 2;
+        const char* keys = shared + slot * Shape::kSlotBytes + first * kRowBytes<kDim>;
         const float* bias = reinterpret_cast<const float*>(shared + Shape::kBiasOffset) + slot * kKeys + first;
         body(KeyPart{step * kKeys + first, keys, keys + Shape::kSlotBytes, bias});
       }
@@ -238,49 +239,30 @@ struct QueryRows {
     WaitForCopies<0>();
   }
 
-  // Products of the queries with some keys, and of a second operand where it is there.
+  // Products of the queries with some keys, and of a second operand where it is there; in a warpgroup a group each.
   template <bool kSecond, bool kSecondLow, class Rows16>
   TFJS_LLA_DEVICE void KeyProducts(const KeyPart& part, Scores& s, Scores& t, const Rows16& second,
                                    const Rows16& second_low) const {
-#pragma unroll
-    for (int n = 0; n < kPartKeys / 8; n++) {
-#pragma unroll
-      for (int e = 0; e < 4; e++) s[n][e] = t[n][e] = 0;
-    }
-#pragma unroll
-    for (int k = 0; k < kDim / 16; k++) {
-#pragma unroll
-      for (int n = 0; n < kPartKeys / 8; n += 2) {
-        Half2Bits high[4], low[4];
-        LoadKeys<kDim>(high, part.keys, k, n);
-        if constexpr (kHigh) LoadKeys<kDim>(low, part.keys + Shape::kLowOffset, k, n);
-        AddKeyProducts<kDim, kPartKeys, kHigh, kHigh>(s, query, query_low, k, n, high, low);
-        if constexpr (kSecond) {
-          AddKeyProducts<kDim, kPartKeys, kHigh, kSecondLow && kHigh>(t, second, second_low, k, n, high, low);
-        }
-      }
-    }
+    tfjs_lla::KeyProducts<kDim, kPartKeys, kKeys, kHigh, kSecond, kSecondLow && kHigh>(s, t, query, query_low, second,
+                                                                                      second_low, part.keys);
   }
 
-  // Products of rows with some keys or values, whose high parts are at `tile`.
+  // Products of rows with some keys or values, whose high parts are at `tile`; in a warpgroup one group.
   template <class Rows16>
   TFJS_LLA_DEVICE static void Products(const char* tile, Scores& s, const Rows16& high, const Rows16& low) {
-#pragma unroll
-    for (int n = 0; n < kPartKeys / 8; n++) {
-#pragma unroll
-      for (int e = 0; e < 4; e++) s[n][e] = 0;
-    }
-#pragma unroll
-    for (int k = 0; k < kDim / 16; k++) {
-#pragma unroll
-      for (int n = 0; n < kPartKeys / 8; n += 2) {
-        Half2Bits b[4], b_low[4];
-        LoadKeys<kDim>(b, tile, k, n);
-        if constexpr (kHigh) LoadKeys<kDim>(b_low, tile + Shape::kLowOffset, k, n);
-        AddKeyProducts<kDim, kPartKeys, kHigh, kHigh>(s, high, low, k, n, b, b_low);
-      }
-    }
+    tfjs_lla::KeyProducts<kDim, kPartKeys, kKeys, kHigh, false, false>(s, s, high, low, high, low, tile);
   }
+
+  // sum += weights times the keys or values at `tile`.
+  TFJS_LLA_DEVICE static void AddWeighted(Sums& sum, const Scores& s, const char* tile) {
+    Weights<kPartKeys> weights;
+    weights.template Round<kHigh>(s);
+    AddWeightedRows<kDim, kPartKeys, kKeys, kHigh>(sum, weights, tile);
+    FinishProducts<0>(sum);
+    weights.template Release<kHigh>();
+  }
+
+  TFJS_LLA_DEVICE void Keep(const Operand& operand) const { operand.Keep(p.heads < 0, p.centre); }
 
   // Adds the bias, hides what a row does not see. Returns the unit that `s` then has to base-2 exponents.
   TFJS_LLA_DEVICE void MaskScores(const KeyPart& part, Scores& s, float (&to_exponent)[2]) const {

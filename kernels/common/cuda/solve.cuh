@@ -129,16 +129,15 @@ struct RowSolver {
                                  [&](const KeyPart& part) {
                                    Scores s, t;
                                    rows.template KeyProducts<true, kSplit>(part, s, t, direction, direction_low);
+                                   FinishProducts<1>(s);
                                    rows.WeighScores(part, s, statistics.top);
+                                   FinishProducts<0>(t);
 #pragma unroll
                                    for (int n = 0; n < kPartKeys / 8; n++) {
 #pragma unroll
                                      for (int e = 0; e < 4; e++) s[n][e] *= t[n][e] * kWeightFactor + shift[e / 2];
                                    }
-                                   Weights<kPartKeys> weights;
-                                   weights.template Round<kHigh>(s);
-                                   AddWeightedRows<kDim, kPartKeys, kHigh, Shape::kLowOffset>(image, weights,
-                                                                                              part.keys);
+                                   Rows::AddWeighted(image, s, part.keys);
                                  });
   }
 
@@ -146,7 +145,7 @@ struct RowSolver {
   // part are operands whose memory the iteration may use; the low part only where operands are split.
   TFJS_LLA_DEVICE void Solve(Sums& b, const float (&ridge)[2], Operand& direction, Operand& direction_low) {
     if constexpr (kHigh) {
-      if (rows.p.split_direction) return Iterate<true>(b, ridge, direction, direction_low);
+      if (rows.tile < rows.p.split_tiles) return Iterate<true>(b, ridge, direction, direction_low);
     }
     Iterate<false>(b, ridge, direction, direction_low);
   }

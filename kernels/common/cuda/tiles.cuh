@@ -9,12 +9,29 @@ namespace tfjs_lla {
 constexpr int kTileKeys = 64;
 constexpr int kWarpRows = 16;
 
-// A tile is [high, low][kTileKeys][kDim]. The 16-byte chunks of a row are permuted, so that ldmatrix meets no bank
-// twice.
+// A tile is [high, low][column blocks][kTileKeys][kColumns]: blocks of 64 dimensions, or of all where there are fewer. The
+// 16-byte chunks of a row are permuted, so that ldmatrix meets no bank twice; wgmma reads the same pattern.
 template <int kDim>
+constexpr int kColumns = kDim < 64 ? kDim : 64;
+template <int kDim>
+constexpr int kRowBytes = kColumns<kDim> * 2;
+
+// Of a chunk in a tile, or in one with fewer rows.
+template <int kDim, int kTileRows>
 TFJS_LLA_DEVICE int ChunkOffset(int row, int chunk) {
+  constexpr int kChunks = kRowBytes<kDim> / 16;
   const int swizzle = kDim >= 64 ? row & 7 : (row >> 1) & 3;
-  return row * kDim * 2 + ((chunk ^ swizzle) << 4);
+  return (chunk / kChunks * kTileRows + row) * kRowBytes<kDim> + ((chunk % kChunks ^ swizzle) << 4);
+}
+
+// Starts to copy kRows rows of a tile half, from `first` on, to a tile half of as many rows; all kThreads threads together.
+template <int kDim, int kRows, int kThreads>
+TFJS_LLA_DEVICE void CopyTileRows(char* target, const char* half, int first) {
+  constexpr int kBlockBytes = kRows * kRowBytes<kDim>;
+  for (int at = ThreadIndex() * 16; at < kRows * kDim * 2; at += kThreads * 16) {
+    const int block = at / kBlockBytes, rest = at % kBlockBytes;
+    CopyAsync(target + at, half + (block * kTileKeys + first) * kRowBytes<kDim> + rest);
+  }
 }
 
 template <int kDim>
@@ -58,6 +75,15 @@ struct RowOperand {
 #pragma unroll
     for (int i = 0; i < 4; i++) a[i] = fragments[k][i];
   }
+  // A use of the registers, where `never` is false and the compiler does not know. The last products that take an operand
+  // may still read it when ptxas 12.9 gives its registers to what comes next in their loop; so kernels use it after the loop.
+  TFJS_LLA_DEVICE void Keep(bool never, void* anywhere) const {
+    if (!kWarpgroup || !never) return;
+    Half2Bits mix = 0;
+#pragma unroll
+    for (int k = 0; k < kDim / 16; k++) mix ^= fragments[k][0] ^ fragments[k][1] ^ fragments[k][2] ^ fragments[k][3];
+    *static_cast<Half2Bits*>(anywhere) = mix;
+  }
 };
 
 template <int kDim>
@@ -81,6 +107,7 @@ struct RowOperand<kDim, true> {
     a[2] = packed.z;
     a[3] = packed.w;
   }
+  TFJS_LLA_DEVICE void Keep(bool, void*) const {}
 };
 
 template <int kDim>
@@ -107,10 +134,10 @@ TFJS_LLA_DEVICE void AddKeyProducts(float (&s)[kKeys / 8][4], const Operand& hig
 }
 
 // Loads 16 dimensions (from 16 k) of 16 keys (from 8 n) of a tile half as a right operand that is transposed in memory.
-template <int kDim>
+template <int kDim, int kTileRows>
 TFJS_LLA_DEVICE void LoadKeys(Half2Bits (&b)[4], const char* tile, int k, int n) {
   const int lane = ThreadIndex() % kWarpSize;
-  LoadMatrices(b, tile + ChunkOffset<kDim>(n * 8 + (lane & 7) + ((lane >> 4) << 3), 2 * k + ((lane >> 3) & 1)));
+  LoadMatrices(b, tile + ChunkOffset<kDim, kTileRows>(n * 8 + (lane & 7) + ((lane >> 4) << 3), 2 * k + ((lane >> 3) & 1)));
 }
 
 // Weights of 16 rows for kKeys keys as a left operand.
@@ -131,27 +158,121 @@ struct Weights {
       }
     }
   }
+
+  // Where the products that take them are finished: until then they stay in their registers.
+  template <bool kHigh>
+  TFJS_LLA_DEVICE void Release() {
+#pragma unroll
+    for (int k = 0; k < kKeys / 16; k++) {
+      KeepRegisters(high[k]);
+      if constexpr (kHigh) KeepRegisters(low[k]);
+    }
+  }
 };
 
-// sum [16, kDim] += weights [16, kKeys] tile [kKeys, kDim], whose low half lies kLowOffset bytes further on.
-template <int kDim, int kKeys, bool kHigh, int kLowOffset>
-TFJS_LLA_DEVICE void AddWeightedRows(float (&sum)[kDim / 8][4], const Weights<kKeys>& weights, const char* tile) {
-  const int lane = ThreadIndex() % kWarpSize;
+// Starts s [16, kKeys] = rows times the keys of a tile half of kTileRows rows, or adds to s: by a warpgroup.
+template <int kDim, int kKeys, int kTileRows, class Operand>
+TFJS_LLA_DEVICE void StartRowProducts(float (&s)[kKeys / 8][4], const Operand& rows, const char* tile, bool keep) {
+  const unsigned long long from = DescribeTile<kRowBytes<kDim>>(tile);
+  constexpr int kSteps = kColumns<kDim> / 16;
+#pragma unroll
+  for (int k = 0; k < kDim / 16; k++) {
+    Half2Bits a[4];
+    rows.Get(k, a);
+    const int offset = k / kSteps * kTileRows * kRowBytes<kDim> + k % kSteps * 32;
+    MultiplyAddTile<false>(s, a, from + offset / 16, keep || k > 0);
+  }
+}
+
+// Starts s = rows times keys, with the low parts of rows where kLow, of the tile where kHigh: one group of products.
+template <int kDim, int kKeys, int kTileRows, bool kHigh, bool kLow, class Operand>
+TFJS_LLA_DEVICE void StartKeyProducts(float (&s)[kKeys / 8][4], const Operand& high, const Operand& low,
+                                      const char* tile, int low_offset) {
+  StartProducts();
+  StartRowProducts<kDim, kKeys, kTileRows>(s, high, tile, false);
+  if constexpr (kHigh) StartRowProducts<kDim, kKeys, kTileRows>(s, high, tile + low_offset, true);
+  if constexpr (kLow) StartRowProducts<kDim, kKeys, kTileRows>(s, low, tile, true);
+  CommitProducts();
+}
+
+// s = rows times keys and, where kSecond, t that of other rows. A warpgroup leaves them unfinished, as a group each.
+template <int kDim, int kKeys, int kTileRows, bool kHigh, bool kSecond, bool kSecondLow, class Operand, class Second>
+TFJS_LLA_DEVICE void KeyProducts(float (&s)[kKeys / 8][4], float (&t)[kKeys / 8][4], const Operand& first,
+                                 const Operand& first_low, const Second& second, const Second& second_low,
+                                 const char* tile) {
+  constexpr int kLowOffset = kTileRows * kDim * 2;
+  if constexpr (kWarpgroup) {
+    StartKeyProducts<kDim, kKeys, kTileRows, kHigh, kHigh>(s, first, first_low, tile, kLowOffset);
+    if constexpr (kSecond) {
+      StartKeyProducts<kDim, kKeys, kTileRows, kHigh, kSecondLow>(t, second, second_low, tile, kLowOffset);
+    }
+  } else {
+#pragma unroll
+    for (int n = 0; n < kKeys / 8; n++) {
+#pragma unroll
+      for (int e = 0; e < 4; e++) s[n][e] = t[n][e] = 0;
+    }
+#pragma unroll
+    for (int k = 0; k < kDim / 16; k++) {
+#pragma unroll
+      for (int n = 0; n < kKeys / 8; n += 2) {
+        Half2Bits high[4], low[4];
+        LoadKeys<kDim, kTileRows>(high, tile, k, n);
+        if constexpr (kHigh) LoadKeys<kDim, kTileRows>(low, tile + kLowOffset, k, n);
+        AddKeyProducts<kDim, kKeys, kHigh, kHigh>(s, first, first_low, k, n, high, low);
+        if constexpr (kSecond) AddKeyProducts<kDim, kKeys, kHigh, kSecondLow>(t, second, second_low, k, n, high, low);
+      }
+    }
+  }
+}
+
+// Starts sum [16, kDim] += weights [16, kKeys] times the first kKeys rows of a tile half: by a warpgroup.
+template <int kDim, int kKeys, int kTileRows>
+TFJS_LLA_DEVICE void StartWeightedRows(float (&sum)[kDim / 8][4], const Half2Bits (&weights)[kKeys / 16][4],
+                                       const char* tile) {
+  constexpr int kBlocks = kColumns<kDim> / 8;
+  const unsigned long long from = DescribeTile<kRowBytes<kDim>>(tile);
 #pragma unroll
   for (int k = 0; k < kKeys / 16; k++) {
 #pragma unroll
-    for (int n = 0; n < kDim / 8; n += 2) {
-      const int offset = ChunkOffset<kDim>(k * 16 + (lane & 15), n + (lane >> 4));
-      Half2Bits b[4];
-      LoadMatricesTransposed(b, tile + offset);
-      MultiplyAdd(sum[n], weights.high[k], b[0], b[1]);
-      MultiplyAdd(sum[n + 1], weights.high[k], b[2], b[3]);
-      if constexpr (kHigh) {
-        MultiplyAdd(sum[n], weights.low[k], b[0], b[1]);
-        MultiplyAdd(sum[n + 1], weights.low[k], b[2], b[3]);
-        LoadMatricesTransposed(b, tile + kLowOffset + offset);
+    for (int block = 0; block < kDim / kColumns<kDim>; block++) {
+      auto& columns = *reinterpret_cast<float(*)[kBlocks][4]>(&sum[block * kBlocks]);
+      MultiplyAddTile<true>(columns, weights[k], from + (block * kTileRows + 16 * k) * kRowBytes<kDim> / 16, true);
+    }
+  }
+}
+
+// sum [16, kDim] += weights [16, kKeys] tile [kKeys, kDim], high and low parts of both where kHigh. A warpgroup leaves it
+// unfinished, as a group of products.
+template <int kDim, int kKeys, int kTileRows, bool kHigh>
+TFJS_LLA_DEVICE void AddWeightedRows(float (&sum)[kDim / 8][4], const Weights<kKeys>& weights, const char* tile) {
+  constexpr int kLowOffset = kTileRows * kDim * 2;
+  if constexpr (kWarpgroup) {
+    StartProducts();
+    StartWeightedRows<kDim, kKeys, kTileRows>(sum, weights.high, tile);
+    if constexpr (kHigh) {
+      StartWeightedRows<kDim, kKeys, kTileRows>(sum, weights.low, tile);
+      StartWeightedRows<kDim, kKeys, kTileRows>(sum, weights.high, tile + kLowOffset);
+    }
+    CommitProducts();
+  } else {
+    const int lane = ThreadIndex() % kWarpSize;
+#pragma unroll
+    for (int k = 0; k < kKeys / 16; k++) {
+#pragma unroll
+      for (int n = 0; n < kDim / 8; n += 2) {
+        const int offset = ChunkOffset<kDim, kTileRows>(k * 16 + (lane & 15), n + (lane >> 4));
+        Half2Bits b[4];
+        LoadMatricesTransposed(b, tile + offset);
         MultiplyAdd(sum[n], weights.high[k], b[0], b[1]);
         MultiplyAdd(sum[n + 1], weights.high[k], b[2], b[3]);
+        if constexpr (kHigh) {
+          MultiplyAdd(sum[n], weights.low[k], b[0], b[1]);
+          MultiplyAdd(sum[n + 1], weights.low[k], b[2], b[3]);
+          LoadMatricesTransposed(b, tile + kLowOffset + offset);
+          MultiplyAdd(sum[n], weights.high[k], b[0], b[1]);
+          MultiplyAdd(sum[n + 1], weights.high[k], b[2], b[3]);
+        }
       }
     }
   }

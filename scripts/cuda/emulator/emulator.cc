@@ -5,6 +5,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <deque>
 #include <memory>
 #include <stdexcept>
@@ -26,6 +27,17 @@ struct Copy {
   char bytes[16];
 };
 
+// A thread's share of a product of its warpgroup: two rows.
+struct Product {
+  float* d;
+  std::vector<float> sums;  // what `d` was, unless an open product is to give it
+  bool first;
+  int columns;
+  _Float16 rows[2][16];
+  unsigned long long tile;
+  bool transposed;
+};
+
 struct Fiber : Thread {
   ucontext_t context;
   jmp_buf place;
@@ -35,6 +47,9 @@ struct Fiber : Thread {
   const void* address;
   std::vector<Copy> open;  // copies of the group that is not closed
   std::deque<std::vector<Copy>> groups;
+  std::vector<Product> open_products;
+  std::deque<std::vector<Product>> product_groups;
+  long long products;  // that it has started
 };
 
 struct Scheduler {
@@ -114,6 +129,11 @@ Thread& Current() { return *scheduler.current; }
 
 bool SyncBlock(bool value) {
   Fiber& self = *scheduler.current;
+  for (int t = self.thread / 128 * 128; t < self.thread; t++) {
+    if (scheduler.fibers[t]->meeting == Meeting::kBlock && scheduler.fibers[t]->products != self.products) {
+      Fail("warps of a warpgroup have diverged");
+    }
+  }
   self.meeting = Meeting::kBlock;
   scheduler.progress++;
   scheduler.block_any |= value;
@@ -196,6 +216,80 @@ void LoadMatrices(unsigned (&m)[4], const void* row, bool transposed) {
   LeaveWarp(Meeting::kLoad);
 }
 
+namespace {
+
+// A number of a tile: the 16-byte chunks of its rows are permuted, by the place in shared memory.
+_Float16 TileNumber(unsigned long long tile, int row, int column) {
+  const int pattern = tile >> 62 == 1 ? 128 : 64;
+  const int start = static_cast<int>(tile & 0x3fff) * 16;
+  // A pattern begins at a multiple of its size; within it, products begin at some chunk of the first row.
+  if (start % (8 * pattern) >= pattern) Fail("a tile does not begin where its pattern does");
+  const int linear = start + row * pattern + column * 2;
+  const int swizzle = pattern == 128 ? linear >> 7 & 7 : linear >> 7 & 3;
+  const Block& block = *scheduler.current->block;
+  const int offset = linear ^ swizzle << 4;
+  if (offset + 2 > block.shared_bytes) Fail("a tile is not in shared memory");
+  _Float16 number;
+  std::memcpy(&number, block.shared + offset, 2);
+  return number;
+}
+
+void Multiply(const Product& product) {
+  if (product.first) std::memcpy(product.d, product.sums.data(), product.sums.size() * sizeof(float));
+  for (int column = 0; column < product.columns; column++) {
+    _Float16 tile[16];
+    for (int k = 0; k < 16; k++) {
+      tile[k] = product.transposed ? TileNumber(product.tile, k, column) : TileNumber(product.tile, column, k);
+    }
+    // This thread has two columns of each eight.
+    if (column % 8 / 2 != scheduler.current->thread % 4) continue;
+    for (int r = 0; r < 2; r++) {
+      float sum = 0;
+      for (int k = 0; k < 16; k++) sum += static_cast<float>(product.rows[r][k]) * static_cast<float>(tile[k]);
+      product.d[column / 8 * 4 + r * 2 + column % 2] += sum;
+    }
+  }
+}
+
+}  // namespace
+
+void MultiplyAddTile(float* d, int columns, const unsigned (&a)[4], unsigned long long tile, bool transposed, bool keep) {
+  Fiber& self = *scheduler.current;
+  const int warp = self.thread / kWarpSize, lane = self.thread % kWarpSize;
+  for (int i = 0; i < 4; i++) self.words[i] = a[i];
+  MeetWarp(Meeting::kMultiply);
+  Product product{d, std::vector<float>(columns / 2, 0.0f), true, columns, {}, tile, transposed};
+  for (int r = 0; r < 2; r++) {
+    for (int k = 0; k < 16; k++) {
+      product.rows[r][k] = Half(Lane(warp, lane / 4 * 4 + k % 8 / 2).words[r + k / 8 * 2], k % 2);
+    }
+  }
+  LeaveWarp(Meeting::kMultiply);
+  const auto same = [&](const Product& other) { return other.d == d; };
+  bool open = std::any_of(self.open_products.begin(), self.open_products.end(), same);
+  for (const auto& group : self.product_groups) open |= std::any_of(group.begin(), group.end(), same);
+  product.first = !open || !keep;
+  if (product.first && keep) product.sums.assign(d, d + columns / 2);
+  // Whoever reads sums too early reads NaN.
+  std::memset(d, 0xff, columns / 2 * sizeof(float));
+  self.open_products.push_back(std::move(product));
+  self.products++;
+}
+
+void CommitProducts() {
+  Fiber& self = *scheduler.current;
+  self.product_groups.push_back(std::move(self.open_products));
+  self.open_products.clear();
+}
+
+void WaitForProducts(int pending) {
+  Fiber& self = *scheduler.current;
+  while (static_cast<int>(self.product_groups.size()) > pending) {
+    for (const Product& product : self.product_groups.front()) Multiply(product);
+    self.product_groups.pop_front();
+  }
+}
+
 void CopyAsync(void* shared, const void* global) {
   CheckShared(shared, 16);
   if (reinterpret_cast<uintptr_t>(global) % 16 != 0) Fail("address of a copy is not aligned");
@@ -243,6 +337,9 @@ void Launch(long long blocks, int threads, int shared_bytes, const std::function
       fiber.meeting = Meeting::kNone;
       fiber.open.clear();
       fiber.groups.clear();
+      fiber.open_products.clear();
+      fiber.product_groups.clear();
+      fiber.products = 0;
     }
     int finished = 0;
     while (finished < threads) {

@@ -2,6 +2,7 @@
 // Found first in the include path, so the sources of the kernels are the very same.
 #pragma once
 
+#include "common/cuda/capability.h"
 #include "emulator.h"
 
 #define TFJS_LLA_DEVICE inline
@@ -38,6 +39,7 @@ inline double ShuffleXor(double value, int lanes) { return emulator::Shuffle(val
 inline float Shuffle(float value, int lane) { return emulator::Shuffle(value, lane); }
 
 inline float Exp2(float x) { return x < -126 ? 0.0f : std::exp2(x); }
+inline float Log2(float x) { return std::log2(x); }
 inline float Rsqrt(float x) { return 1 / std::sqrt(x); }
 inline float Sqrt(float x) { return std::sqrt(x); }
 inline double Sqrt(double x) { return std::sqrt(x); }
@@ -61,6 +63,25 @@ inline void MultiplyAdd(float (&d)[4], const Half2Bits (&a)[4], Half2Bits b0, Ha
 }
 inline void LoadMatrices(Half2Bits (&m)[4], const void* row) { emulator::LoadMatrices(m, row, false); }
 inline void LoadMatricesTransposed(Half2Bits (&m)[4], const void* row) { emulator::LoadMatrices(m, row, true); }
+inline void PublishTiles() {}
+inline void StartProducts() {}
+inline void CommitProducts() { emulator::CommitProducts(); }
+template <int kPending, int kBlocks>
+inline void FinishProducts(float (&)[kBlocks][4]) {
+  if (kWarpgroup) emulator::WaitForProducts(kPending);
+}
+inline void KeepRegisters(Half2Bits (&)[4]) {}
+
+// As the GPU's descriptor, with the place in shared memory in bytes.
+template <int kRowBytes>
+inline unsigned long long DescribeTile(const void* shared) {
+  const unsigned long long offset = static_cast<const char*>(shared) - SharedMemory();
+  return (kRowBytes == 128 ? 1ull : 2ull) << 62 | offset >> 4;
+}
+template <bool kTransposed, int kBlocks>
+inline void MultiplyAddTile(float (&d)[kBlocks][4], const Half2Bits (&a)[4], unsigned long long tile, bool keep) {
+  emulator::MultiplyAddTile(&d[0][0], kBlocks * 8, a, tile, kTransposed, keep);
+}
 inline void CopyAsync(void* shared, const void* global) { emulator::CopyAsync(shared, global); }
 inline void CommitCopies() { emulator::CommitCopies(); }
 template <int kPending>

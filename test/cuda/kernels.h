@@ -34,6 +34,7 @@ using Kernel = void (*)(const tfjs_lla::ProbeParams);
   {"tfjs_lla_local_linear_direct_" #kernel "_" #dim, tfjs_lla::tfjs_lla_local_linear_direct_##kernel##_##dim},
 #define DIRECT_KERNELS_OF(dim)                                             \
   {"tfjs_lla_find_variance_" #dim, tfjs_lla::tfjs_lla_find_variance_##dim}, \
+      {"tfjs_lla_find_smallest_ridge_" #dim, tfjs_lla::tfjs_lla_find_smallest_ridge_##dim}, \
       DIRECT_KERNEL_OF(forward, dim) DIRECT_KERNEL_OF(gradient_rows, dim) DIRECT_KERNEL_OF(gradient_keys, dim)
 #define KERNELS_OF_DIM(dim)                     \
   DIRECT_KERNELS_OF(dim)                        \

@@ -74,7 +74,7 @@ test('device code serves the operations of which it has all kernels', () => {
   expect(call('whole', 'loadDeviceCode', deviceCode(withoutOne))).toEqual({ result: [] });
   const kernels = ['forward', 'gradient_rows', 'gradient_keys'];
   const direct = kernels.map((kernel) => `local_linear_direct_${kernel}`);
-  const more = `${entryPoints('local_linear', ...kernels)} ${byDimension('find_variance', ...direct)}`;
+  const more = `${entryPoints('local_linear', ...kernels)} ${byDimension('find_variance', 'find_smallest_ridge', ...direct)}`;
   const operations = ['LocalLinearAttention', 'LocalLinearAttentionGrad', 'SoftmaxAttention'];
   expect(call('whole', 'loadDeviceCode', deviceCode(`${softmax} ${more}`))).toEqual({ result: operations });
   expect(call('whole', 'loadDeviceCode')).toEqual({ result: [] });

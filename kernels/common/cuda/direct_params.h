@@ -32,6 +32,7 @@ struct DirectParams {
   int blocks;             // that run over the groups of rows
   unsigned char* rows;    // [heads, queries]: DirectRow
   float* variance;        // [heads, key_ranges, 2]: sum of the squares of the visible keys minus the centre; their number
+  float* smallest_ridge;  // [heads]: a smaller one is left to the direct solver
   float* factors;         // [blocks, 8, n (n + 1) / 2], n the head dimension up to a multiple of 8
   float* weights;         // [blocks, 8, key_tiles_per_head * 64]
   double* gammas;         // the same of the gradient

@@ -40,8 +40,9 @@ TFJS_LLA_DEVICE void FindVariance(const ProbeParams& p) {
   p.direct.variance[BlockIndex() * 2 + ThreadIndex()] = sum;
 }
 
-// Mean over dimensions of the variance of a head's visible keys. All lanes of a warp ask together.
-TFJS_LLA_DEVICE float VarianceOfKeys(const ProbeParams& p, int head) {
+// One warp per head: the smallest ridge that is not small.
+TFJS_LLA_DEVICE void FindSmallestRidge(const ProbeParams& p) {
+  const int head = static_cast<int>(BlockIndex());
   const float* parts = p.direct.variance + static_cast<long long>(head) * p.key_ranges * 2;
   float squares = 0, number = 0;
   for (int r = ThreadIndex() % kWarpSize; r < p.key_ranges; r += kWarpSize) {
@@ -53,54 +54,34 @@ TFJS_LLA_DEVICE float VarianceOfKeys(const ProbeParams& p, int head) {
     squares += ShuffleXor(squares, lanes);
     number += ShuffleXor(number, lanes);
   }
-  return number > 0 ? squares / (number * static_cast<float>(p.dim)) : 0.0f;
+  if (ThreadIndex() > 0) return;
+  p.direct.smallest_ridge[head] = number > 0 ? kSmallRidge * squares / (number * static_cast<float>(p.dim)) : 0.0f;
 }
 
-// The choice for a thread's two rows. Around a solve: `Leave` takes rows out that need not be tried, `Finish` those that missed;
-// from then on the rows that are left to the direct solver count as if they saw no key.
+// The choice for a thread's two rows, around a solve: first those that need not be tried, then those that missed. From then on
+// rows that are left to the direct solver count as if they saw no key.
 template <class Rows>
-struct RowsForDirect {
-  Rows& rows;
-  bool left[2];
-
-  TFJS_LLA_DEVICE explicit RowsForDirect(Rows& r) : rows(r) { left[0] = left[1] = false; }
-
-  TFJS_LLA_DEVICE bool Asked() const { return rows.p.direct.use == kMissedDirect; }
-
-  // Zeros the right-hand sides of rows that are not to be iterated.
-  TFJS_LLA_DEVICE void Leave(const float (&ridge)[2], const RowStatistics& statistics, typename Rows::Sums& right) {
-    if (!Asked()) return;
-    const float smallest = kSmallRidge * VarianceOfKeys(rows.p, rows.head);
+TFJS_LLA_DEVICE void LeaveRows(Rows& rows, const float (&ridge)[2], const RowStatistics& statistics) {
+  if (rows.p.direct.use != kMissedDirect) return;
+  const float smallest = rows.p.direct.smallest_ridge[rows.head];
 #pragma unroll
-    for (int r = 0; r < 2; r++) {
-      const bool large = Rows::kHigh && statistics.top[r] > kLargeExponent;
-      left[r] = rows.ordinary[r] && (large || ridge[r] < smallest);
-    }
-    Clear(right);
+  for (int r = 0; r < 2; r++) {
+    const bool large = Rows::kHigh && statistics.top[r] > kLargeExponent;
+    const bool left = rows.ordinary[r] && (large || ridge[r] < smallest);
+    if (left) rows.ordinary[r] = false;
+    if (rows.exists[r] && ThreadIndex() % 4 == 0) rows.p.direct.rows[rows.RowIndex(r)] = left ? kDirect : kNotDirect;
   }
+}
 
-  // Zeros the solutions of rows that are left.
-  TFJS_LLA_DEVICE void Finish(const bool (&missed)[2], typename Rows::Sums& solution) {
-    if (!Asked()) return;
+template <class Rows>
+TFJS_LLA_DEVICE void LeaveMissedRows(Rows& rows, const bool (&missed)[2]) {
+  if (rows.p.direct.use != kMissedDirect) return;
 #pragma unroll
-    for (int r = 0; r < 2; r++) {
-      left[r] |= rows.ordinary[r] && missed[r];
-      if (left[r]) rows.ordinary[r] = false;
-      if (rows.exists[r] && ThreadIndex() % 4 == 0) rows.p.direct.rows[rows.RowIndex(r)] = left[r] ? kDirect : kNotDirect;
-    }
-    Clear(solution);
+  for (int r = 0; r < 2; r++) {
+    if (!rows.ordinary[r] || !missed[r]) continue;
+    rows.ordinary[r] = false;
+    if (ThreadIndex() % 4 == 0) rows.p.direct.rows[rows.RowIndex(r)] = kDirect;
   }
-
- private:
-  TFJS_LLA_DEVICE void Clear(typename Rows::Sums& x) const {
-#pragma unroll
-    for (int n = 0; n < Rows::kDim / 8; n++) {
-#pragma unroll
-      for (int e = 0; e < 4; e++) {
-        if (left[e / 2]) x[n][e] = 0;
-      }
-    }
-  }
-};
+}
 
 }  // namespace tfjs_lla

@@ -44,16 +44,16 @@ struct GradientRows {
     Copy(zero, u_offset);
     if constexpr (kHasProbe) {
       Sums n;
+      if constexpr (kSolved) LeaveRows(rows, ridge, statistics);
       FindCorrelation(n);
       if constexpr (kSolved) {
         typename Rows::Operand direction, direction_low;
         direction.Place(rows.shared + Shape::kOperandOffset + Shape::kOperandBytes * (kHigh ? 2 : 1));
         direction_low.Place(rows.shared + Shape::kOperandOffset + Shape::kOperandBytes * (kHigh ? 3 : 2));
         Solver solver = State();
-        RowsForDirect<Rows> direct(rows);
-        direct.Leave(ridge, statistics, n);
         solver.Solve(n, ridge, direction, direction_low);
-        direct.Finish(solver.missed, n);
+        LeaveMissedRows(rows, solver.missed);
+        rows.ClearRows(n);
       }
       FinishProbe(n);
     }

@@ -133,11 +133,10 @@ struct ProbeForward {
           x[n][e] = query[n][e] - p.centre[rows.head * kDim + column] - unit * x[n][e];
         }
       }
+      LeaveRows(rows, ridge, statistics);
       rows.ClearRows(x);
-      RowsForDirect<Rows> direct(rows);
-      direct.Leave(ridge, statistics, x);
       solver.Solve(x, ridge, probe, probe_low);
-      direct.Finish(solver.missed, x);
+      LeaveMissedRows(rows, solver.missed);
       rows.StoreRows(x, one, p.probe_out, p.dim, 0);
       if (p.iterations && ThreadIndex() == 0) p.iterations[rows.tile * p.heads + rows.head] = solver.iterations;
       RoundProbe(x, probe_unit, bound);

@@ -141,7 +141,9 @@ class ProbePlanner {
     }
     if (direct.use == kAllDirect) return;
     direct.variance = reinterpret_cast<float*>(Take(heads * params_.key_ranges * 8));
+    direct.smallest_ridge = reinterpret_cast<float*>(Take(heads * 4));
     Add("find_variance", heads * params_.key_ranges, kPrepareThreads, kPrepareThreads * 8);
+    Add("find_smallest_ridge", heads, 32, 0);
   }
 
   // Kernels of the direct solver: they return at once where they have no rows.

@@ -177,7 +177,6 @@ struct RowSolver {
     const float tolerance = p.tolerance * p.tolerance;
     // Few keys in few dimensions: a residual may fall a thousandfold by chance, and the next step does not (decision 0004).
     const float least_drop = p.tolerance < 1e-4f ? 0.25f : 0.01f;
-    missed[0] = missed[1] = false;
     bool more = true;
     while (more) {
       Sums image;
@@ -227,6 +226,7 @@ struct RowSolver {
         conjugate[1] += r.z * image[n][2] + r.w * image[n][3];
       }
       float beta[2];
+      bool unfinished = false;
 #pragma unroll
       for (int r = 0; r < 2; r++) {
         next[r] = SumOverQuad(next[r]);
@@ -236,7 +236,7 @@ struct RowSolver {
         // What the step that is free below will leave.
         const float drop = squared[r] > next[r] ? Max(next[r] / squared[r], least_drop) : 1.0f;
         const float predicted = next[r] * drop;
-        missed[r] = predicted > tolerance;
+        unfinished |= predicted > tolerance;
         step[r] = alpha[r] * scale[r];
         squared[r] = next[r];
         // The new direction has about this length, since the residual is orthogonal to the old one, of length 1.
@@ -253,8 +253,11 @@ struct RowSolver {
         next_direction[n][2] = r.z + beta[1] * at[2];
         next_direction[n][3] = r.w + beta[1] * at[3];
       }
-      more = AnyInBlock(missed[0] || missed[1]) && iterations < p.max_iterations;
+      unfinished = AnyInBlock(unfinished);
+      more = unfinished && iterations < p.max_iterations;
       if (!more) {
+        missed[0] = unfinished && squared[0] > tolerance;
+        missed[1] = unfinished && squared[1] > tolerance;
         // One step more costs no product: the last step's length along the next direction.
         Load(kSolution, b, one);
 #pragma unroll

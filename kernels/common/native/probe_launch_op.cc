@@ -13,7 +13,11 @@ std::vector<std::string> EntryPoints(const std::string& operation, const std::ve
       entries.push_back(std::string("tfjs_lla_") + first + "_" + dim);
     }
     const bool has_direct = operation == "local_linear";
-    if (has_direct) entries.push_back(std::string("tfjs_lla_find_variance_") + dim);
+    if (has_direct) {
+      for (const char* first : {"find_variance", "find_smallest_ridge"}) {
+        entries.push_back(std::string("tfjs_lla_") + first + "_" + dim);
+      }
+    }
     for (const std::string& kernel : kernels) {
       if (has_direct) entries.push_back("tfjs_lla_" + operation + "_direct_" + kernel + "_" + dim);
       for (const char* precision : {"high", "fast"}) {

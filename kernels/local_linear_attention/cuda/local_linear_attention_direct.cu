@@ -5,15 +5,18 @@
 
 namespace tfjs_lla {
 
-#define TFJS_LLA_FIND_VARIANCE(dim)                                                                       \
-  TFJS_LLA_KERNEL TFJS_LLA_BOUNDS(kPrepareThreads, 4) tfjs_lla_find_variance_##dim(const ProbeParams p) { \
-    FindVariance<dim>(p);                                                                                 \
+#define TFJS_LLA_CHOOSE_ROWS(dim)                                                                              \
+  TFJS_LLA_KERNEL TFJS_LLA_BOUNDS(kPrepareThreads, 4) tfjs_lla_find_variance_##dim(const ProbeParams p) {      \
+    FindVariance<dim>(p);                                                                                      \
+  }                                                                                                            \
+  TFJS_LLA_KERNEL TFJS_LLA_BOUNDS(kWarpSize, 1) tfjs_lla_find_smallest_ridge_##dim(const ProbeParams p) {      \
+    FindSmallestRidge(p);                                                                                      \
   }
 
-TFJS_LLA_FIND_VARIANCE(32)
-TFJS_LLA_FIND_VARIANCE(64)
-TFJS_LLA_FIND_VARIANCE(128)
-TFJS_LLA_FIND_VARIANCE(256)
+TFJS_LLA_CHOOSE_ROWS(32)
+TFJS_LLA_CHOOSE_ROWS(64)
+TFJS_LLA_CHOOSE_ROWS(128)
+TFJS_LLA_CHOOSE_ROWS(256)
 
 TFJS_LLA_DIRECT_ENTRY_POINTS(forward, DirectForward, DirectShape)
 

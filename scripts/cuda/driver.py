@@ -68,7 +68,9 @@ class Kernels:
 
     def prepare(self, source, high, fields, gradient=False):
         """Returns a function that starts all kernels of a call on torch's stream; `kernels` of it are those one by one."""
-        params = self._params(fields)
+        # The code that is compiled for this GPU goes by the same (kernels/common/cuda/capability.h).
+        large_shared = int(torch.cuda.get_device_capability()[0] in (9, 10))
+        params = self._params(dict(fields, large_shared=large_shared))
         scratch_bytes = ctypes.c_longlong()
         self.plan.plan_call(params, source, int(high), int(gradient), None, ctypes.byref(scratch_bytes))
         scratch = torch.full((scratch_bytes.value // 4 + 1,), float('nan'), device='cuda')

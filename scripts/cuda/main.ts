@@ -20,9 +20,9 @@ const FLAGS = [
 const compiler = await findCompiler();
 const folder = mkdtempSync(join(tmpdir(), 'tfjs-lla-cuda-'));
 let failed = false;
-/** One run for each way in which GPUs multiply. */
+/** One run for each way in which GPUs multiply, with the shared memory that those have. */
 const ENGINES = [
-  { name: 'mma', flags: [] },
+  { name: 'mma', flags: ['-DTFJS_LLA_EMULATE_SMALL_SHARED'] },
   { name: 'wgmma', flags: ['-DTFJS_LLA_EMULATE_WARPGROUP'] },
 ];
 const sources = readdirSync(TESTS).filter((file) => file.endsWith('_test.cc'));

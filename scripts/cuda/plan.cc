@@ -48,6 +48,7 @@ int params_field(const char* name, int* bytes) {
   FIELD(tolerance)
   FIELD(max_iterations)
   FIELD(direct.use)
+  FIELD(large_shared)
 #undef FIELD
   return -1;
 }

@@ -34,7 +34,7 @@ struct GradientRows {
   TFJS_LLA_DEVICE GradientRows(const ProbeParams& params) : p(params), rows(params) {}
 
   TFJS_LLA_DEVICE void Run() {
-    rows.LoadQueries(rows.shared + Shape::kOperandOffset);
+    rows.LoadQueries(rows.OperandMemory());
     PlaceOperands();
     LoadInputs();
     FindMeans();
@@ -48,8 +48,8 @@ struct GradientRows {
       FindCorrelation(n);
       if constexpr (kSolved) {
         typename Rows::Operand direction, direction_low;
-        direction.Place(rows.shared + Shape::kOperandOffset + Shape::kOperandBytes * (kHigh ? 2 : 1));
-        direction_low.Place(rows.shared + Shape::kOperandOffset + Shape::kOperandBytes * (kHigh ? 3 : 2));
+        direction.Place(rows.OperandMemory() + Shape::kOperandBytes * (kHigh ? 2 : 1));
+        direction_low.Place(rows.OperandMemory() + Shape::kOperandBytes * (kHigh ? 3 : 2));
         Solver solver = State();
         solver.Solve(n, ridge, direction, direction_low);
         LeaveMissedRows(rows, solver.missed);
@@ -72,7 +72,7 @@ struct GradientRows {
 
   TFJS_LLA_DEVICE void PlaceOperands() {
     char* memory = Shape::kLaterInShared ? rows.shared + Shape::kLaterOffset
-                                         : p.operands + BlockIndex() * Shape::kScratchOperandBytes;
+                                         : rows.ScratchOperands() + Shape::kFirstScratchBytes;
     Place(memory, dout, dout_low);
     if constexpr (kHasProbe) Place(memory, probe, probe_low);
     if constexpr (kSolved) Place(memory, u, u_low);

@@ -24,7 +24,7 @@ struct ProbeForward {
   TFJS_LLA_DEVICE ProbeForward(const ProbeParams& params) : p(params), rows(params) {}
 
   TFJS_LLA_DEVICE void Run() {
-    char* memory = rows.shared + Shape::kOperandOffset;
+    char* memory = rows.OperandMemory();
     rows.LoadQueries(memory);
     if constexpr (kSource != kNoProbe) {
       memory += Shape::kOperandBytes * (kHigh ? 2 : 1);

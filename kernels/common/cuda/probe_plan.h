@@ -55,7 +55,7 @@ constexpr int kBlocksToKeepBusy = 2048;
 
 class ProbePlanner {
  public:
-  // `call`: inputs, outputs, sizes and options are set, `direct.use` among them. `scratch`: null to ask for its size only.
+  // `call`: inputs, outputs, sizes and options are set, `direct.use` among them, and what the GPU has. `scratch`: null to ask for its size only.
   ProbePlanner(const ProbeParams& call, ProbeSource source, bool high, char* scratch)
       : params_(call), source_(source), high_(high), scratch_(scratch), dim_(PaddedHeadDim(call.dim)) {
     params_.key_tiles_per_head = DivideUp(call.keys, 64);
@@ -73,7 +73,7 @@ class ProbePlanner {
   ProbePlan Forward() {
     Prepare();
     PrepareDirect(false);
-    WithDim([&](auto dim) { AddForward<decltype(dim)::kValue>(); });
+    WithDim([&](auto dim) { WithShapes([&](auto shapes) { AddForward<decltype(dim)::kValue>(shapes); }); });
     AddDirect({"forward"});
     plan_.scratch_bytes = used_;
     return plan_;
@@ -86,7 +86,7 @@ class ProbePlanner {
     }
     Prepare();
     PrepareDirect(true);
-    WithDim([&](auto dim) { AddGradient<decltype(dim)::kValue>(); });
+    WithDim([&](auto dim) { WithShapes([&](auto shapes) { AddGradient<decltype(dim)::kValue>(shapes); }); });
     AddDirect({"gradient_rows", "gradient_keys"});
     plan_.scratch_bytes = used_;
     return plan_;
@@ -247,17 +247,44 @@ class ProbePlanner {
     });
   }
 
-  template <int kDim>
-  void AddForward() {
+  // The shapes of kernels for GPUs with much shared memory, or with less.
+  template <bool kLarge>
+  struct Shapes {
+    template <int kDim, bool kHigh, ProbeSource kSource>
+    using Forward = SizedForwardShape<kDim, kHigh, kSource, kLarge>;
+    template <int kDim, bool kHigh, ProbeSource kSource>
+    using GradientRows = SizedGradientRowShape<kDim, kHigh, kSource, kLarge>;
+    template <int kDim, bool kHigh, ProbeSource kSource>
+    using GradientKeys = SizedGradientKeyShape<kDim, kHigh, kSource, kLarge>;
+  };
+
+  // Calls body(shapes) with the shapes of the call's GPU, unless all its rows are the direct solver's.
+  template <class Body>
+  void WithShapes(Body body) {
     if (params_.direct.use == kAllDirect) return;
-    const int tiles = DivideUp(params_.queries, kRows);
-    TakeState<ForwardShape, kDim>(static_cast<int64_t>(params_.heads) * tiles);
-    AddAllTiles<ForwardShape, kDim>("forward", tiles);
+    if (params_.large_shared) body(Shapes<true>());
+    if (!params_.large_shared) body(Shapes<false>());
   }
 
-  template <int kDim>
-  void AddGradient() {
-    if (params_.direct.use == kAllDirect) return;
+  // Both precisions keep as many operands in scratch, or the split one more.
+  template <template <int, bool, ProbeSource> class Shape, int kDim>
+  int64_t ScratchOperandBytes() {
+    int64_t bytes = 0;
+    WithSource<Shape, kDim, true>([&](auto shape, const std::string&) { bytes = decltype(shape)::kScratchOperandBytes; });
+    return bytes;
+  }
+
+  template <int kDim, class S>
+  void AddForward(S) {
+    const int tiles = DivideUp(params_.queries, kRows);
+    const int64_t blocks = static_cast<int64_t>(params_.heads) * tiles;
+    TakeState<S::template Forward, kDim>(blocks);
+    params_.operands = Take(blocks * ScratchOperandBytes<S::template Forward, kDim>());
+    AddAllTiles<S::template Forward, kDim>("forward", tiles);
+  }
+
+  template <int kDim, class S>
+  void AddGradient(S shapes) {
     const int tiles = DivideUp(params_.queries, kRows);
     const int64_t blocks = static_cast<int64_t>(params_.heads) * tiles;
     const int64_t key_blocks = static_cast<int64_t>(params_.heads) * params_.key_tiles_per_head;
@@ -265,26 +292,22 @@ class ProbePlanner {
     params_.records = reinterpret_cast<float*>(Take(blocks * kRowFields * kRows * 4));
     params_.tile_records = reinterpret_cast<RowTileRecord*>(Take(blocks * sizeof(RowTileRecord)));
     params_.row_tiles_memory = Take(blocks * kRowImages * 2 * kRows * kDim * 2);
-    TakeState<GradientRowShape, kDim>(blocks);
-    int64_t row_operands = 0, key_operands = 0;
-    WithSource<GradientRowShape, kDim, true>(
-        [&](auto shape, const std::string&) { row_operands = blocks * decltype(shape)::kScratchOperandBytes; });
-    WithSource<GradientKeyShape, kDim, true>(
-        [&](auto shape, const std::string&) { key_operands = key_blocks * decltype(shape)::kScratchOperandBytes; });
-    params_.operands = Take(row_operands > key_operands ? row_operands : key_operands);
-    AddAllTiles<GradientRowShape, kDim>("gradient_rows", tiles);
+    TakeState<S::template GradientRows, kDim>(blocks);
+    params_.operands = Take(std::max(blocks * ScratchOperandBytes<S::template GradientRows, kDim>(),
+                                     key_blocks * ScratchOperandBytes<S::template GradientKeys, kDim>()));
+    AddAllTiles<S::template GradientRows, kDim>("gradient_rows", tiles);
     if (high_ || few_ == tiles) {
-      AddKeys<kDim, true>(key_blocks);
+      AddKeys<kDim, true>(key_blocks, shapes);
     } else {
-      AddKeys<kDim, false>(key_blocks);
+      AddKeys<kDim, false>(key_blocks, shapes);
     }
   }
 
-  template <int kDim, bool kHigh>
-  void AddKeys(int64_t blocks) {
-    WithSource<GradientKeyShape, kDim, kHigh>([&](auto shape, const std::string& operation) {
-      using S = decltype(shape);
-      Add(Name<kHigh>(operation, "gradient_keys"), blocks, S::kThreads, S::kSharedBytes);
+  template <int kDim, bool kHigh, class S>
+  void AddKeys(int64_t blocks, S) {
+    WithSource<S::template GradientKeys, kDim, kHigh>([&](auto shape, const std::string& operation) {
+      using Shape = decltype(shape);
+      Add(Name<kHigh>(operation, "gradient_keys"), blocks, Shape::kThreads, Shape::kSharedBytes);
     });
   }
 

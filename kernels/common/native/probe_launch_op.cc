@@ -72,6 +72,8 @@ ProbeParams ParamsOf(const Problem& problem, const ProbeOptions& options) {
   params.ridge_value = options.ridge_value;
   params.tolerance = static_cast<float>(options.tolerance);
   params.max_iterations = Count(options.max_iterations);
+  static const bool has_large_shared = HasLargeShared(FindCudaDevice().major);
+  params.large_shared = has_large_shared;
   params.direct.use = options.solver == Solver::kDirect ? kAllDirect
                       : options.solver == Solver::kAuto ? kMissedDirect
                                                         : kNeverDirect;

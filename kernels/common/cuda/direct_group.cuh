@@ -66,25 +66,37 @@ struct DirectGroup {
 
   TFJS_LLA_DEVICE long long RowIndex(int r) const { return static_cast<long long>(head) * p.queries + first_row + r; }
 
-  // Calls body() for every group of rows that this block has; the longest rows of a causal call come first.
+  // Calls body() for every group of rows that this block has; the longest rows of a causal call come first. Where few rows are
+  // direct, a thread looks at a group each.
   template <class Body>
   TFJS_LLA_DEVICE void ForEachGroup(Body body) {
-    const int tiles = (p.queries + kRows - 1) / kRows;
-    const long long groups = static_cast<long long>(tiles) * p.heads;
-    for (long long group = BlockIndex(); group < groups; group += p.direct.blocks) {
-      head = static_cast<int>(group % p.heads);
-      first_row = (tiles - 1 - static_cast<int>(group / p.heads)) * kRows;
-      const int last = first_row + kRows < p.queries ? first_row + kRows : p.queries;
-      end = Bound(last - 1);
-      const int r = ThreadIndex() % kRows;
-      const bool exists = first_row + r < p.queries;
-      const bool wanted = exists && (p.direct.use == kAllDirect || p.direct.rows[RowIndex(r)] == kDirect);
-      // Also: nobody reads what the group before has left in shared memory any more.
-      if (!AnyInBlock(wanted)) continue;
-      if (ThreadIndex() < kRows) LoadInfo(r, wanted);
-      SyncBlock();
-      body();
+    const long long groups = static_cast<long long>((p.queries + kRows - 1) / kRows) * p.heads, step = p.direct.blocks;
+    for (long long base = BlockIndex(); base < groups; base += step * kThreads) {
+      const long long own = base + ThreadIndex() * step;
+      if (own < groups) Enter(own);
+      bool any = false;
+      for (int r = 0; own < groups && r < kRows; r++) any |= IsWanted(r);
+      if (!AnyInBlock(any)) continue;
+      for (long long group = base; group < groups && group < base + step * kThreads; group += step) {
+        Enter(group);
+        const bool wanted = IsWanted(ThreadIndex() % kRows);
+        // Also: nobody reads what the group before has left in shared memory any more.
+        if (!AnyInBlock(wanted)) continue;
+        if (ThreadIndex() < kRows) LoadInfo(ThreadIndex(), wanted);
+        SyncBlock();
+        body();
+      }
     }
+  }
+
+  TFJS_LLA_DEVICE void Enter(long long group) {
+    head = static_cast<int>(group % p.heads);
+    first_row = ((p.queries + kRows - 1) / kRows - 1 - static_cast<int>(group / p.heads)) * kRows;
+    end = Bound((first_row + kRows < p.queries ? first_row + kRows : p.queries) - 1);
+  }
+
+  TFJS_LLA_DEVICE bool IsWanted(int r) const {
+    return first_row + r < p.queries && (p.direct.use == kAllDirect || p.direct.rows[RowIndex(r)] == kDirect);
   }
 
   TFJS_LLA_DEVICE void LoadInfo(int r, bool wanted) {

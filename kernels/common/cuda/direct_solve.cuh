@@ -114,6 +114,10 @@ struct DirectSolver {
     float* const target = FactorOf(r);
     float* const y = group.tile;  // [kKeys, kDim]
     float* const weight = reinterpret_cast<float*>(group.weights);
+    float* const shift = reinterpret_cast<float*>(group.partial);  // [kDim]: what is taken off each key
+    for (int d = ThreadIndex(); d < kDim; d += kThreads) {
+      shift[d] = static_cast<float>(group.p.centre[group.head * kDim + d] + group.mean[d * kRows + r]);
+    }
     for (int first_block = 0; first_block < blocks; first_block += kThreads) {
       const int block = shares > 1 ? ThreadIndex() % blocks : first_block + ThreadIndex();
       const bool works = share < shares && block < blocks;
@@ -127,7 +131,7 @@ struct DirectSolver {
         for (int k = 0; k < kEdge; k++) sum[i][k] = 0;
       }
       group.ForEachTile([&](int first) {
-        StageCentred(r, first, y, weight);
+        StageCentred(r, first, shift, y, weight);
         SyncBlock();
         if (!works) return;
         const int count = group.info[r].bound - first < kKeys ? group.info[r].bound - first : kKeys;
@@ -149,15 +153,15 @@ struct DirectSolver {
     }
   }
 
-  // Keys minus the row's mean, and their weights.
-  TFJS_LLA_DEVICE void StageCentred(int r, int first, float* y, float* weight) const {
+  // Keys minus about the row's mean, and their weights.
+  TFJS_LLA_DEVICE void StageCentred(int r, int first, const float* shift, float* y, float* weight) const {
     const ProbeParams& p = group.p;
     for (int at = ThreadIndex(); at < kKeys * kDim; at += kThreads) {
       const int j = at / kDim, d = at % kDim;
       float x = 0;
       if (first + j < p.keys && d < p.dim) {
         const long long key = static_cast<long long>(group.head) * p.keys + first + j;
-        x = p.key[key * p.dim + d] - p.centre[group.head * kDim + d] - static_cast<float>(group.mean[d * kRows + r]);
+        x = p.key[key * p.dim + d] - shift[d];
         if (!IsFinite(x)) x = 0;
       }
       y[at] = x;

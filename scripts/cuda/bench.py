@@ -15,7 +15,7 @@ import time
 
 import torch
 
-from driver import SOURCES, Kernels, MissingKernel, kernel_milliseconds, milliseconds
+from driver import DIRECT_USES, SOURCES, Kernels, MissingKernel, kernel_milliseconds, milliseconds
 import steps
 
 torch.backends.cuda.matmul.allow_tf32 = False
@@ -128,6 +128,7 @@ def measure(kernels, case, cache):
                   keys=case['keys'], dim=case['dim'], value_dim=case['value_dim'], causal=int(case['causal']),
                   scale=float(case['dim'] ** -0.5), ridge_value=float(case.get('ridge', 1)), tolerance=float(case.get('tolerance', 1e-6)),
                   max_iterations=int(case.get('max_iterations', 8 * case['dim'])))
+    fields['direct.use'] = DIRECT_USES[case.get('solver', 'conjugateGradient')]
     call = kernels.prepare(SOURCES[case['operator']], case['precision'] == 'high', fields)
     call()
     torch.cuda.synchronize()
@@ -162,6 +163,7 @@ def measure_gradient(kernels, case, cache):
     options = dict(heads=heads, heads_per_batch=heads, queries=queries, keys=keys, dim=case['dim'], value_dim=case['value_dim'],
                    causal=int(case['causal']), scale=float(case['dim'] ** -0.5), ridge_value=float(case.get('ridge', 1)),
                    tolerance=float(case.get('tolerance', 1e-6)), max_iterations=int(case.get('max_iterations', 8 * case['dim'])))
+    options['direct.use'] = DIRECT_USES[case.get('solver', 'conjugateGradient')]
     source, high = SOURCES[case['operator']], case['precision'] == 'high'
     generator = torch.Generator(device='cuda').manual_seed(7)
     tensors['dout'] = torch.randn(heads, queries, case['value_dim'], device='cuda', generator=generator)
@@ -228,6 +230,27 @@ def cases():
                        dict(dim=128, value_dim=128), dict(causal=False), dict(dim=256, value_dim=256, heads=8), dict(heads=2, queries=65536, keys=65536)):
             yield dict({**base, **change}, operator='local_linear', precision=precision, ridge=10, tolerance=1e-3)
         yield dict({**base, 'dim': 128, 'value_dim': 128}, operator='softmax', precision=precision)
+    yield from direct_cases(base, small)
+
+
+def direct_cases(base, small):
+    """Rows that are solved directly: all, those with a small ridge, and none of a call that could have some."""
+    base = dict(base, operator='local_linear', precision='high')
+    for gradient in (False, True):
+        for odd in (dict(queries=111, keys=111, dim=64, value_dim=60), dict(queries=70, keys=333, dim=37, value_dim=75, masked=True),
+                    dict(queries=200, keys=70, dim=20, value_dim=7), dict(queries=100, keys=300, dim=128, value_dim=128, causal=False),
+                    dict(queries=150, keys=250, dim=250, value_dim=256, masked=True)):
+            for solver in ('direct', 'auto'):
+                yield {**base, **small, **odd, 'ridge': 1e-4, 'solver': solver, 'gradient': gradient}
+        for spectrum, mean in ((0.5, 2.0), (1.0, 1.0)):
+            yield dict(base, heads=2, queries=2048, keys=2048, ridge=1e-3, solver='direct', spectrum=spectrum, mean=mean, gradient=gradient)
+        for ridge in (1, 1e-3):
+            yield dict(base, ridge=ridge, solver='direct', gradient=gradient)
+        for solver in ('conjugateGradient', 'auto'):
+            yield dict(base, ridge=1, tolerance=1e-3, solver=solver, gradient=gradient)
+        for change in (dict(dim=32, value_dim=32), dict(dim=128, value_dim=128, heads=8), dict(dim=256, value_dim=256, heads=2, queries=2048, keys=2048),
+                       dict(queries=1024, keys=1024), dict(heads=2, queries=16384, keys=16384)):
+            yield dict({**base, **change}, ridge=1e-3, solver='direct', gradient=gradient)
 
 
 def describe(case):
@@ -237,6 +260,7 @@ def describe(case):
         words.append('gradient')
     if case['operator'] == 'local_linear':
         words.append(f"ridge {case['ridge']} tolerance {case.get('tolerance', 1e-6):g}")
+        words.append(case.get('solver', 'conjugateGradient'))
     if case.get('masked'):
         words.append('masked')
     if case.get('spectrum'):

@@ -7,6 +7,7 @@ import torch
 NO_PROBE, GIVEN_PROBE, SOLVED_PROBE = 0, 1, 2
 SOURCES = {'softmax': NO_PROBE, 'parallax': GIVEN_PROBE, 'local_linear': SOLVED_PROBE}
 MAX_DYNAMIC_SHARED = 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+DIRECT_USES = {'conjugateGradient': 0, 'auto': 1, 'direct': 2}
 
 
 def milliseconds(call, blocks=7):
@@ -105,6 +106,9 @@ class Kernels:
 
     def prepare(self, source, high, fields, gradient=False):
         """Returns a function that starts all kernels of a call on torch's stream; `kernels` of it are those one by one."""
+        # The code that is compiled for this GPU goes by the same (kernels/common/cuda/capability.h).
+        large_shared = int(torch.cuda.get_device_capability()[0] in (9, 10))
+        fields = dict(fields, large_shared=large_shared)
         return self._prepare('params', fields, self.plan.plan_call, self.plan.plan_launch, source, int(high), int(gradient))
 
     def prepare_step(self, source, fields, length=-1, total=0, window=0):

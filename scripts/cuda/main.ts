@@ -2,10 +2,12 @@
  * Compiles the CUDA kernels for this machine's processor, with an emulator in the place of the GPU, and holds them to the
  * reference in double: `npm run check:cuda`. Needs g++; no GPU and nothing of CUDA. `npm run check:device-code` compiles them for GPUs.
  */
-import { spawnSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { inParallel } from '../../src/cli/setup/shell.js';
 import { findCompiler } from '../../src/cli/setup/system.js';
 
 const EMULATOR = 'scripts/cuda/emulator';
@@ -19,20 +21,33 @@ const FLAGS = [
 
 const compiler = await findCompiler();
 const folder = mkdtempSync(join(tmpdir(), 'tfjs-lla-cuda-'));
-let failed = false;
-/** One run for each way in which GPUs multiply. */
+/** One run for each way in which GPUs multiply, with the shared memory that those have. */
 const ENGINES = [
-  { name: 'mma', flags: [] },
+  { name: 'mma', flags: ['-DTFJS_LLA_EMULATE_SMALL_SHARED'] },
   { name: 'wgmma', flags: ['-DTFJS_LLA_EMULATE_WARPGROUP'] },
 ];
 const sources = readdirSync(TESTS).filter((file) => file.endsWith('_test.cc'));
-for (const { engine, source } of ENGINES.flatMap((engine) => sources.map((source) => ({ engine, source })))) {
-  const program = join(folder, source.replace('.cc', ''));
-  const files = [join(TESTS, source), join(EMULATOR, 'emulator.cc')];
-  const built = spawnSync(compiler, [...FLAGS, ...engine.flags, ...files, '-o', program], { stdio: 'inherit' });
-  const { status } = built.status === 0 ? spawnSync(program, { stdio: 'inherit' }) : built;
-  console.log(`${source} by ${engine.name}: ${status === 0 ? 'passed' : 'failed'}`);
-  failed ||= status !== 0;
+const jobs = ENGINES.flatMap((engine) => sources.map((source) => ({ engine, source })));
+/** Runs a program; its output comes when it has ended, since others run beside it. */
+async function output(program: string, args: readonly string[] = []): Promise<{ passed: boolean; text: string }> {
+  try {
+    const { stdout, stderr } = await promisify(execFile)(program, args, { maxBuffer: 2 ** 26 });
+    return { passed: true, text: stdout + stderr };
+  } catch (error) {
+    const { stdout = '', stderr = '' } = error as { stdout?: string; stderr?: string };
+    return { passed: false, text: stdout + stderr };
+  }
 }
+
+let failed = 0;
+await inParallel(jobs, async ({ engine, source }) => {
+  const program = join(folder, `${source.replace('.cc', '')}_${engine.name}`);
+  const files = [join(TESTS, source), join(EMULATOR, 'emulator.cc')];
+  const built = await output(compiler, [...FLAGS, ...engine.flags, ...files, '-o', program]);
+  const { passed, text } = built.passed ? await output(program) : built;
+  console.log(`${text}${source} by ${engine.name}: ${passed ? 'passed' : 'failed'}`);
+  if (!passed) failed++;
+});
 rmSync(folder, { recursive: true });
-process.exitCode = failed ? 1 : 0;
+console.log(`tests: ${jobs.length - failed} passed, ${failed} failed`);
+process.exitCode = failed === 0 ? 0 : 1;

@@ -47,6 +47,8 @@ int params_field(const char* name, int* bytes) {
   FIELD(ridge_value)
   FIELD(tolerance)
   FIELD(max_iterations)
+  FIELD(direct.use)
+  FIELD(large_shared)
 #undef FIELD
   return -1;
 }

@@ -18,9 +18,13 @@ void Check(const char* name, bool good) {
 int main() {
   using tfjs_lla::emulator::GuardedMemory;
   const int kRows = 100, kKeys = 120, kDim = 20, kBadKey = 90, kBadRow = 30, kBadRidge = 35, kBadDout = 12;
-  for (const Family family : {Family::kSoftmax, Family::kLocalLinear}) {
+  using namespace tfjs_lla;
+  for (const auto& [family, direct] : {std::pair(Family::kSoftmax, kNeverDirect), std::pair(Family::kLocalLinear, kNeverDirect),
+                                       std::pair(Family::kLocalLinear, kMissedDirect), std::pair(Family::kLocalLinear, kAllDirect)}) {
     for (const bool high : {true, false}) {
-      const Case c = {"", family, high, {1, 1, kRows, kKeys, kDim, kDim, true}, 0, false, false, 0, 0, 0};
+      Case c = {"", family, high, {1, 1, kRows, kKeys, kDim, kDim, true}, 0, false, false, 0, 0, 0, direct};
+      // Some rows are the direct solver's under `auto`, and some of those are bad.
+      c.small_ridge_every = 3;
       Inputs in = MakeInputs(c, 3);
       const bool solved = family == Family::kLocalLinear;
       in.key[kBadKey * kDim + 3] = NAN;

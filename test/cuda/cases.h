@@ -40,7 +40,9 @@ struct Call {
     p.scale = in.scale;
     p.ridge_value = in.ridge_value;
     p.tolerance = c.high ? 1e-6f : 1e-3f;
-    p.max_iterations = 8 * s.dim;
+    p.max_iterations = c.max_iterations > 0 ? c.max_iterations : 8 * s.dim;
+    p.direct.use = c.direct;
+    p.large_shared = tfjs_lla::kLargeShared;
     source = c.family == Family::kSoftmax    ? tfjs_lla::kNoProbe
              : c.family == Family::kParallax ? tfjs_lla::kGivenProbe
                                              : tfjs_lla::kSolvedProbe;

@@ -82,13 +82,13 @@ int main() {
     if (ThreadIndex() < 5)
       AnyInWarp(true);
     else
-      ShuffleXor(1, 1);
+      ShuffleXor(1.0f, 1);
   });
   ExpectError("threads that do not come to a barrier", 16, "do not come", [] {
     if (ThreadIndex() < 60) SyncBlock();
   });
   ExpectError("a lane that left", 16, "do not come", [] {
-    if (ThreadIndex() != 3) ShuffleXor(1, 1);
+    if (ThreadIndex() != 3) ShuffleXor(1.0f, 1);
   });
   ExpectError("ldmatrix beyond shared memory", 64, "not in shared memory", [] {
     Half2Bits m[4];

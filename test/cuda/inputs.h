@@ -4,8 +4,16 @@
 #include <memory>
 #include <random>
 
+#include "common/cuda/probe_params.h"
 #include "emulator.h"
 #include "reference.h"
+
+enum class KeyKind {
+  kNormal,
+  kRepeated,    // each occurs about four times
+  kEqual,       // all are one
+  kCorrelated,  // a spectrum that falls to a hundredth, and a mean
+};
 
 struct Case {
   const char* name;
@@ -17,7 +25,23 @@ struct Case {
   float mean;          // added to every key
   float bar;           // relative L2 error of the output
   float gradient_bar;  // of every gradient
+  tfjs_lla::DirectUse direct = tfjs_lla::kNeverDirect;
+  KeyKind keys = KeyKind::kNormal;
+  float query_factor = 1;   // 10 makes scores of 50
+  int small_ridge_every = 0;  // rows apart: these have a ridge of 1e-4, where there is one per row
+  int max_iterations = 0;     // 0: eight times the head dimension
 };
+
+// Makes keys of a kind of normal ones.
+inline void ShapeKeys(KeyKind kind, const Sizes& s, std::vector<float>& key) {
+  for (size_t i = 0; i < key.size(); i++) {
+    const int d = static_cast<int>(i % s.dim), j = static_cast<int>(i / s.dim % s.keys);
+    const size_t head = i / s.dim / s.keys * s.keys * s.dim;
+    if (kind == KeyKind::kEqual) key[i] = key[head + d];
+    if (kind == KeyKind::kRepeated) key[i] = key[head + j % ((s.keys + 3) / 4) * s.dim + d];
+    if (kind == KeyKind::kCorrelated) key[i] = 1 + 3 * key[i] / static_cast<float>(1 + d * 100 / s.dim);
+  }
+}
 
 inline Inputs MakeInputs(const Case& c, unsigned seed) {
   std::mt19937 random(seed);
@@ -31,6 +55,8 @@ inline Inputs MakeInputs(const Case& c, unsigned seed) {
   in.sizes = s;
   fill(in.query, static_cast<size_t>(s.heads) * s.queries * s.dim, c.mean);
   fill(in.key, static_cast<size_t>(s.heads) * s.keys * s.dim, c.mean);
+  for (float& x : in.query) x *= c.query_factor;
+  ShapeKeys(c.keys, s, in.key);
   fill(in.value, static_cast<size_t>(s.heads) * s.keys * s.value_dim, 0);
   if (c.family == Family::kParallax) {
     fill(in.probe, in.query.size(), 0);
@@ -39,6 +65,7 @@ inline Inputs MakeInputs(const Case& c, unsigned seed) {
   if (c.family == Family::kLocalLinear && c.ridge == 0) {
     in.ridge.resize(static_cast<size_t>(s.heads) * s.queries);
     for (float& x : in.ridge) x = 0.5f + std::fabs(normal(random));
+    for (size_t i = 0; c.small_ridge_every > 0 && i < in.ridge.size(); i += c.small_ridge_every) in.ridge[i] = 1e-4f;
   }
   if (c.bias) {
     fill(in.bias, static_cast<size_t>(s.heads) * s.keys, 0);

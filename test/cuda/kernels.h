@@ -9,6 +9,8 @@
 #include "common/cuda/prepare.cu"
 #include "common/cuda/probe_plan.h"
 #include "local_linear_attention/cuda/local_linear_attention.cu"
+#include "local_linear_attention/cuda/local_linear_attention_direct.cu"
+#include "local_linear_attention/cuda/local_linear_attention_direct_gradient.cu"
 #include "local_linear_attention/cuda/local_linear_attention_gradient.cu"
 #include "parallax_attention/cuda/parallax_attention.cu"
 #include "parallax_attention/cuda/parallax_attention_gradient.cu"
@@ -28,7 +30,14 @@ using Kernel = void (*)(const tfjs_lla::ProbeParams);
   KERNEL_OF(operation, forward, precision, dim)         \
   KERNEL_OF(operation, gradient_rows, precision, dim)   \
   KERNEL_OF(operation, gradient_keys, precision, dim)
+#define DIRECT_KERNEL_OF(kernel, dim) \
+  {"tfjs_lla_local_linear_direct_" #kernel "_" #dim, tfjs_lla::tfjs_lla_local_linear_direct_##kernel##_##dim},
+#define DIRECT_KERNELS_OF(dim)                                             \
+  {"tfjs_lla_find_variance_" #dim, tfjs_lla::tfjs_lla_find_variance_##dim}, \
+      {"tfjs_lla_find_smallest_ridge_" #dim, tfjs_lla::tfjs_lla_find_smallest_ridge_##dim}, \
+      DIRECT_KERNEL_OF(forward, dim) DIRECT_KERNEL_OF(gradient_rows, dim) DIRECT_KERNEL_OF(gradient_keys, dim)
 #define KERNELS_OF_DIM(dim)                     \
+  DIRECT_KERNELS_OF(dim)                        \
   KERNELS_OF_PREPARE(dim)                       \
   KERNELS_OF_OPERATION(softmax, high, dim)      \
   KERNELS_OF_OPERATION(softmax, fast, dim)      \

@@ -80,7 +80,9 @@ test('device code serves the operations of which it has all kernels', () => {
   const withoutOne = softmax.replace('tfjs_lla_softmax_forward_fast_128', '');
   expect(call('whole', 'loadDeviceCode', deviceCode(withoutOne))).toEqual({ result: [] });
   const solving = `${stepEntryPoints('probe')} ${byDimension('local_linear_statistics', 'local_linear_solve')}`;
-  const localLinear = entryPoints('local_linear', 'forward', 'gradient_rows', 'gradient_keys');
+  const kernels = ['forward', 'gradient_rows', 'gradient_keys'];
+  const direct = byDimension('find_variance', 'find_smallest_ridge', ...kernels.map((name) => `local_linear_direct_${name}`));
+  const localLinear = `${entryPoints('local_linear', ...kernels)} ${direct}`;
   const operations = ['LocalLinearAttention', 'LocalLinearAttentionGrad', 'LocalLinearAttentionStep', ...ofSoftmax];
   const all = `${softmax} ${localLinear} ${solving}`;
   expect(call('whole', 'loadDeviceCode', deviceCode(all))).toEqual({ result: operations });

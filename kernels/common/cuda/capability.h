@@ -1,4 +1,4 @@
-// Which of the GPU's ways to multiply the kernels are compiled for.
+// What the kernels are compiled for: the GPU's way to multiply, and its shared memory.
 #pragma once
 
 namespace tfjs_lla {
@@ -15,5 +15,18 @@ constexpr bool kWarpgroup = false;
 // are read anew for each product took twice the time (H100, local linear forward: 14.4 ms to 7.5).
 template <int kDim>
 constexpr bool kByWarpgroup = kWarpgroup && kDim <= 128;
+
+// Compute capability 9 and 10 let a block have 227 KiB of shared memory. On all others the kernels take no more than 99 KiB, as
+// 8.6, 8.9 and 12.0 have: code for 8.0 runs on all of 8. The host, which has code of either kind started, goes by the GPU.
+constexpr int kSmallShared = 99 * 1024;
+constexpr bool HasLargeShared(int capability_major) { return capability_major == 9 || capability_major == 10; }
+
+#if defined(__CUDA_ARCH__)
+constexpr bool kLargeShared = HasLargeShared(__CUDA_ARCH__ / 100);
+#elif defined(TFJS_LLA_EMULATE_SMALL_SHARED)
+constexpr bool kLargeShared = false;
+#else
+constexpr bool kLargeShared = true;
+#endif
 
 }  // namespace tfjs_lla

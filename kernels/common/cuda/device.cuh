@@ -12,6 +12,8 @@ constexpr int kWarpSize = 32;
 
 #define TFJS_LLA_KERNEL extern "C" __global__ void
 #define TFJS_LLA_DEVICE __device__ __forceinline__
+// Of a parameter: it stays where it is, even where it is taken by reference.
+#define TFJS_LLA_IN_PLACE __grid_constant__
 #define TFJS_LLA_BOUNDS(threads, blocks) __launch_bounds__(threads, blocks)
 
 TFJS_LLA_DEVICE int ThreadIndex() { return threadIdx.x; }
@@ -28,7 +30,11 @@ TFJS_LLA_DEVICE void SyncBlock() { __syncthreads(); }
 TFJS_LLA_DEVICE void SyncWarp() { __syncwarp(); }
 TFJS_LLA_DEVICE bool AnyInBlock(bool value) { return __syncthreads_or(value); }
 TFJS_LLA_DEVICE bool AnyInWarp(bool value) { return __any_sync(0xffffffffu, value); }
+TFJS_LLA_DEVICE void SyncWarp() { __syncwarp(); }
 TFJS_LLA_DEVICE float ShuffleXor(float value, int lanes) { return __shfl_xor_sync(0xffffffffu, value, lanes); }
+TFJS_LLA_DEVICE double ShuffleXor(double value, int lanes) { return __shfl_xor_sync(0xffffffffu, value, lanes); }
+// The value of lane `lane`.
+TFJS_LLA_DEVICE float Shuffle(float value, int lane) { return __shfl_sync(0xffffffffu, value, lane); }
 
 // 2^x, to about 2 units in the last place; 0 for large negative x.
 TFJS_LLA_DEVICE float Exp2(float x) {
@@ -45,6 +51,7 @@ TFJS_LLA_DEVICE float Log2(float x) {
 
 TFJS_LLA_DEVICE float Rsqrt(float x) { return rsqrtf(x); }
 TFJS_LLA_DEVICE float Sqrt(float x) { return sqrtf(x); }
+TFJS_LLA_DEVICE double Sqrt(double x) { return sqrt(x); }
 TFJS_LLA_DEVICE float Max(float a, float b) { return fmaxf(a, b); }
 TFJS_LLA_DEVICE int Bits(float x) { return __float_as_int(x); }
 TFJS_LLA_DEVICE float FromBits(int bits) { return __int_as_float(bits); }

@@ -153,11 +153,19 @@ struct GradientKeys {
     }
     for (int step = first; step < end; step++) {
       const int stage = (step - first) % Shape::kStages;
-      WaitForCopies<kAhead - 1>();
+      if constexpr (kAhead == 0) {
+        // One stage: everybody has left it before it is filled.
+        SyncBlock();
+        CopyStep(step, 0);
+        CommitCopies();
+      }
+      WaitForCopies<(kAhead > 0 ? kAhead - 1 : 0)>();
       PublishTiles();
       SyncBlock();
-      if (step + kAhead < end) CopyStep(step + kAhead, (step - first + kAhead) % Shape::kStages);
-      CommitCopies();
+      if constexpr (kAhead > 0) {
+        if (step + kAhead < end) CopyStep(step + kAhead, (step - first + kAhead) % Shape::kStages);
+        CommitCopies();
+      }
       const char* memory = shared + stage * Shape::kStageBytes;
 #pragma unroll 1
       for (int part = 0; part < kRows; part += kPartRows) {

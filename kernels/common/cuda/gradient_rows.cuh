@@ -3,7 +3,7 @@
 #pragma once
 
 #include "common/cuda/gradient_shape.h"
-#include "common/cuda/statistics.cuh"
+#include "common/cuda/direct_rows.cuh"
 
 namespace tfjs_lla {
 
@@ -37,7 +37,7 @@ struct GradientRows {
   TFJS_LLA_DEVICE GradientRows(const ProbeParams& params) : p(params), rows(params) {}
 
   TFJS_LLA_DEVICE void Run() {
-    rows.LoadQueries(rows.shared + Shape::kOperandOffset);
+    rows.LoadQueries(rows.OperandMemory());
     PlaceOperands();
     LoadInputs();
     Sums n;
@@ -48,10 +48,17 @@ struct GradientRows {
     Copy(zero, u_offset);
     if constexpr (kHasProbe) {
       if constexpr (kSolved) {
+        LeaveRows(rows, ridge, statistics);
+        rows.ClearRows(n);
+      }
+      if constexpr (kSolved) {
         typename Rows::Operand direction, direction_low;
-        direction.Place(rows.shared + Shape::kOperandOffset + Shape::kOperandBytes * (kHigh ? 2 : 1));
-        direction_low.Place(rows.shared + Shape::kOperandOffset + Shape::kOperandBytes * (kHigh ? 3 : 2));
-        State().Solve(n, ridge, direction, direction_low);
+        direction.Place(rows.OperandMemory() + Shape::kOperandBytes * (kHigh ? 2 : 1));
+        direction_low.Place(rows.OperandMemory() + Shape::kOperandBytes * (kHigh ? 3 : 2));
+        Solver solver = State();
+        solver.Solve(n, ridge, direction, direction_low);
+        LeaveMissedRows(rows, solver.missed);
+        rows.ClearRows(n);
       }
       FinishProbe(n);
     }
@@ -70,7 +77,7 @@ struct GradientRows {
 
   TFJS_LLA_DEVICE void PlaceOperands() {
     char* memory = Shape::kLaterInShared ? rows.shared + Shape::kLaterOffset
-                                         : p.operands + BlockIndex() * Shape::kScratchOperandBytes;
+                                         : rows.ScratchOperands() + Shape::kFirstScratchBytes;
     Place(memory, dout, dout_low);
     if constexpr (kHasProbe) Place(memory, probe, probe_low);
     if constexpr (kSolved) Place(memory, u, u_low);

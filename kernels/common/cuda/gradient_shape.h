@@ -6,10 +6,10 @@
 namespace tfjs_lla {
 
 // By query rows: the gradient of queries, given probes and ridges, and what the one of keys needs. As the forward pass,
-// but with more operands, and with the solver's state in scratch.
-template <int kDim_, bool kHigh_, ProbeSource kSource_>
-struct GradientRowShape {
-  using Forward = ForwardShape<kDim_, kHigh_, kSource_>;
+// but with more operands.
+template <int kDim_, bool kHigh_, ProbeSource kSource_, bool kLarge>
+struct SizedGradientRowShape {
+  using Forward = SizedForwardShape<kDim_, kHigh_, kSource_, kLarge>;
   static constexpr int kDim = kDim_;
   static constexpr bool kHigh = kHigh_;
   static constexpr ProbeSource kSource = kSource_;
@@ -22,7 +22,7 @@ struct GradientRowShape {
 
   // The solver's state lies in shared memory where operands leave room for it.
   static constexpr int kArrays = kSource == kNoProbe ? 0 : 3;
-  static constexpr int kSharedArrays = kDim <= 64 && !kHigh ? kArrays : 0;
+  static constexpr int kSharedArrays = kDim <= 64 && !kHigh && kLarge ? kArrays : 0;
   static constexpr int kScratchArrays = kArrays - kSharedArrays;
   static constexpr int kArrayBytes = Forward::kArrayBytes;
 
@@ -31,18 +31,22 @@ struct GradientRowShape {
   static constexpr int kFirstOperands = kOperandsInMemory ? (kHigh ? 2 : 1) * (kSolved ? 2 : 1) : 0;
   // dout, probe and u: always in memory, in scratch for wide heads.
   static constexpr int kLaterOperands = (kHigh ? 2 : 1) * (kSource == kNoProbe ? 1 : kSolved ? 3 : 2);
-  static constexpr bool kLaterInShared = kDim <= 64;
-  static constexpr int kLaterOffset = kOperandOffset + kFirstOperands * kOperandBytes;
-  static constexpr int kStateOffset = kLaterOffset + (kLaterInShared ? kLaterOperands * kOperandBytes : 0);
+  static constexpr bool kOperandsInShared = Forward::kOperandsInShared;
+  static constexpr int kFirstScratchBytes = kOperandsInShared ? 0 : kFirstOperands * kOperandBytes;
+  static constexpr int kLaterOffset = kOperandOffset + kFirstOperands * kOperandBytes - kFirstScratchBytes;
+  static constexpr int kLaterBytes = kLaterOperands * kOperandBytes;
+  static constexpr bool kLaterInShared = kDim <= 64 && (kLarge || kLaterOffset + kLaterBytes <= kSmallShared);
+  static constexpr int kStateOffset = kLaterOffset + (kLaterInShared ? kLaterBytes : 0);
   static constexpr int kSharedBytes = kStateOffset + kSharedArrays * kArrayBytes;
-  static constexpr int kScratchOperandBytes = kLaterInShared ? 0 : kLaterOperands * kOperandBytes;
+  static constexpr int kScratchOperandBytes = kFirstScratchBytes + (kLaterInShared ? 0 : kLaterBytes);
+  static_assert(kLarge || kSharedBytes <= kSmallShared, "fits");
 
   static constexpr int kBlocks = kDim <= 64 ? 2 : 1;
 };
 
 // By keys: a block works on a tile of 64 keys, each of its 4 warps on 16; all share a ring of query rows.
-template <int kDim_, bool kHigh_, ProbeSource kSource_>
-struct GradientKeyShape {
+template <int kDim_, bool kHigh_, ProbeSource kSource_, bool kLarge>
+struct SizedGradientKeyShape {
   static constexpr int kDim = kDim_;
   static constexpr bool kHigh = kHigh_;
   static constexpr ProbeSource kSource = kSource_;
@@ -51,22 +55,32 @@ struct GradientKeyShape {
   static constexpr int kImages = kSource == kNoProbe ? 2 : kSolved ? 4 : 3;
   // Query rows of a step, and how many a warp or warpgroup computes on at a time.
   static constexpr int kRows = kDim <= 64 ? 32 : 16;
-    static constexpr int kPartRows = kWarpgroup && kDim <= 64 && kHigh ? 32 : 16;
-  static constexpr int kStages = kDim <= 64 ? 3 : 2;
+  static constexpr int kPartRows = kWarpgroup && kDim <= 64 && kHigh ? 32 : 16;
+  static constexpr int kStages = kDim <= 64 && (kLarge || !kHigh) ? 3 : 2;
   static constexpr int kLowOffset = kRows * kDim * 2;
   static constexpr int kImageBytes = kLowOffset * (kHigh ? 2 : 1);
   static constexpr int kRecordOffset = kImages * kImageBytes;
   // Tiles begin where their pattern of chunks does.
   static constexpr int kStageBytes = (kRecordOffset + kRowFields * kRows * 4 + 1023) / 1024 * 1024;
+  static constexpr int kMostStages = kDim <= 64 ? 3 : 2, kSmallStages = kSmallShared / kStageBytes;
+  static constexpr int kStages = kLarge || kSmallStages > kMostStages ? kMostStages : kSmallStages;
   // Keys and values as operands: in registers for heads to 64, in shared memory to 128, else in scratch.
   static constexpr bool kOperandsInMemory = kDim > 64;
   static constexpr int kOperandBytes = kThreads * (kDim / 16) * 16;
   static constexpr int kOperands = kOperandsInMemory ? (kHigh ? 4 : 2) : 0;
-  static constexpr bool kOperandsInShared = kDim <= 128;
   static constexpr int kOperandOffset = kStages * kStageBytes;
+  static constexpr bool kOperandsInShared =
+      kDim <= 128 && (kLarge || kOperandOffset + kOperands * kOperandBytes <= kSmallShared);
   static constexpr int kSharedBytes = kOperandOffset + (kOperandsInShared ? kOperands * kOperandBytes : 0);
   static constexpr int kScratchOperandBytes = kOperandsInShared ? 0 : kOperands * kOperandBytes;
   static constexpr int kBlocks = kDim <= 64 ? (kHigh ? 2 : 3) : 1;
+  static_assert(kLarge || kSharedBytes <= kSmallShared, "fits");
 };
+
+// The shapes that this code is compiled for.
+template <int kDim, bool kHigh, ProbeSource kSource>
+using GradientRowShape = SizedGradientRowShape<kDim, kHigh, kSource, kLargeShared>;
+template <int kDim, bool kHigh, ProbeSource kSource>
+using GradientKeyShape = SizedGradientKeyShape<kDim, kHigh, kSource, kLargeShared>;
 
 }  // namespace tfjs_lla

@@ -1,7 +1,7 @@
 // Forward pass of softmax, Parallax and local linear attention: o = sum_j p_j (1 + y_j . x) v_j for a probe x.
 #pragma once
 
-#include "common/cuda/statistics.cuh"
+#include "common/cuda/direct_rows.cuh"
 
 namespace tfjs_lla {
 
@@ -24,7 +24,7 @@ struct ProbeForward {
   TFJS_LLA_DEVICE ProbeForward(const ProbeParams& params) : p(params), rows(params) {}
 
   TFJS_LLA_DEVICE void Run() {
-    char* memory = rows.shared + Shape::kOperandOffset;
+    char* memory = rows.OperandMemory();
     rows.LoadQueries(memory);
     if constexpr (kSource != kNoProbe) {
       memory += Shape::kOperandBytes * (kHigh ? 2 : 1);
@@ -133,8 +133,10 @@ struct ProbeForward {
           x[n][e] = query[n][e] - p.centre[rows.head * kDim + column] - unit * x[n][e];
         }
       }
+      LeaveRows(rows, ridge, statistics);
       rows.ClearRows(x);
       solver.Solve(x, ridge, probe, probe_low);
+      LeaveMissedRows(rows, solver.missed);
       rows.StoreRows(x, one, p.probe_out, p.dim, 0);
       if (p.iterations && ThreadIndex() == 0) p.iterations[rows.tile * p.heads + rows.head] = solver.iterations;
       RoundProbe(x, probe_unit, bound);

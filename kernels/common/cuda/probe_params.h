@@ -2,6 +2,8 @@
 // the compiler of the host and by CUDA's: plain types only.
 #pragma once
 
+#include "common/cuda/direct_params.h"
+
 namespace tfjs_lla {
 
 // Where the probe of a row comes from.
@@ -88,7 +90,7 @@ struct ProbeParams {
   float* records;               // scratch: [heads, row_tiles, RowField, 64]
   RowTileRecord* tile_records;  // scratch: [heads, row_tiles]
   char* row_tiles_memory;       // scratch: [heads, row_tiles, RowImage]: high parts, then low parts
-  char* operands;               // scratch: of each block, where they do not fit into shared memory
+  char* operands;               // scratch: of each block, where they do not fit into shared memory; of the forward pass, too
 
   int heads, heads_per_batch, queries, keys, dim, value_dim;
   int key_ranges, keys_per_range;
@@ -102,6 +104,8 @@ struct ProbeParams {
   float tolerance;
   int split_tiles;  // query tiles before it, where operands are split: conjugate gradient's direction has a low part, too
   int max_iterations;
+  int large_shared;  // 1: the GPU lets a block have much shared memory (capability.h); for the plan
+  DirectParams direct;  // local linear attention's alone
 };
 
 }  // namespace tfjs_lla

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "common/cuda/direct_shape.h"
 #include "common/cuda/gradient_shape.h"
 
 namespace tfjs_lla {
@@ -43,12 +44,18 @@ constexpr int kFewKeysPerDim = 3;
 constexpr float kFastTolerance = 1e-3f;
 constexpr float kFastToleranceOfFirstRows = 3e-4f;
 
+// What the running blocks of the direct solver may take for weights and factors in all, and the number of them: two for
+// each multiprocessor of a large GPU, and as few as keep a GPU busy where rows are very long.
+constexpr int64_t kDirectScratchBytes = int64_t{256} << 20;
+constexpr int64_t kMostDirectBlocks = 264;
+constexpr int64_t kFewestDirectBlocks = 16;
+
 // Blocks of a kernel that only reads.
 constexpr int kBlocksToKeepBusy = 2048;
 
 class ProbePlanner {
  public:
-  // `call`: inputs, outputs, sizes and options are set. `scratch`: null to ask for its size only.
+  // `call`: inputs, outputs, sizes and options are set, `direct.use` among them, and what the GPU has. `scratch`: null to ask for its size only.
   ProbePlanner(const ProbeParams& call, ProbeSource source, bool high, char* scratch)
       : params_(call), source_(source), high_(high), scratch_(scratch), dim_(PaddedHeadDim(call.dim)) {
     params_.key_tiles_per_head = DivideUp(call.keys, 64);
@@ -56,6 +63,7 @@ class ProbePlanner {
     // Many ranges keep the GPU busy, few are quick to add up.
     params_.key_ranges = std::min(params_.key_tiles_per_head, std::clamp(kBlocksToKeepBusy / call.heads, 32, 256));
     params_.keys_per_range = DivideUp(call.keys, params_.key_ranges);
+    if (source != kSolvedProbe) params_.direct.use = kNeverDirect;
     params_.split_tiles = 0;
     const int tiles = DivideUp(call.queries, kRows);
     few_ = TilesWithFewKeys(tiles);
@@ -64,7 +72,9 @@ class ProbePlanner {
 
   ProbePlan Forward() {
     Prepare();
-    WithDim([&](auto dim) { AddForward<decltype(dim)::kValue>(); });
+    PrepareDirect(false);
+    WithDim([&](auto dim) { WithShapes([&](auto shapes) { AddForward<decltype(dim)::kValue>(shapes); }); });
+    AddDirect({"forward"});
     plan_.scratch_bytes = used_;
     return plan_;
   }
@@ -75,7 +85,9 @@ class ProbePlanner {
       params_.value_slices = 1;
     }
     Prepare();
-    WithDim([&](auto dim) { AddGradient<decltype(dim)::kValue>(); });
+    PrepareDirect(true);
+    WithDim([&](auto dim) { WithShapes([&](auto shapes) { AddGradient<decltype(dim)::kValue>(shapes); }); });
+    AddDirect({"gradient_rows", "gradient_keys"});
     plan_.scratch_bytes = used_;
     return plan_;
   }
@@ -96,12 +108,57 @@ class ProbePlanner {
     params_.ranges = Take(heads * params_.key_ranges * range_bytes);
     params_.summary = reinterpret_cast<HeadSummary*>(Take(heads * sizeof(HeadSummary)));
     params_.centre = reinterpret_cast<float*>(Take(heads * dim_ * 4));
-    params_.key_tiles = Take(tiles * tile_bytes);
-    params_.value_tiles = Take(tiles * params_.value_slices * tile_bytes);
-    params_.bias = reinterpret_cast<float*>(Take(tiles * 64 * 4));
+    if (params_.direct.use != kAllDirect) {
+      params_.key_tiles = Take(tiles * tile_bytes);
+      params_.value_tiles = Take(tiles * params_.value_slices * tile_bytes);
+      params_.bias = reinterpret_cast<float*>(Take(tiles * 64 * 4));
+    }
     Add("summarize_range", heads * params_.key_ranges, kPrepareThreads, 4 * range_bytes);
     Add("summarize_head", heads, kPrepareThreads, 0);
-    Add("make_tiles", tiles * (1 + params_.value_slices), kPrepareThreads, 64 * 4);
+    if (params_.direct.use != kAllDirect) Add("make_tiles", tiles * (1 + params_.value_slices), kPrepareThreads, 64 * 4);
+  }
+
+  // Scratch of the direct solver, and what decides on its rows.
+  void PrepareDirect(bool gradient) {
+    DirectParams& direct = params_.direct;
+    if (direct.use == kNeverDirect) return;
+    constexpr int kRows = DirectShape<32>::kRows;
+    const int64_t heads = params_.heads, rows = heads * params_.queries, n = (params_.dim + 7) / 8 * 8;
+    const int64_t keys = static_cast<int64_t>(params_.key_tiles_per_head) * 64;
+    const int64_t factor_bytes = kRows * n * (n + 1) / 2 * 4, weight_bytes = kRows * keys * 4;
+    const int64_t block_bytes = factor_bytes + weight_bytes * (gradient ? 3 : 1);
+    const int64_t fitting = std::max(kFewestDirectBlocks, std::min(kMostDirectBlocks, kDirectScratchBytes / block_bytes));
+    direct.blocks = static_cast<int>(std::min(fitting, heads * DivideUp(params_.queries, kRows)));
+    direct.factors = reinterpret_cast<float*>(Take(direct.blocks * factor_bytes));
+    direct.weights = reinterpret_cast<float*>(Take(direct.blocks * weight_bytes));
+    if (gradient || direct.use == kMissedDirect) direct.rows = reinterpret_cast<unsigned char*>(Take(rows));
+    if (gradient) {
+      direct.gammas = reinterpret_cast<double*>(Take(direct.blocks * weight_bytes * 2));
+      direct.records = reinterpret_cast<DirectRecord*>(Take(rows * sizeof(DirectRecord)));
+      direct.u = reinterpret_cast<float*>(Take(rows * params_.dim * 4));
+      direct.u_rest = reinterpret_cast<float*>(Take(rows * params_.dim * 4));
+      direct.probe_rest = reinterpret_cast<float*>(Take(rows * params_.dim * 4));
+    }
+    if (direct.use == kAllDirect) return;
+    direct.variance = reinterpret_cast<float*>(Take(heads * params_.key_ranges * 8));
+    direct.smallest_ridge = reinterpret_cast<float*>(Take(heads * 4));
+    Add("find_variance", heads * params_.key_ranges, kPrepareThreads, kPrepareThreads * 8);
+    Add("find_smallest_ridge", heads, 32, 0);
+  }
+
+  // Kernels of the direct solver: they return at once where they have no rows.
+  void AddDirect(const std::vector<std::string>& kernels) {
+    if (params_.direct.use == kNeverDirect) return;
+    WithDim([&](auto dim) {
+      using Rows = DirectShape<decltype(dim)::kValue>;
+      using Keys = DirectKeyShape<decltype(dim)::kValue>;
+      for (const std::string& kernel : kernels) {
+        const bool by_keys = kernel == "gradient_keys";
+        const int64_t key_blocks = static_cast<int64_t>(params_.heads) * DivideUp(params_.keys, Keys::kKeys);
+        Add("local_linear_direct_" + kernel, by_keys ? key_blocks : params_.direct.blocks, Rows::kThreads,
+            by_keys ? Keys::kSharedBytes : Rows::kSharedBytes);
+      }
+    });
   }
 
   static int DivideUp(int a, int b) { return (a + b - 1) / b; }
@@ -190,15 +247,44 @@ class ProbePlanner {
     });
   }
 
-  template <int kDim>
-  void AddForward() {
-    const int tiles = DivideUp(params_.queries, kRows);
-    TakeState<ForwardShape, kDim>(static_cast<int64_t>(params_.heads) * tiles);
-    AddAllTiles<ForwardShape, kDim>("forward", tiles);
+  // The shapes of kernels for GPUs with much shared memory, or with less.
+  template <bool kLarge>
+  struct Shapes {
+    template <int kDim, bool kHigh, ProbeSource kSource>
+    using Forward = SizedForwardShape<kDim, kHigh, kSource, kLarge>;
+    template <int kDim, bool kHigh, ProbeSource kSource>
+    using GradientRows = SizedGradientRowShape<kDim, kHigh, kSource, kLarge>;
+    template <int kDim, bool kHigh, ProbeSource kSource>
+    using GradientKeys = SizedGradientKeyShape<kDim, kHigh, kSource, kLarge>;
+  };
+
+  // Calls body(shapes) with the shapes of the call's GPU, unless all its rows are the direct solver's.
+  template <class Body>
+  void WithShapes(Body body) {
+    if (params_.direct.use == kAllDirect) return;
+    if (params_.large_shared) body(Shapes<true>());
+    if (!params_.large_shared) body(Shapes<false>());
   }
 
-  template <int kDim>
-  void AddGradient() {
+  // Both precisions keep as many operands in scratch, or the split one more.
+  template <template <int, bool, ProbeSource> class Shape, int kDim>
+  int64_t ScratchOperandBytes() {
+    int64_t bytes = 0;
+    WithSource<Shape, kDim, true>([&](auto shape, const std::string&) { bytes = decltype(shape)::kScratchOperandBytes; });
+    return bytes;
+  }
+
+  template <int kDim, class S>
+  void AddForward(S) {
+    const int tiles = DivideUp(params_.queries, kRows);
+    const int64_t blocks = static_cast<int64_t>(params_.heads) * tiles;
+    TakeState<S::template Forward, kDim>(blocks);
+    params_.operands = Take(blocks * ScratchOperandBytes<S::template Forward, kDim>());
+    AddAllTiles<S::template Forward, kDim>("forward", tiles);
+  }
+
+  template <int kDim, class S>
+  void AddGradient(S shapes) {
     const int tiles = DivideUp(params_.queries, kRows);
     const int64_t blocks = static_cast<int64_t>(params_.heads) * tiles;
     const int64_t key_blocks = static_cast<int64_t>(params_.heads) * params_.key_tiles_per_head;
@@ -206,26 +292,22 @@ class ProbePlanner {
     params_.records = reinterpret_cast<float*>(Take(blocks * kRowFields * kRows * 4));
     params_.tile_records = reinterpret_cast<RowTileRecord*>(Take(blocks * sizeof(RowTileRecord)));
     params_.row_tiles_memory = Take(blocks * kRowImages * 2 * kRows * kDim * 2);
-    TakeState<GradientRowShape, kDim>(blocks);
-    int64_t row_operands = 0, key_operands = 0;
-    WithSource<GradientRowShape, kDim, true>(
-        [&](auto shape, const std::string&) { row_operands = blocks * decltype(shape)::kScratchOperandBytes; });
-    WithSource<GradientKeyShape, kDim, true>(
-        [&](auto shape, const std::string&) { key_operands = key_blocks * decltype(shape)::kScratchOperandBytes; });
-    params_.operands = Take(row_operands > key_operands ? row_operands : key_operands);
-    AddAllTiles<GradientRowShape, kDim>("gradient_rows", tiles);
+    TakeState<S::template GradientRows, kDim>(blocks);
+    params_.operands = Take(std::max(blocks * ScratchOperandBytes<S::template GradientRows, kDim>(),
+                                     key_blocks * ScratchOperandBytes<S::template GradientKeys, kDim>()));
+    AddAllTiles<S::template GradientRows, kDim>("gradient_rows", tiles);
     if (high_ || few_ == tiles) {
-      AddKeys<kDim, true>(key_blocks);
+      AddKeys<kDim, true>(key_blocks, shapes);
     } else {
-      AddKeys<kDim, false>(key_blocks);
+      AddKeys<kDim, false>(key_blocks, shapes);
     }
   }
 
-  template <int kDim, bool kHigh>
-  void AddKeys(int64_t blocks) {
-    WithSource<GradientKeyShape, kDim, kHigh>([&](auto shape, const std::string& operation) {
-      using S = decltype(shape);
-      Add(Name<kHigh>(operation, "gradient_keys"), blocks, S::kThreads, S::kSharedBytes);
+  template <int kDim, bool kHigh, class S>
+  void AddKeys(int64_t blocks, S) {
+    WithSource<S::template GradientKeys, kDim, kHigh>([&](auto shape, const std::string& operation) {
+      using Shape = decltype(shape);
+      Add(Name<kHigh>(operation, "gradient_keys"), blocks, Shape::kThreads, Shape::kSharedBytes);
     });
   }
 

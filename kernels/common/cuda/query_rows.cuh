@@ -74,6 +74,13 @@ struct QueryRows {
     return end < 0 ? 0 : end < p.keys ? end : p.keys;
   }
 
+  // Where operands lie that are not in registers: queries and what is multiplied with them first.
+  TFJS_LLA_DEVICE char* OperandMemory() const {
+    return Shape::kOperandsInShared ? shared + Shape::kOperandOffset : ScratchOperands();
+  }
+
+  TFJS_LLA_DEVICE char* ScratchOperands() const { return p.operands + BlockIndex() * Shape::kScratchOperandBytes; }
+
   TFJS_LLA_DEVICE long long RowIndex(int r) const { return static_cast<long long>(head) * p.queries + row[r]; }
 
   // Numbers of this thread in a matrix [heads, queries, width]; zeros beyond its rows and columns.

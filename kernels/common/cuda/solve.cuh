@@ -67,6 +67,7 @@ struct RowSolver {
   const RowStatistics& statistics;
   float4 *shared, *scratch;
   int iterations;
+  bool missed[2];  // rows that did not reach the tolerance
 
   TFJS_LLA_DEVICE RowSolver(const Rows& r, const RowStatistics& s) : rows(r), statistics(s), iterations(0) {
     scratch = reinterpret_cast<float4*>(r.p.state + BlockIndex() * (Shape::kScratchArrays * Shape::kArrayBytes / 4)) +
@@ -179,6 +180,8 @@ struct RowSolver {
     const float unit = rows.summary.key_unit;
     const float tolerance = p.tolerance * p.tolerance;
     float highest[2] = {0, 0}, lowest[2] = {1e30f, 1e30f};
+    // Few keys in few dimensions: a residual may fall a thousandfold by chance, and the next step does not (decision 0004).
+    const float least_drop = p.tolerance < 1e-4f ? 0.25f : 0.01f;
     // Single half precision is enough from the start for a coarse tolerance.
     bool more = true, precise = kHigh && (kSplit || kSingleError * kSingleError > tolerance);
     while (more) {
@@ -234,8 +237,9 @@ struct RowSolver {
         conjugate[0] += r.x * image[n][0] + r.y * image[n][1];
         conjugate[1] += r.z * image[n][2] + r.w * image[n][3];
       }
-      bool missed = false, sensitive = kSplit;
+      bool sensitive = kSplit;
       float beta[2];
+      bool unfinished = false;
 #pragma unroll
       for (int r = 0; r < 2; r++) {
         next[r] = SumOverQuad(next[r]);
@@ -243,8 +247,9 @@ struct RowSolver {
         // The rounded direction is what was stepped along, so beta is of it as well.
         beta[r] = curvature[r] > 0 ? -conjugate[r] / curvature[r] : 0.0f;
         // What the step that is free below will leave.
-        const float predicted = squared[r] > next[r] ? next[r] * (next[r] / squared[r]) : next[r];
-        missed |= predicted > tolerance;
+        const float drop = squared[r] > next[r] ? Max(next[r] / squared[r], least_drop) : 1.0f;
+        const float predicted = next[r] * drop;
+        unfinished |= predicted > tolerance;
         // An error of the next image moves the residual by no more than this times the length of the step along it.
         const float step_error = kSingleError * highest[r] / lowest[r];
         sensitive |= next[r] * (step_error * step_error) > tolerance;
@@ -265,8 +270,11 @@ struct RowSolver {
         next_direction[n][3] = r.w + beta[1] * at[3];
       }
       if constexpr (kHigh && !kSplit) precise = AnyInBlock(sensitive);
-      more = AnyInBlock(missed) && iterations < p.max_iterations;
+      unfinished = AnyInBlock(unfinished);
+      more = unfinished && iterations < p.max_iterations;
       if (!more) {
+        missed[0] = unfinished && squared[0] > tolerance;
+        missed[1] = unfinished && squared[1] > tolerance;
         // One step more costs no product: the last step's length along the next direction.
         Load(kSolution, b, one);
 #pragma unroll

@@ -12,8 +12,7 @@ inline ProbeSource SourceOf(ProbeKind kind) {
   return kind == ProbeKind::kNone ? kNoProbe : kind == ProbeKind::kGiven ? kGivenProbe : kSolvedProbe;
 }
 
-// The kernels take dimensions to 256. Every system is solved by conjugate gradient: where the direct solver was asked for, until
-// float32 has no more digits.
+// The kernels take dimensions to 256.
 void LaunchProbeForward(const Problem& problem, const ProbeOptions& options, const ProbeOutputs& outputs, CudaCall& call);
 void LaunchProbeGradient(const Problem& problem, const ProbeOptions& options, const ProbeGradients& gradients,
                          CudaCall& call);

@@ -7,18 +7,21 @@
 namespace tfjs_lla {
 namespace {
 
-// A tolerance that conjugate gradient in float32 just reaches, and iterations enough for it.
-constexpr float kFinestTolerance = 1e-7f;
-constexpr int64_t kMostIterationsPerDimension = 4;
-
-// The entry points of an operation's kernels, and of those that they come after.
+// The entry points of an operation's kernels, of those that they come after, and of those for rows that are solved directly.
 std::vector<std::string> EntryPoints(const std::string& operation, const std::vector<std::string>& kernels) {
   std::vector<std::string> entries;
   for (const char* dim : {"32", "64", "128", "256"}) {
     for (const char* first : {"summarize_range", "summarize_head", "make_tiles"}) {
       entries.push_back(std::string("tfjs_lla_") + first + "_" + dim);
     }
+    const bool has_direct = operation == "local_linear";
+    if (has_direct) {
+      for (const char* first : {"find_variance", "find_smallest_ridge"}) {
+        entries.push_back(std::string("tfjs_lla_") + first + "_" + dim);
+      }
+    }
     for (const std::string& kernel : kernels) {
+      if (has_direct) entries.push_back("tfjs_lla_" + operation + "_direct_" + kernel + "_" + dim);
       for (const char* precision : {"high", "fast"}) {
         entries.push_back("tfjs_lla_" + operation + "_" + kernel + "_" + precision + "_" + dim);
       }
@@ -68,9 +71,13 @@ ProbeParams ParamsOf(const Problem& problem, const ProbeOptions& options) {
   params.causal = problem.causal;
   params.scale = options.scale;
   params.ridge_value = options.ridge_value;
-  const bool is_direct = options.solver == Solver::kDirect;
-  params.tolerance = is_direct ? kFinestTolerance : static_cast<float>(options.tolerance);
-  params.max_iterations = Count(is_direct ? kMostIterationsPerDimension * dims.D : options.max_iterations);
+  params.tolerance = static_cast<float>(options.tolerance);
+  params.max_iterations = Count(options.max_iterations);
+  static const bool has_large_shared = HasLargeShared(FindCudaDevice().major);
+  params.large_shared = has_large_shared;
+  params.direct.use = options.solver == Solver::kDirect ? kAllDirect
+                      : options.solver == Solver::kAuto ? kMissedDirect
+                                                        : kNeverDirect;
   return params;
 }
 

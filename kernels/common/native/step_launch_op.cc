@@ -91,9 +91,7 @@ void LaunchProbeStep(const CacheStep& step, const ProbeOptions& options, float* 
   Count(step.length + t);
   PlaceStep(params, step.length, step.total, step.window);
   const bool sees_all = step.window == 0 || step.length + t <= step.window;
-  // The kernels for whole calls iterate.
-  const bool is_direct = options.kind == ProbeKind::kSolved && options.solver == Solver::kDirect;
-  if (sees_all && !is_direct && t >= kManyTokens && step.length <= kMostCopied * t) {
+  if (sees_all && t >= kManyTokens && step.length <= kMostCopied * t) {
     LaunchWhole(step, params, options, out, call);
   } else {
     Start(params, options.kind, call, [](StepPlanner& planner) { return planner.Plan(); });

@@ -35,7 +35,7 @@ struct Plan {
     return Aligned(2 * HeadDoubles() + of_keys + (gradient ? of_rows : 0));
   }
 
-  int64_t TileDoubles() const { return D * D + kBlockK * D + D; }
+  int64_t TileDoubles() const { return D * D + D + kBlockK * (2 * D + kBlockK); }
 
   int64_t TileFloats() const {
     return Aligned(2 * TileDoubles() + kBlockK * (2 * D + 2 * Dv + kBlockK) + D * Dv);
@@ -138,15 +138,17 @@ struct MesaHead {
 struct Tile {
   const Plan& plan;
   MesaHead& mesa;
-  double *factor, *wide, *vector;
+  double *factor, *vector, *wide, *right, *wide_scores;
   float *x, *g, *sums, *solved, *scores, *turned;
   RowState state[kBlockK];
   int64_t start, rows;
 
   Tile(const Plan& p, MesaHead& m, float* memory) : plan(p), mesa(m) {
     factor = reinterpret_cast<double*>(memory);
-    wide = factor + p.D * p.D;
-    vector = wide + kBlockK * p.D;
+    vector = factor + p.D * p.D;
+    wide = vector + p.D;
+    right = wide + kBlockK * p.D;
+    wide_scores = right + kBlockK * p.D;
     x = memory + 2 * p.TileDoubles();
     solved = x + kBlockK * p.D;
     g = solved + kBlockK * p.D;
@@ -181,13 +183,14 @@ struct Tile {
     }
   }
 
-  // Overwrites the rows b by (K^T K + diag(ridge))^-1 b over the keys that each sees; rows of zeros stay.
-  void Solve(float* b) {
+  // Overwrites the rows b by (K^T K + diag(ridge))^-1 b over the keys that each sees; rows of zeros stay. Or solves for the rows
+  // `wide_b`, if they are there.
+  void Solve(float* b, const double* wide_b = nullptr) {
     const int64_t D = plan.D;
     const Head& head = mesa.head;
     if (!plan.problem->causal) {
       const double* shared = mesa.grams + plan.keys.count * D * D;
-      for (int64_t r = 0; r < rows; r++) SolveRow(shared, r, b + r * D);
+      for (int64_t r = 0; r < rows; r++) SolveRow(shared, r, b + r * D, wide_b);
       return;
     }
     const int64_t chunk = KeysOfRows(head, plan.keys, start, rows).chunk;
@@ -204,7 +207,7 @@ struct Tile {
         for (int64_t d = 0; d < D; d++) vector[d] = head.key[absorbed * D + d];
         UpdateUpper(factor, D, vector);
       }
-      SolveRow(factor, r, b + r * D);
+      SolveRow(factor, r, b + r * D, wide_b);
     }
   }
 
@@ -230,12 +233,17 @@ struct Tile {
     TransposeInto(turned, mesa.key_sums + span.chunk * plan.key_sums, D, Dv);
     Zero(solved, kBlockK * D);
     Multiply(solved, D, Strided<float>{g, Dv, 1}, turned, D, rows, D, Dv);
+    // Summed in double: what rounding adds outside the span of few keys is divided by the ridge alone, and so is that of x, whose
+    // product with it is the ridge's gradient.
+    for (int64_t i = 0; i < kBlockK * D; i++) right[i] = solved[i];
     for (int64_t b = span.first; b < span.end; b++) {
       Score(g, Dv, head.value_columns, b);
       MaskBlock(head, scores, start, b * kBlockK);
-      MultiplyAdd(solved, D, Strided<float>{scores, kBlockK, 1}, head.key + b * kBlockK * D, D, rows, D, kBlockK);
+      for (int64_t i = 0; i < kBlockK * kBlockK; i++) wide_scores[i] = scores[i];
+      for (int64_t i = 0; i < kBlockK * D; i++) wide[i] = head.key[b * kBlockK * D + i];
+      MultiplyAdd(right, D, Strided<double>{wide_scores, kBlockK, 1}, wide, D, rows, D, kBlockK);
     }
-    Solve(solved);
+    Solve(solved, right);
     StoreRows(state, rows, solved, D, gradients.dquery + (index * plan.dims.Tq + start) * plan.dims.D, plan.dims.D);
     for (int64_t i = 0; i < rows * D; i++) solved[i] = -solved[i];
     int64_t bad_bound = 0;
@@ -275,9 +283,9 @@ struct Tile {
   }
 
  private:
-  void SolveRow(const double* upper, int64_t r, float* b) {
+  void SolveRow(const double* upper, int64_t r, float* b, const double* wide_b) {
     if (state[r] != kOrdinary) return;
-    for (int64_t d = 0; d < plan.D; d++) vector[d] = b[d];
+    for (int64_t d = 0; d < plan.D; d++) vector[d] = wide_b ? wide_b[r * plan.D + d] : b[d];
     SolveUpper(upper, plan.D, vector);
     for (int64_t d = 0; d < plan.D; d++) b[d] = static_cast<float>(vector[d]);
   }

@@ -160,13 +160,23 @@ bool AnyInWarp(bool value) {
   return any;
 }
 
-float ShuffleXor(float value, int lanes) {
+float Shuffle(float value, int from_lane) {
   Fiber& self = *scheduler.current;
   self.words[0] = BitCast<unsigned>(value);
   MeetWarp(Meeting::kShuffle);
-  const unsigned other = Lane(self.thread / kWarpSize, (self.thread % kWarpSize) ^ lanes).words[0];
+  const unsigned other = Lane(self.thread / kWarpSize, from_lane).words[0];
   LeaveWarp(Meeting::kShuffle);
   return BitCast<float>(other);
+}
+
+double Shuffle(double value, int from_lane) {
+  Fiber& self = *scheduler.current;
+  std::memcpy(self.words, &value, sizeof value);
+  MeetWarp(Meeting::kShuffle);
+  double other;
+  std::memcpy(&other, Lane(self.thread / kWarpSize, from_lane).words, sizeof other);
+  LeaveWarp(Meeting::kShuffle);
+  return other;
 }
 
 void MultiplyAdd(float (&d)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {

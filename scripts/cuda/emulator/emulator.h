@@ -35,7 +35,8 @@ struct Thread {
 Thread& Current();
 bool SyncBlock(bool value);
 bool AnyInWarp(bool value);
-float ShuffleXor(float value, int lanes);
+float Shuffle(float value, int from_lane);
+double Shuffle(double value, int from_lane);
 void MultiplyAdd(float (&d)[4], const unsigned (&a)[4], unsigned b0, unsigned b1);
 void LoadMatrices(unsigned (&m)[4], const void* row, bool transposed);
 // Products of a warpgroup: done when they are waited for, with what then lies in shared memory.

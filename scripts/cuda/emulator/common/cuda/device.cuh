@@ -6,6 +6,7 @@
 #include "emulator.h"
 
 #define TFJS_LLA_DEVICE inline
+#define TFJS_LLA_IN_PLACE
 #define TFJS_LLA_BOUNDS(threads, blocks)
 #define TFJS_LLA_KERNEL void
 
@@ -33,12 +34,16 @@ inline void SyncBlock() { emulator::SyncBlock(false); }
 inline void SyncWarp() { emulator::AnyInWarp(false); }
 inline bool AnyInBlock(bool value) { return emulator::SyncBlock(value); }
 inline bool AnyInWarp(bool value) { return emulator::AnyInWarp(value); }
-inline float ShuffleXor(float value, int lanes) { return emulator::ShuffleXor(value, lanes); }
+inline void SyncWarp() { emulator::AnyInWarp(false); }
+inline float ShuffleXor(float value, int lanes) { return emulator::Shuffle(value, ThreadIndex() % kWarpSize ^ lanes); }
+inline double ShuffleXor(double value, int lanes) { return emulator::Shuffle(value, ThreadIndex() % kWarpSize ^ lanes); }
+inline float Shuffle(float value, int lane) { return emulator::Shuffle(value, lane); }
 
 inline float Exp2(float x) { return x < -126 ? 0.0f : std::exp2(x); }
 inline float Log2(float x) { return std::log2(x); }
 inline float Rsqrt(float x) { return 1 / std::sqrt(x); }
 inline float Sqrt(float x) { return std::sqrt(x); }
+inline double Sqrt(double x) { return std::sqrt(x); }
 inline float Max(float a, float b) { return std::fmax(a, b); }
 inline int Bits(float x) { return emulator::BitCast<int>(x); }
 inline float FromBits(int bits) { return emulator::BitCast<float>(bits); }

@@ -1,6 +1,7 @@
 // What TensorFlow's side of every CUDA kernel shares: its stream, its memory, and errors that name the operator.
 #pragma once
 
+#include <string>
 #include <type_traits>
 #include <vector>
 
@@ -42,6 +43,12 @@ class CudaCall {
   void* stream_;
   std::vector<tensorflow::Tensor> kept_;
 };
+
+// What the kernels count in is an int.
+inline int Count(int64_t count) {
+  if (count > INT32_MAX) throw std::invalid_argument(std::to_string(count) + " is more than a CUDA kernel takes");
+  return static_cast<int>(count);
+}
 
 // Runs `launch(call)` unless something is wrong by now.
 template <typename Launch>

@@ -42,12 +42,6 @@ ProbeSource SourceOf(ProbeKind kind) {
   return kind == ProbeKind::kNone ? kNoProbe : kind == ProbeKind::kGiven ? kGivenProbe : kSolvedProbe;
 }
 
-// What the kernels count in is an int.
-int Count(int64_t count) {
-  if (count > INT32_MAX) throw std::invalid_argument(std::to_string(count) + " is more than a CUDA kernel takes");
-  return static_cast<int>(count);
-}
-
 ProbeParams ParamsOf(const Problem& problem, const ProbeOptions& options) {
   const Dims& dims = problem.dims;
   ProbeParams params{};

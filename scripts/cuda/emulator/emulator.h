@@ -37,6 +37,7 @@ bool SyncBlock(bool value);
 bool AnyInWarp(bool value);
 float ShuffleXor(float value, int lanes);
 void MultiplyAdd(float (&d)[4], const unsigned (&a)[4], unsigned b0, unsigned b1);
+void MultiplyAddTensorFloat(float (&d)[4], const float (&a)[4], float b0, float b1);
 void LoadMatrices(unsigned (&m)[4], const void* row, bool transposed);
 void CopyAsync(void* shared, const void* global);
 void CommitCopies();

@@ -1,0 +1,79 @@
+// Inputs of the tests, in memory that the emulator guards.
+#pragma once
+
+#include <memory>
+#include <random>
+
+#include "emulator.h"
+#include "reference.h"
+
+struct Case {
+  const char* name;
+  Family family;
+  bool high;
+  Sizes sizes;
+  float ridge;  // of the first row; 0: a ridge per row, about 1
+  bool mask, bias;
+  float mean;          // added to every key
+  float bar;           // relative L2 error of the output
+  float gradient_bar;  // of every gradient
+};
+
+inline Inputs MakeInputs(const Case& c, unsigned seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal;
+  const Sizes& s = c.sizes;
+  const auto fill = [&](std::vector<float>& x, size_t count, float mean) {
+    x.resize(count);
+    for (float& number : x) number = normal(random) + mean;
+  };
+  Inputs in;
+  in.sizes = s;
+  fill(in.query, static_cast<size_t>(s.heads) * s.queries * s.dim, c.mean);
+  fill(in.key, static_cast<size_t>(s.heads) * s.keys * s.dim, c.mean);
+  fill(in.value, static_cast<size_t>(s.heads) * s.keys * s.value_dim, 0);
+  if (c.family == Family::kParallax) {
+    fill(in.probe, in.query.size(), 0);
+    for (float& x : in.probe) x *= 0.1f;
+  }
+  if (c.family == Family::kLocalLinear && c.ridge == 0) {
+    in.ridge.resize(static_cast<size_t>(s.heads) * s.queries);
+    for (float& x : in.ridge) x = 0.5f + std::fabs(normal(random));
+  }
+  if (c.bias) {
+    fill(in.bias, static_cast<size_t>(s.heads) * s.keys, 0);
+    in.bias[0] = -INFINITY;
+  }
+  if (c.mask) {
+    in.mask.resize(static_cast<size_t>(s.batch) * s.keys);
+    // The first keys and whole tiles are hidden: causal rows that see no key, steps without a visible one.
+    for (size_t j = 0; j < in.mask.size(); j++) in.mask[j] = j % s.keys >= 3 && (j / 40 % 3 != 1) && j % 7 != 2;
+  }
+  in.scale = 1 / std::sqrt(static_cast<float>(s.dim));
+  in.ridge_value = c.ridge;
+  return in;
+}
+
+template <class T>
+std::unique_ptr<tfjs_lla::emulator::GuardedMemory> Copy(const std::vector<T>& x) {
+  if (x.empty()) return nullptr;
+  auto memory = std::make_unique<tfjs_lla::emulator::GuardedMemory>(x.size() * sizeof(T));
+  std::memcpy(memory->data(), x.data(), x.size() * sizeof(T));
+  return memory;
+}
+
+template <class T>
+T* Address(const std::unique_ptr<tfjs_lla::emulator::GuardedMemory>& memory) {
+  return memory ? reinterpret_cast<T*>(memory->data()) : nullptr;
+}
+
+// Relative L2 error; a number that is not finite counts as infinite. Where nothing is wanted, the size of what came.
+inline double RelativeError(const float* got, const std::vector<double>& wanted) {
+  double error = 0, size = 0;
+  for (size_t i = 0; i < wanted.size(); i++) {
+    if (!std::isfinite(got[i])) return INFINITY;
+    error += (got[i] - wanted[i]) * (got[i] - wanted[i]);
+    size += wanted[i] * wanted[i];
+  }
+  return std::sqrt(size > 0 ? error / size : error);
+}

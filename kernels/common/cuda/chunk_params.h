@@ -42,7 +42,8 @@ constexpr int kMostChunkParts = 3;
 
 enum ChunkResult {
   kResultRows,     // rows times their factor
-  kResultFactors,  // what the gradient of linear attention needs of a query row: see chunk_result.cuh
+  kResultFactors,  // what the gradient of linear attention needs of a query row
+  kResultRests,    // of systems of mesa attention: right-hand sides minus rows minus ridge times solutions
 };
 
 // A call of linear or mesa attention.
@@ -62,6 +63,18 @@ struct ChunkCall {
   int map;        // ChunkFeatureMap
   int normalize;  // 0 or 1
   float scale;    // only where not normalised: it cancels otherwise
+  // Of mesa attention.
+  const float* probe;  // [heads, queries, dim]: the solutions of the forward pass, of the gradient only
+  float* probe_out;    // [heads, queries, dim]
+  const float* ridge;  // [heads_per_batch, dim], null: `ridge_value` in every channel
+  float ridge_value;
+  float* dridge;       // [heads_per_batch, dim], null: not asked for
+};
+
+// A head's ridge. One that is not positive and finite makes all rows of its head NaN, which then compute with 1.
+struct MesaRidge {
+  float smallest;
+  int usable;
 };
 
 // One launch of a kernel.
@@ -118,6 +131,25 @@ struct ChunkParams {
   float* row_constants;   // [heads, padded queries]
   int* row_state_out;     // [heads, padded queries]
   int* tile_bounds_out;   // [heads, query tiles]
+
+  // Of the systems of mesa attention: mesa_attention/cuda/.
+  const float* ridge;  // as in a call
+  float ridge_value;
+  float* ridges;           // [heads, padded_dim], 1 in padding
+  MesaRidge* head_ridges;  // [heads]
+  const float* gram;       // sums of key key^T: [heads, chunks + 1, padded_dim, padded_dim]
+  float* factors;          // [heads, systems]: tiles, see mesa_systems.cuh
+  int systems;             // of a head: one for all rows, or one for each tile of them
+  ChunkRows right_sides;   // of the systems
+  float* rests;            // [heads, padded queries, padded_dim]: right-hand sides, then what is left of them; null: not asked for
+  float* solutions;        // [heads, padded queries, padded_dim]
+  int is_correction;       // 1: adds to the solutions
+  int is_last;             // 1: writes `out`
+  const float* probe;      // [heads, queries, dim] as given
+  float* padded_probe;     // [heads, padded queries, padded_dim]
+  float* minus_solutions;  // null, or where the last solutions go, negated
+  float* ridge_parts;      // null, or [heads, query tiles, padded_dim]: sums of minus solution times probe
+  float* dridge;
 };
 
 }  // namespace tfjs_lla

@@ -39,10 +39,10 @@ struct MultiplyChunks {
     SyncBlock();
     SetFactors();
     SyncBlock();
-    if (p.result == kResultRows) {
-      StoreRows();
-    } else {
+    if (p.result == kResultFactors) {
       StoreFactors();
+    } else {
+      StoreRows();
     }
   }
 
@@ -288,6 +288,10 @@ struct MultiplyChunks {
               float x = sum[t][m][n][half * 2 + e];
               if (vector) x += of_vector * vector[column];
               x *= factor[r];
+              if (p.result == kResultRests) {
+                const long long to = (row_base + row) * p.columns + column;
+                x = p.rests[to] - x - p.ridges[head * p.columns + column] * p.solutions[to];
+              }
               if (p.features) x *= FeatureDerivative(p.map, p.features[(row_base + row) * p.columns + column]);
               if (p.padded_out) {
                 p.padded_out[(row_base + row) * p.columns + column] = found == kOrdinaryRow ? x : 0.0f;

@@ -13,14 +13,6 @@ void Check(const char* name, bool good) {
   failed |= !good;
 }
 
-// Whether row i of x [rows, width] is NaN where `bad(i)`, and finite elsewhere.
-template <class Bad>
-bool NanExactly(const float* x, int rows, int width, Bad bad) {
-  bool good = true;
-  for (int i = 0; i < rows * width; i++) good &= bad(i / width) ? std::isnan(x[i]) : std::isfinite(x[i]);
-  return good;
-}
-
 }  // namespace
 
 int main() {

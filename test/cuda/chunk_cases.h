@@ -110,3 +110,44 @@ inline bool Judge(const char* name, double bar, const std::function<void()>& run
   std::fflush(stdout);
   return good;
 }
+
+// Numbers that are not finite come out as NaN in the rows that see them and in the gradients of the keys that those rows see,
+// and nowhere else (docs/decisions/0002): `run(memory, gradient)` computes. Head 0 of two has them; `other_is_bad`: all
+// rows of the other are NaN.
+inline bool JudgeBadValues(const std::function<void(ChunkMemory&, bool)>& run, bool other_is_bad = false) {
+  const int kRows = 100, kKeys = 120, kDim = 20, kBadKey = 90, kBadRow = 30, kBadDout = 12, kShift = kKeys - kRows;
+  const Sizes sizes = {1, 2, kRows, kKeys, kDim, kDim, true};
+  Inputs in = MakeInputs({"", Family::kSoftmax, true, sizes, 0, false, false, 0, 0, 0}, 3);
+  in.key[kBadKey * kDim + 3] = NAN;
+  in.value[(kBadKey + 5) * kDim] = INFINITY;
+  in.query[kBadRow * kDim] = NAN;
+  std::vector<float> cotangent(2 * kRows * kDim, 0.5f);
+  const auto in_head = [&](int i, int rows, bool bad) { return i < rows ? bad : other_is_bad; };
+  bool good = true;
+  const auto check = [&](const char* what, bool as_wanted) {
+    std::printf("%-28s %s\n", what, as_wanted ? "ok" : "FAIL");
+    good &= as_wanted;
+  };
+  ChunkMemory forward(in, cotangent);
+  run(forward, false);
+  check("rows that see a bad number", NanExactly(forward.call.out, 2 * kRows, kDim, [&](int i) {
+          return in_head(i, kRows, i == kBadRow || i + kShift >= kBadKey);
+        }));
+  // The bad keys are hidden, so that what is left of badness is that of single rows.
+  in.mask.assign(kKeys, 1);
+  in.mask[kBadKey] = in.mask[kBadKey + 5] = 0;
+  cotangent[kBadDout * kDim + 1] = NAN;
+  ChunkMemory gradient(in, cotangent);
+  gradient.call.probe = gradient.call.query;
+  run(gradient, true);
+  const auto bad_key = [&](int j) {
+    const bool hidden = j % kKeys == kBadKey || j % kKeys == kBadKey + 5;
+    return !hidden && in_head(j, kKeys, j < kBadRow + kShift + 1);
+  };
+  check("gradients of rows", NanExactly(gradient.call.dquery, 2 * kRows, kDim, [&](int i) {
+          return in_head(i, kRows, i == kBadRow || i == kBadDout);
+        }));
+  check("gradients of keys", NanExactly(gradient.call.dkey, 2 * kKeys, kDim, bad_key));
+  check("gradients of values", NanExactly(gradient.call.dvalue, 2 * kKeys, kDim, bad_key));
+  return good;
+}

@@ -77,3 +77,11 @@ inline double RelativeError(const float* got, const std::vector<double>& wanted)
   }
   return std::sqrt(size > 0 ? error / size : error);
 }
+
+// Whether row i of x [rows, width] is NaN where `bad(i)`, and finite elsewhere.
+template <class Bad>
+bool NanExactly(const float* x, int rows, int width, Bad bad) {
+  bool good = true;
+  for (int i = 0; i < rows * width; i++) good &= bad(i / width) ? std::isnan(x[i]) : std::isfinite(x[i]);
+  return good;
+}

@@ -53,5 +53,12 @@ int main(int argc, char** argv) {
                                  {"dvalue", RelativeError(memory.call.dvalue, wanted.dvalue)}};
     });
   }
+  failed |= !JudgeBadValues([](ChunkMemory& memory, bool gradient) {
+    memory.call.normalize = 1;
+    RunPlan([&](char* scratch) {
+      LinearPlanner planner(memory.call, true, scratch);
+      return gradient ? planner.Gradient() : planner.Forward();
+    });
+  });
   return failed ? 1 : 0;
 }

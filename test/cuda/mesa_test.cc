@@ -79,5 +79,24 @@ int main(int argc, char** argv) {
                                  {"dridge", RelativeError(memory.call.dridge, wanted.dridge)}};
     });
   }
+  // A third kind of badness: a ridge of one head.
+  for (const bool bad_ridge : {false, true}) {
+    std::vector<float> ridge(2 * 20, 1.0f);
+    if (bad_ridge) ridge[25] = -1;
+    const auto run = [&](ChunkMemory& memory, bool gradient) {
+      const auto given = Copy(ridge), probe_out = ChunkMemory::Unwritten(2 * 100 * 20), dridge = ChunkMemory::Unwritten(ridge.size());
+      memory.call.ridge = Address<float>(given);
+      memory.call.probe_out = Address<float>(probe_out);
+      memory.call.dridge = Address<float>(dridge);
+      RunPlan([&](char* scratch) {
+        MesaPlanner planner(memory.call, scratch);
+        return gradient ? planner.Gradient() : planner.Forward();
+      });
+      const bool good = !gradient || NanExactly(memory.call.dridge, 2, 20, [&](int head) { return head == 0 || bad_ridge; });
+      failed |= !good;
+      if (gradient) std::printf("%-28s %s\n", "gradients of ridges", good ? "ok" : "FAIL");
+    };
+    failed |= !JudgeBadValues(run, bad_ridge);
+  }
   return failed ? 1 : 0;
 }

@@ -79,11 +79,26 @@ struct FactorSystems {
         }
       }
     }
-    for (int item = first_key; item < shared_keys; item += kChunkTile) {
+    int item = first_key;
+    for (; item + 1 < shared_keys; item += kChunkTile) {
       LoadKeys(left, item, row, shared_keys);
       if (row != column) LoadKeys(right, item, column, shared_keys);
       AddTileProduct<true, true, false>(sum, left, row != column ? right : left);
       SyncBlock();
+    }
+    // As many queries as keys: the first row of a tile sees one key more than whole tiles.
+    if (item < shared_keys) AddKey(sum, Key(item, row), Key(item, column));
+  }
+
+  TFJS_LLA_DEVICE static void AddKey(Quarter& sum, const float* by_row, const float* by_column) {
+    const QuarterPlace at;
+#pragma unroll
+    for (int m = 0; m < 2; m++) {
+#pragma unroll
+      for (int n = 0; n < 4; n++) {
+#pragma unroll
+        for (int e = 0; e < 4; e++) sum[m][n][e] += by_row[at.Row(m, e / 2)] * by_column[at.Column(n) + e % 2];
+      }
     }
   }
 
@@ -103,7 +118,7 @@ struct FactorSystems {
     SyncBlock();
   }
 
-  // Z = K L^-T, column by column, and the inverse factor of 1 + Z Z^T.
+  // Z = K L^-T, column by column, and W = R^-1 Z with the factor R of 1 + Z Z^T.
   TFJS_LLA_DEVICE void AddOwnKeys(const SystemTiles& tiles) {
     Quarter products;
     ClearQuarter(products);
@@ -142,7 +157,15 @@ struct FactorSystems {
     StoreQuarter(diagonal, products);
     SyncBlock();
     InvertFactor(diagonal, elimination, 1);
-    KeepTile(tiles.OwnFactor(), diagonal);
+    for (int column = 0; column < tiles.columns; column++) {
+      LoadTile(left, tiles.OwnKeys(column), kChunkTile);
+      Quarter sum;
+      ClearQuarter(sum);
+      AddTileProduct<true, false, false>(sum, diagonal, left);
+      StoreQuarter(right, sum);
+      SyncBlock();
+      KeepTile(tiles.OwnKeys(column), right);
+    }
   }
 };
 

@@ -134,7 +134,7 @@ class MesaPlanner : private ChunkPlanner {
     p.padded_key = key_;
     p.gram = sums.keys.data;
     p.systems = call_.causal ? row_tiles : 1;
-    const int64_t tiles = columns * (columns + 1) / 2 + columns + 1;
+    const int64_t tiles = columns * (columns + 1) / 2 + columns;
     p.factors = TakeFloats(int64_t{call_.heads} * p.systems * tiles * kChunkTile * kChunkTile);
     Add("mesa_factor", int64_t{call_.heads} * p.systems, 3 * kTileBytes + 4 * kChunkTile * 4, p);
     p.right_sides = right;

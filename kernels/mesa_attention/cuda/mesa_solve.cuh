@@ -103,7 +103,7 @@ struct SolveSystems {
     SyncBlock();
   }
 
-  // y - Z^T C_i^-1 Z y
+  // y - W^T [keys that the row sees] W y
   TFJS_LLA_DEVICE void AddOwnKeys(const SystemTiles& system) const {
     Quarter sum;
     ClearQuarter(sum);
@@ -112,12 +112,6 @@ struct SolveSystems {
       AddTileProduct<true, false, true>(sum, Rows(column), tile);
       SyncBlock();
     }
-    StoreQuarter(work, sum);
-    LoadTile(tile, system.OwnFactor(), kChunkTile);
-    ClearQuarter(sum);
-    AddTileProduct<true, false, true>(sum, work, tile);
-    SyncBlock();
-    // The part of the factor that belongs to the keys that a row sees.
     const QuarterPlace at;
     const int first = KeysBefore(p, start);
 #pragma unroll
@@ -134,11 +128,6 @@ struct SolveSystems {
         }
       }
     }
-    StoreQuarter(work, sum);
-    SyncBlock();
-    ClearQuarter(sum);
-    AddTileProduct<true, false, false>(sum, work, tile);
-    SyncBlock();
     StoreQuarter(work, sum);
     for (int column = 0; column < system.columns; column++) {
       LoadTile(tile, system.OwnKeys(column), kChunkTile);

@@ -2,7 +2,10 @@
 // time. The keys that the first row sees are in one system for all, H = L L^T. Those that only later rows see, the tile's own
 // keys K, are added by Woodbury's identity: with Z = K L^-T and C = 1 + Z Z^T, whose leading parts belong to the rows,
 //   x_i = L^-T (y - Z^T C_i^-1 Z y),  y = L^-1 b_i.
-// The factor R of C = R R^T has leading parts that factor those of C, and so has its inverse. All is products of tiles.
+// Leading parts of the factor R of C = R R^T, and of its inverse, belong to those of C: with W = R^-1 Z
+//   Z^T C_i^-1 Z y = W^T [keys that the row sees] W y.
+// All is products of tiles. That the first row's key is in H matters: where keys have a direction in common, Z would be as large
+// as the condition of the system without it (docs/decisions/0121).
 #pragma once
 
 #include "common/cuda/chunk_tiles.cuh"
@@ -98,18 +101,17 @@ TFJS_LLA_DEVICE void SubtractFromTile(Quarter& sum, const float* tile) {
   }
 }
 
-// The factor of a system in scratch: tiles of L by rows, those on the diagonal inverted; then Z by columns; then R^-1.
+// The factor of a system in scratch: tiles of L by rows, those on the diagonal inverted; then Z, later W, by columns.
 struct SystemTiles {
   float* data;
   int columns;  // tiles across
 
   TFJS_LLA_DEVICE SystemTiles(const ChunkParams& p, int head, int system) : columns(p.padded_dim / kChunkTile) {
-    const int tiles = columns * (columns + 1) / 2 + columns + 1;
+    const int tiles = columns * (columns + 1) / 2 + columns;
     data = p.factors + (static_cast<long long>(head) * p.systems + system) * tiles * kChunkTileFloats;
   }
   TFJS_LLA_DEVICE float* Factor(int row, int column) const { return Tile(row * (row + 1) / 2 + column); }
   TFJS_LLA_DEVICE float* OwnKeys(int column) const { return Tile(columns * (columns + 1) / 2 + column); }
-  TFJS_LLA_DEVICE float* OwnFactor() const { return Tile(columns * (columns + 1) / 2 + columns); }
 
  private:
   TFJS_LLA_DEVICE float* Tile(int index) const { return data + static_cast<long long>(index) * kChunkTileFloats; }

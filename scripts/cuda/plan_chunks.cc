@@ -54,8 +54,8 @@ int params_bytes() {
   return sizeof(tfjs_lla::ChunkParams);
 }
 
-// Plans a forward pass or a gradient of linear attention (`is_mesa` 0) or mesa attention; returns the number of launches, or
-// -1 where there is no kernel for the sizes.
+// Plans a forward pass or a gradient of linear attention (`is_mesa` 0) or mesa attention; returns the number of
+// launches, or -1 where there is no kernel for the sizes.
 int plan_call(const void* params, int is_mesa, int high, int gradient, void* scratch, long long* scratch_bytes) {
   tfjs_lla::ChunkCall call;
   std::memcpy(&call, params, sizeof call);

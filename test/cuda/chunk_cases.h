@@ -18,8 +18,8 @@
 using ChunkKernel = void (*)(const tfjs_lla::ChunkParams);
 
 #define CHUNK_KERNEL(name) {"tfjs_lla_" #name, tfjs_lla::tfjs_lla_##name},
-#define CHUNK_KERNELS(precision)            \
-  CHUNK_KERNEL(sum_chunks_##precision)      \
+#define CHUNK_KERNELS(precision)                  \
+  CHUNK_KERNEL(sum_chunks_##precision)            \
   CHUNK_KERNEL(multiply_chunks_##precision##_64)  \
   CHUNK_KERNEL(multiply_chunks_##precision##_128) \
   CHUNK_KERNEL(multiply_chunks_##precision##_256)
@@ -111,9 +111,9 @@ inline bool Judge(const char* name, double bar, const std::function<void()>& run
   return good;
 }
 
-// Numbers that are not finite come out as NaN in the rows that see them and in the gradients of the keys that those rows see,
-// and nowhere else (docs/decisions/0002): `run(memory, gradient)` computes. Head 0 of two has them; `other_is_bad`: all
-// rows of the other are NaN.
+// Numbers that are not finite come out as NaN in the rows that see them and in the gradients of the keys that those
+// rows see, and nowhere else (docs/decisions/0002): `run(memory, gradient)` computes. Head 0 of two has them;
+// `other_is_bad`: all rows of the other are NaN.
 inline bool JudgeBadValues(const std::function<void(ChunkMemory&, bool)>& run, bool other_is_bad = false) {
   const int kRows = 100, kKeys = 120, kDim = 20, kBadKey = 90, kBadRow = 30, kBadDout = 12, kShift = kKeys - kRows;
   const Sizes sizes = {1, 2, kRows, kKeys, kDim, kDim, true};
@@ -144,9 +144,8 @@ inline bool JudgeBadValues(const std::function<void(ChunkMemory&, bool)>& run, b
     const bool hidden = j % kKeys == kBadKey || j % kKeys == kBadKey + 5;
     return !hidden && in_head(j, kKeys, j < kBadRow + kShift + 1);
   };
-  check("gradients of rows", NanExactly(gradient.call.dquery, 2 * kRows, kDim, [&](int i) {
-          return in_head(i, kRows, i == kBadRow || i == kBadDout);
-        }));
+  check("gradients of rows", NanExactly(gradient.call.dquery, 2 * kRows, kDim,
+                                        [&](int i) { return in_head(i, kRows, i == kBadRow || i == kBadDout); }));
   check("gradients of keys", NanExactly(gradient.call.dkey, 2 * kKeys, kDim, bad_key));
   check("gradients of values", NanExactly(gradient.call.dvalue, 2 * kKeys, kDim, bad_key));
   return good;

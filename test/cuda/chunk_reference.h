@@ -24,7 +24,9 @@ struct RowView {
   size_t KeyRow(int j) const { return static_cast<size_t>(head) * in.sizes.keys + j; }
 };
 
-inline double Feature(int map, double x) { return map == 2 || (map == 1 && x > 0) ? x : map == 1 ? 0 : x > 0 ? x + 1 : std::exp(x); }
+inline double Feature(int map, double x) {
+  return map == 2 || (map == 1 && x > 0) ? x : map == 1 ? 0 : x > 0 ? x + 1 : std::exp(x);
+}
 inline double FeatureSlope(int map, double x) { return map == 2 || x > 0 ? 1 : map == 1 ? 0 : std::exp(x); }
 
 // `map`: as ChunkFeatureMap.

@@ -46,12 +46,14 @@ int main(int argc, char** argv) {
       });
     };
     const ChunkReference wanted = LinearReference(in, c.map, c.normalize, cotangent);
-    failed |= !Judge(c.name, c.high ? 5e-6 : 2e-3, [&] { start(false), start(true); }, [&] {
-      return std::vector<Result>{{"out", RelativeError(memory.call.out, wanted.out)},
-                                 {"dquery", RelativeError(memory.call.dquery, wanted.dquery)},
-                                 {"dkey", RelativeError(memory.call.dkey, wanted.dkey)},
-                                 {"dvalue", RelativeError(memory.call.dvalue, wanted.dvalue)}};
-    });
+    failed |= !Judge(
+        c.name, c.high ? 5e-6 : 2e-3, [&] { start(false), start(true); },
+        [&] {
+          return std::vector<Result>{{"out", RelativeError(memory.call.out, wanted.out)},
+                                     {"dquery", RelativeError(memory.call.dquery, wanted.dquery)},
+                                     {"dkey", RelativeError(memory.call.dkey, wanted.dkey)},
+                                     {"dvalue", RelativeError(memory.call.dvalue, wanted.dvalue)}};
+        });
   }
   failed |= !JudgeBadValues([](ChunkMemory& memory, bool gradient) {
     memory.call.normalize = 1;

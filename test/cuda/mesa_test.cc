@@ -1,5 +1,5 @@
-// Runs the CUDA kernels of mesa attention in the emulator, and holds them to the reference in double. The gradient gets the
-// reference's solutions, in float32, as if the forward pass had found them.
+// Runs the CUDA kernels of mesa attention in the emulator, and holds them to the reference in double. The gradient gets
+// the reference's solutions, in float32, as if the forward pass had found them.
 #include <cstdio>
 
 #include "chunk_cases.h"
@@ -44,7 +44,8 @@ int main(int argc, char** argv) {
     Inputs in = MakeInputs({c.name, Family::kSoftmax, true, c.sizes, 0, c.mask, false, 0, 0, 0}, 1);
     const Sizes& s = c.sizes;
     if (c.common > 0) {
-      for (size_t i = 0; i < in.key.size(); i++) in.key[i] = (1 - c.common) * in.key[i] + c.common * in.key[i % s.dim] + 2;
+      for (size_t i = 0; i < in.key.size(); i++)
+        in.key[i] = (1 - c.common) * in.key[i] + c.common * in.key[i % s.dim] + 2;
     }
     std::mt19937 random(3);
     std::normal_distribution<float> normal;
@@ -68,23 +69,28 @@ int main(int argc, char** argv) {
         return gradient ? planner.Gradient() : planner.Forward();
       });
     };
-    failed |= !Judge(c.name, c.bar, [&] { start(false); }, [&] {
-      return std::vector<Result>{{"out", RelativeError(memory.call.out, wanted.out)},
-                                 {"probe", RelativeError(memory.call.probe_out, wanted.probe)}};
-    });
-    failed |= !Judge("", c.gradient_bar, [&] { start(true); }, [&] {
-      return std::vector<Result>{{"dquery", RelativeError(memory.call.dquery, wanted.dquery)},
-                                 {"dkey", RelativeError(memory.call.dkey, wanted.dkey)},
-                                 {"dvalue", RelativeError(memory.call.dvalue, wanted.dvalue)},
-                                 {"dridge", RelativeError(memory.call.dridge, wanted.dridge)}};
-    });
+    failed |= !Judge(
+        c.name, c.bar, [&] { start(false); },
+        [&] {
+          return std::vector<Result>{{"out", RelativeError(memory.call.out, wanted.out)},
+                                     {"probe", RelativeError(memory.call.probe_out, wanted.probe)}};
+        });
+    failed |= !Judge(
+        "", c.gradient_bar, [&] { start(true); },
+        [&] {
+          return std::vector<Result>{{"dquery", RelativeError(memory.call.dquery, wanted.dquery)},
+                                     {"dkey", RelativeError(memory.call.dkey, wanted.dkey)},
+                                     {"dvalue", RelativeError(memory.call.dvalue, wanted.dvalue)},
+                                     {"dridge", RelativeError(memory.call.dridge, wanted.dridge)}};
+        });
   }
   // A third kind of badness: a ridge of one head.
   for (const bool bad_ridge : {false, true}) {
     std::vector<float> ridge(2 * 20, 1.0f);
     if (bad_ridge) ridge[25] = -1;
     const auto run = [&](ChunkMemory& memory, bool gradient) {
-      const auto given = Copy(ridge), probe_out = ChunkMemory::Unwritten(2 * 100 * 20), dridge = ChunkMemory::Unwritten(ridge.size());
+      const auto given = Copy(ridge), probe_out = ChunkMemory::Unwritten(2 * 100 * 20),
+                 dridge = ChunkMemory::Unwritten(ridge.size());
       memory.call.ridge = Address<float>(given);
       memory.call.probe_out = Address<float>(probe_out);
       memory.call.dridge = Address<float>(dridge);
@@ -92,7 +98,8 @@ int main(int argc, char** argv) {
         MesaPlanner planner(memory.call, scratch);
         return gradient ? planner.Gradient() : planner.Forward();
       });
-      const bool good = !gradient || NanExactly(memory.call.dridge, 2, 20, [&](int head) { return head == 0 || bad_ridge; });
+      const bool good =
+          !gradient || NanExactly(memory.call.dridge, 2, 20, [&](int head) { return head == 0 || bad_ridge; });
       failed |= !good;
       if (gradient) std::printf("%-28s %s\n", "gradients of ridges", good ? "ok" : "FAIL");
     };

@@ -79,7 +79,9 @@ test('linear and mesa attention share kernels', () => {
     `sum_chunks_${precision}`,
     ...['64', '128', '256'].map((columns) => `multiply_chunks_${precision}_${columns}`),
   ]);
-  const solver = ['prepare_ridge', 'prepare_rows', 'factor', 'solve', 'sum_ridge_gradient'].map((name) => `mesa_${name}`);
+  const solver = ['prepare_ridge', 'prepare_rows', 'factor', 'solve', 'sum_ridge_gradient'].map(
+    (name) => `mesa_${name}`,
+  );
   const code = (names: string[]) => deviceCode(names.map((name) => `tfjs_lla_${name}`).join(' '));
   const linear = ['prepare_chunks', 'scan_chunks', ...shared];
   expect(call('whole', 'loadDeviceCode', code(linear))).toEqual({ result: ['LinearAttention', 'LinearAttentionGrad'] });

@@ -1,5 +1,6 @@
-// What the CUDA kernels of linear and mesa attention take: one struct, ChunkParams, by value. Their sums over keys and over rows are all
-// the same few products of chunks (operator READMEs). Read by the compiler of the host and by CUDA's: plain types only.
+// What the CUDA kernels of linear and mesa attention take: one struct, ChunkParams, by value. Their sums over keys and
+// over rows are all the same few products of chunks (operator READMEs). Read by the compiler of the host and by CUDA's:
+// plain types only.
 #pragma once
 
 namespace tfjs_lla {
@@ -68,7 +69,7 @@ struct ChunkCall {
   float* probe_out;    // [heads, queries, dim]
   const float* ridge;  // [heads_per_batch, dim], null: `ridge_value` in every channel
   float ridge_value;
-  float* dridge;       // [heads_per_batch, dim], null: not asked for
+  float* dridge;  // [heads_per_batch, dim], null: not asked for
 };
 
 // A head's ridge. One that is not positive and finite makes all rows of its head NaN, which then compute with 1.
@@ -80,10 +81,10 @@ struct MesaRidge {
 // One launch of a kernel.
 struct ChunkParams {
   int heads, heads_per_batch, queries, keys;
-  int causal;      // 0 or 1: query i sees the keys before keys - queries + i + 1
-  int chunk;       // items of a chunk, a multiple of kChunkTile
-  int chunks;      // of the items of a head
-  float scale;     // of rows, where they are not normalised
+  int causal;   // 0 or 1: query i sees the keys before keys - queries + i + 1
+  int chunk;    // items of a chunk, a multiple of kChunkTile
+  int chunks;   // of the items of a head
+  float scale;  // of rows, where they are not normalised
 
   // Prepare: keys and values padded, features in place of keys; zeros where hidden or not finite.
   const float* key;               // [heads, keys, dim]
@@ -121,8 +122,8 @@ struct ChunkParams {
   const float* features;   // [heads, padded rows, columns]: results are multiplied by the derivative of `map` at them
   float* out;              // [heads, rows, out_width], or padded where out_width is 0
   int out_width;
-  float* padded_out;       // null, or a second copy, padded; zeros in rows that are not ordinary
-  int columns;             // padded
+  float* padded_out;  // null, or a second copy, padded; zeros in rows that are not ordinary
+  int columns;        // padded
 
   // Of the gradient of linear attention: a query row's factors.
   const float* dout;      // [heads, queries, value_dim]
@@ -141,7 +142,7 @@ struct ChunkParams {
   float* factors;          // [heads, systems]: tiles, see mesa_systems.cuh
   int systems;             // of a head: one for all rows, or one for each tile of them
   ChunkRows right_sides;   // of the systems
-  float* rests;            // [heads, padded queries, padded_dim]: right-hand sides, then what is left of them; null: not asked for
+  float* rests;            // [heads, padded queries, padded_dim]: right-hand sides, then what is left of them
   float* solutions;        // [heads, padded queries, padded_dim]
   int is_correction;       // 1: adds to the solutions
   int is_last;             // 1: writes `out`

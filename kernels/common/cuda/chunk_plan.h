@@ -1,5 +1,5 @@
-// What the host starts for a call of linear or mesa attention: the parts that both are made of. For the op library, for the
-// benchmark and for the emulator; no CUDA header.
+// What the host starts for a call of linear or mesa attention: the parts that both are made of. For the op library, for
+// the benchmark and for the emulator; no CUDA header.
 #pragma once
 
 #include <algorithm>
@@ -36,8 +36,8 @@ class ChunkPlanner {
         value_dim_(PaddedWidth("value", call.value_dim)),
         padded_keys_(PaddedRows(call.keys)),
         padded_queries_(PaddedRows(call.queries)) {
-    // With at least as many items in a chunk as the narrower side has columns, sums take no more memory than the wider side.
-    // Without a causal bound nothing happens inside a chunk.
+    // With at least as many items in a chunk as the narrower side has columns, sums take no more memory than the wider
+    // side. Without a causal bound nothing happens inside a chunk.
     chunk_ = std::max(std::min(dim_, value_dim_), call.causal ? 2 * kChunkTile : 4 * kChunkTile);
   }
 
@@ -140,7 +140,8 @@ class ChunkPlanner {
     return at;
   }
 
-  void Add(const std::string& name, int64_t blocks, int shared_bytes, const ChunkParams& params, int threads = kThreads) {
+  void Add(const std::string& name, int64_t blocks, int shared_bytes, const ChunkParams& params,
+           int threads = kThreads) {
     if (blocks > INT32_MAX) throw std::invalid_argument("too many rows for one call of a CUDA kernel");
     plan_.launches.push_back({"tfjs_lla_" + name, blocks, threads, shared_bytes, params});
   }

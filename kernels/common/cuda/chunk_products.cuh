@@ -1,5 +1,5 @@
-// A tile of 64 rows against the sums of whole chunks, and against the items of the chunk that only some of the rows go with:
-// outputs of query rows, gradients of query rows, keys and values are all of this form (ChunkPart).
+// A tile of 64 rows against the sums of whole chunks, and against the items of the chunk that only some of the rows go
+// with: outputs of query rows, gradients of query rows, keys and values are all of this form (ChunkPart).
 #pragma once
 
 #include "common/cuda/chunk_tiles.cuh"
@@ -14,12 +14,12 @@ constexpr int ChunkBlocksAtOnce(int tiles) { return tiles == 1 ? 3 : 2; }
 template <int kTiles, bool kHigh>
 struct MultiplyChunks {
   const ChunkParams& p;
-  int head, start, rows, items;      // rows: of the head, as items
-  int chunk, first_item, end_item;   // the sums that all rows of the tile share, and the items besides
-  long long row_base, item_base;     // of the head in scratch
-  float *own, *stream, *weights;     // shared: [depth / 64] tiles of rows; two tiles that come in turn; one of weights
-  float *factor, *norm;              // [64], [2, 64]
-  int *finite, *state;               // [64]
+  int head, start, rows, items;     // rows: of the head, as items
+  int chunk, first_item, end_item;  // the sums that all rows of the tile share, and the items besides
+  long long row_base, item_base;    // of the head in scratch
+  float *own, *stream, *weights;    // shared: [depth / 64] tiles of rows; two tiles that come in turn; one of weights
+  float *factor, *norm;             // [64], [2, 64]
+  int *finite, *state;              // [64]
 
   Quarter sum[kTiles];
   float norm_part[2][2];  // of this thread's columns
@@ -146,7 +146,8 @@ struct MultiplyChunks {
     }
   }
 
-  // Starts to copy the tile that comes at a step: first the state, then for every 64 items b by its depth, c by its columns.
+  // Starts to copy the tile that comes at a step: first the state, then for every 64 items b by its depth, c by its
+  // columns.
   TFJS_LLA_DEVICE void Fetch(const ChunkPart& part, int at) const {
     float* target = stream + at % 2 * kChunkTileFloats;
     const int depths = part.depth / kChunkTile, of_state = depths * kTiles;
@@ -160,7 +161,8 @@ struct MultiplyChunks {
         CopyTile(target, state_of_chunk + d * p.columns + t, p.columns);
       }
     } else {
-      const int item = first_item + (at - of_state) / (depths + kTiles) * kChunkTile, i = (at - of_state) % (depths + kTiles);
+      const int item = first_item + (at - of_state) / (depths + kTiles) * kChunkTile,
+                i = (at - of_state) % (depths + kTiles);
       if (item < end_item) {
         if (i < depths) {
           CopyTile(target, part.b + (item_base + item) * part.depth + i * kChunkTile, part.depth);
@@ -172,7 +174,8 @@ struct MultiplyChunks {
     CommitCopies();
   }
 
-  // The tile of the next step, while the one after it is on its way. What was written to shared memory before is there for all.
+  // The tile of the next step, while the one after it is on its way. What was written to shared memory before is there
+  // for all.
   TFJS_LLA_DEVICE const float* NextTile(const ChunkPart& part) {
     WaitForCopies<0>();
     SyncBlock();
@@ -297,8 +300,10 @@ struct MultiplyChunks {
                 p.padded_out[(row_base + row) * p.columns + column] = found == kOrdinaryRow ? x : 0.0f;
               }
               if (p.out && row < rows && column < p.out_width) {
-                p.out[(static_cast<long long>(head) * rows + row) * p.out_width + column] =
-                    found == kOrdinaryRow ? x : found == kNanRow ? FromBits(0x7fc00000) : 0.0f;
+                p.out[(static_cast<long long>(head) * rows + row) * p.out_width + column] = found == kOrdinaryRow ? x
+                                                                                            : found == kNanRow
+                                                                                                ? FromBits(0x7fc00000)
+                                                                                                : 0.0f;
               }
             }
           }

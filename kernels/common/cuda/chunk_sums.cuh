@@ -1,5 +1,5 @@
-// What comes before the products of chunks: keys and values made safe to multiply by zero, the sums of each chunk, and the
-// sums over all chunks before or from it.
+// What comes before the products of chunks: keys and values made safe to multiply by zero, the sums of each chunk, and
+// the sums over all chunks before or from it.
 #pragma once
 
 #include "common/cuda/chunk_tiles.cuh"
@@ -30,8 +30,8 @@ struct PrepareChunks {
       }
       const long long to = static_cast<long long>(head) * tiles * kChunkTile + j;
       Store(p.padded_key + to * p.padded_dim, p.padded_dim, p.key + from * p.dim, p.dim, used, p.map);
-      Store(p.padded_value + to * p.padded_value_dim, p.padded_value_dim, p.value + from * p.value_dim, p.value_dim, used,
-            kFeatureIdentity);
+      Store(p.padded_value + to * p.padded_value_dim, p.padded_value_dim, p.value + from * p.value_dim, p.value_dim,
+            used, kFeatureIdentity);
       if (lane == 0) p.key_states[to] = !visible ? kZeroRow : used ? kOrdinaryRow : kNanRow;
     }
     ChunkKeyRecord* shared = reinterpret_cast<ChunkKeyRecord*>(SharedMemory());
@@ -111,8 +111,8 @@ struct SumChunk {
   }
 };
 
-// One block per head and 128 numbers of its sums: those before each chunk and, last, of all; or those from each on and, last,
-// zeros. The first block of a head also finds what is to be known of all its tiles.
+// One block per head and 128 numbers of its sums: those before each chunk and, last, of all; or those from each on and,
+// last, zeros. The first block of a head also finds what is to be known of all its tiles.
 struct ScanChunks {
   const ChunkParams& p;
   static constexpr int kAtOnce = 8;

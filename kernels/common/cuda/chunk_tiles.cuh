@@ -1,5 +1,5 @@
-// Tiles of 64 x 64 float32 numbers in shared memory, and their products on tensor cores: a block of four warps, each with a
-// quarter of the result. Split operands, high + low with 11 significant bits each, give what float32 gives.
+// Tiles of 64 x 64 float32 numbers in shared memory, and their products on tensor cores: a block of four warps, each
+// with a quarter of the result. Split operands, high + low with 11 significant bits each, give what float32 gives.
 #pragma once
 
 #include "common/cuda/chunk_params.h"
@@ -11,8 +11,8 @@ constexpr int kChunkThreads = 128;
 constexpr int kChunkTileFloats = kChunkTile * kChunkTile;
 constexpr int kChunkTileBytes = kChunkTileFloats * 4;
 
-// Where an element is. Columns are permuted within their row, four at a time, so that neither 8 rows of 4 columns nor 4 rows
-// of 8 columns meet a bank twice.
+// Where an element is. Columns are permuted within their row, four at a time, so that neither 8 rows of 4 columns nor 4
+// rows of 8 columns meet a bank twice.
 TFJS_LLA_DEVICE int TileOffset(int row, int column) {
   return row * kChunkTile + (column ^ (((row & 3) << 3) | (row & 4)));
 }
@@ -57,7 +57,8 @@ TFJS_LLA_DEVICE void SplitNumbers(float (&x)[kCount], float (&low)[kCount]) {
   }
 }
 
-// sum += left right for tiles left [row, depth] (turned: [depth, row]) and right [depth, column] (turned: [column, depth]).
+// sum += left right for tiles left [row, depth] (turned: [depth, row]) and right [depth, column] (turned: [column,
+// depth]).
 template <bool kHigh, bool kLeftTurned, bool kRightTurned>
 TFJS_LLA_DEVICE void AddTileProduct(Quarter& sum, const float* left, const float* right) {
   const QuarterPlace at;
@@ -99,7 +100,8 @@ TFJS_LLA_DEVICE void AddTileProduct(Quarter& sum, const float* left, const float
 TFJS_LLA_DEVICE void CopyTile(float* tile, const float* source, int stride) {
 #pragma unroll
   for (int i = 0; i < kChunkTileFloats / 4 / kChunkThreads; i++) {
-    const int index = i * kChunkThreads + ThreadIndex(), row = index / (kChunkTile / 4), column = index % (kChunkTile / 4) * 4;
+    const int index = i * kChunkThreads + ThreadIndex(), row = index / (kChunkTile / 4),
+              column = index % (kChunkTile / 4) * 4;
     CopyAsync(tile + TileOffset(row, column), source + static_cast<long long>(row) * stride + column);
   }
 }

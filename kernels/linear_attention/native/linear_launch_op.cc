@@ -1,7 +1,6 @@
-#include "linear_attention/native/linear_launch.h"
-
 #include "common/native/chunk_launch.h"
 #include "linear_attention/cuda/linear_plan.h"
+#include "linear_attention/native/linear_launch.h"
 
 namespace tfjs_lla {
 namespace {

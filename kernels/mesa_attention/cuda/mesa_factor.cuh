@@ -8,8 +8,8 @@ namespace tfjs_lla {
 // One block per head and system.
 struct FactorSystems {
   const ChunkParams& p;
-  int head, shared_keys, last_key;  // keys that all rows of the system see, and that its last row does
-  int chunk, first_key;             // whose sums are in the system as they are, and the first key besides
+  int head, shared_keys, last_key;               // keys that all rows of the system see, and that its last row does
+  int chunk, first_key;                          // whose sums are in the system as they are, and the first key besides
   float *left, *right, *diagonal, *elimination;  // shared: three tiles
 
   TFJS_LLA_DEVICE explicit FactorSystems(const ChunkParams& params) : p(params) {}

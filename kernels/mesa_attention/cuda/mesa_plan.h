@@ -7,8 +7,8 @@ namespace tfjs_lla {
 
 class MesaPlanner : private ChunkPlanner {
  public:
-  // Operands are split in either precision: solutions of rows that see few keys are large where no key is, and the products
-  // with them cancel.
+  // Operands are split in either precision: solutions of rows that see few keys are large where no key is, and the
+  // products with them cancel.
   MesaPlanner(const ChunkCall& call, char* scratch) : ChunkPlanner(call, true, scratch) {}
 
   ChunkPlan Forward() {

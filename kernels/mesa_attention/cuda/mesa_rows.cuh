@@ -38,14 +38,15 @@ struct PrepareRidge {
   }
 };
 
-// One block per head and tile of query rows: solutions of the forward pass and cotangents, padded, zeros in rows that are not
-// ordinary.
+// One block per head and tile of query rows: solutions of the forward pass and cotangents, padded, zeros in rows that
+// are not ordinary.
 struct PrepareMesaRows {
   const ChunkParams& p;
 
   TFJS_LLA_DEVICE void Run() const {
     const int tiles = PaddedRows(p.queries) / kChunkTile;
-    const int head = static_cast<int>(BlockIndex() / tiles), start = static_cast<int>(BlockIndex() % tiles) * kChunkTile;
+    const int head = static_cast<int>(BlockIndex() / tiles),
+              start = static_cast<int>(BlockIndex() % tiles) * kChunkTile;
     const long long row_base = static_cast<long long>(head) * tiles * kChunkTile + start;
     const int lane = ThreadIndex() % kWarpSize, warp = ThreadIndex() / kWarpSize;
     const ChunkKeyRecord record = p.head_records[head];
@@ -79,8 +80,8 @@ struct PrepareMesaRows {
   }
 };
 
-// One block per head of a batch entry: adds up what tiles of query rows add to the gradient of its ridge. NaN where one of its
-// rows is.
+// One block per head of a batch entry: adds up what tiles of query rows add to the gradient of its ridge. NaN where one
+// of its rows is.
 struct SumRidgeGradient {
   const ChunkParams& p;
 

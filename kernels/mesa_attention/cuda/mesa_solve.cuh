@@ -68,9 +68,9 @@ struct SolveSystems {
     const int lane = ThreadIndex() % kWarpSize;
     for (int r = ThreadIndex() / kWarpSize; r < kChunkTile; r += kChunkThreads / kWarpSize) {
       const bool given = p.right_sides.width != 0;
-      const float* source = given
-                                ? p.right_sides.data + (static_cast<long long>(head) * p.queries + start + r) * p.right_sides.width
-                                : p.right_sides.data + (row_base + r) * p.padded_dim;
+      const float* source =
+          given ? p.right_sides.data + (static_cast<long long>(head) * p.queries + start + r) * p.right_sides.width
+                : p.right_sides.data + (row_base + r) * p.padded_dim;
       if (given) {
         int found = kZeroRow;
         if (start + r < p.queries) {
@@ -161,8 +161,10 @@ struct SolveSystems {
         if (!p.is_last) continue;
         if (p.minus_solutions) p.minus_solutions[(row_base + r) * p.padded_dim + d] = -x;
         if (exists && d < p.dim) {
-          p.out[(static_cast<long long>(head) * p.queries + start + r) * p.dim + d] =
-              state[r] == kOrdinaryRow ? x : state[r] == kNanRow ? FromBits(0x7fc00000) : 0.0f;
+          p.out[(static_cast<long long>(head) * p.queries + start + r) * p.dim + d] = state[r] == kOrdinaryRow ? x
+                                                                                      : state[r] == kNanRow
+                                                                                          ? FromBits(0x7fc00000)
+                                                                                          : 0.0f;
         }
       }
     }

@@ -1,11 +1,12 @@
-// The systems of mesa attention, H_i = sum_j k_j k_j^T + diag(ridge) over the keys that row i sees, a tile of 64 rows at a
-// time. The keys that the first row sees are in one system for all, H = L L^T. Those that only later rows see, the tile's own
-// keys K, are added by Woodbury's identity: with Z = K L^-T and C = 1 + Z Z^T, whose leading parts belong to the rows,
+// The systems of mesa attention, H_i = sum_j k_j k_j^T + diag(ridge) over the keys that row i sees, a tile of 64 rows
+// at a time. The keys that the first row sees are in one system for all, H = L L^T. Those that only later rows see, the
+// tile's own keys K, are added by Woodbury's identity: with Z = K L^-T and C = 1 + Z Z^T, whose leading parts belong to
+// the rows,
 //   x_i = L^-T (y - Z^T C_i^-1 Z y),  y = L^-1 b_i.
 // Leading parts of the factor R of C = R R^T, and of its inverse, belong to those of C: with W = R^-1 Z
 //   Z^T C_i^-1 Z y = W^T [keys that the row sees] W y.
-// All is products of tiles. That the first row's key is in H matters: where keys have a direction in common, Z would be as large
-// as the condition of the system without it (docs/decisions/0121).
+// All is products of tiles. That the first row's key is in H matters: where keys have a direction in common, Z would be
+// as large as the condition of the system without it (docs/decisions/0121).
 #pragma once
 
 #include "common/cuda/chunk_tiles.cuh"
@@ -15,8 +16,9 @@ namespace tfjs_lla {
 // Shared memory of the elimination: two columns and two rows, which take turns.
 constexpr int kEliminationFloats = 4 * kChunkTile;
 
-// In place of a positive definite tile A = R R^T: R^-1, with zeros above the diagonal. Gauss's elimination without pivoting,
-// which is stable here; pivots are at least `smallest` but for rounding. A thread has half a row in registers.
+// In place of a positive definite tile A = R R^T: R^-1, with zeros above the diagonal. Gauss's elimination without
+// pivoting, which is stable here; pivots are at least `smallest` but for rounding. A thread has half a row in
+// registers.
 TFJS_LLA_DEVICE void InvertFactor(float* tile, float* shared, float smallest) {
   constexpr int kHalf = kChunkTile / 2;
   const int row = ThreadIndex() % kChunkTile, first = ThreadIndex() / kChunkTile * kHalf;

@@ -1,14 +1,13 @@
-#include "mesa_attention/native/mesa_launch.h"
-
 #include "common/native/chunk_launch.h"
 #include "mesa_attention/cuda/mesa_plan.h"
+#include "mesa_attention/native/mesa_launch.h"
 
 namespace tfjs_lla {
 namespace {
 
-const std::vector<std::string> kEntryPoints = ChunkEntryPoints(
-    {"tfjs_lla_mesa_prepare_ridge", "tfjs_lla_mesa_prepare_rows", "tfjs_lla_mesa_factor", "tfjs_lla_mesa_solve",
-     "tfjs_lla_mesa_sum_ridge_gradient"});
+const std::vector<std::string> kEntryPoints =
+    ChunkEntryPoints({"tfjs_lla_mesa_prepare_ridge", "tfjs_lla_mesa_prepare_rows", "tfjs_lla_mesa_factor",
+                      "tfjs_lla_mesa_solve", "tfjs_lla_mesa_sum_ridge_gradient"});
 const CudaOperation kForward("MesaAttention", kEntryPoints);
 const CudaOperation kGradient("MesaAttentionGrad", kEntryPoints);
 

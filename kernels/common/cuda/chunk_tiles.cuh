@@ -52,8 +52,9 @@ TFJS_LLA_DEVICE void SplitNumbers(float (&x)[kCount], float (&low)[kCount]) {
 #pragma unroll
   for (int i = 0; i < kCount; i++) {
     const float all = x[i];
-    x[i] = kHigh ? FromBits(Bits(all) & ~0x1fff) : RoundToTensorFloat(all);
-    low[i] = kHigh ? all - x[i] : 0.0f;
+    // Rounded, not cut: tensor cores would drop a bit of what is left, and all errors would have one sign.
+    x[i] = RoundToTensorFloat(all);
+    low[i] = kHigh ? RoundToTensorFloat(all - x[i]) : 0.0f;
   }
 }
 

@@ -94,9 +94,12 @@ struct SolveSystems {
   // Rows of a column of tiles, less `sum`, by the inverted factor on the diagonal.
   template <bool kTurned>
   TFJS_LLA_DEVICE void Divide(Quarter& sum, int column, const SystemTiles& system) const {
+    CopyTile(tile, system.Factor(column, column), kChunkTile);
+    CommitCopies();
     SubtractFromTile(sum, Rows(column));
     StoreQuarter(work, sum);
-    LoadTile(tile, system.Factor(column, column), kChunkTile);
+    WaitForCopies<0>();
+    SyncBlock();
     ClearQuarter(sum);
     AddTileProduct<true, false, kTurned>(sum, work, tile);
     StoreQuarter(Rows(column), sum);
@@ -130,7 +133,11 @@ struct SolveSystems {
     }
     StoreQuarter(work, sum);
     for (int column = 0; column < system.columns; column++) {
-      LoadTile(tile, system.OwnKeys(column), kChunkTile);
+      if (system.columns > 1) {
+        LoadTile(tile, system.OwnKeys(column), kChunkTile);
+      } else {
+        SyncBlock();  // the tile is there
+      }
       ClearQuarter(sum);
       AddTileProduct<true, false, false>(sum, work, tile);
       SubtractFromTile(sum, Rows(column));

@@ -125,7 +125,7 @@ void RunProbe(Call& call, ProbeKind kind, Solver solver, bool ridge_tensor) {
 
 void RunLinear(Call& call, FeatureMap map, bool normalize) {
   const Dims& d = call.dims;
-  const LinearOptions options{map, normalize, 0.7f};
+  const LinearOptions options{map, normalize, 0.7f, false};
   Floats out = Unwritten(d.heads * d.Tq * d.Dv);
   HeapExecutor executor;
   TFJS_LLA_ISA::LinearAttention(call.problem, options, out.data(), executor);
@@ -183,7 +183,7 @@ void RunSteps(const Call& call, int64_t window) {
     step.problem.key_bias = nullptr;
     Floats out = Unwritten(d.heads * t * d.Dv);
     HeapExecutor executor;
-    const LinearOptions linear{FeatureMap::kEluPlusOne, true, 1.0f};
+    const LinearOptions linear{FeatureMap::kEluPlusOne, true, 1.0f, false};
     TFJS_LLA_ISA::LinearStep({step.problem, features.data(), products.data(), counts.data()}, linear, out.data(), executor);
     Check("step of linear attention", out, call.finite);
     const MesaOptions mesa{step.mesa_ridge.data(), 1.0f};

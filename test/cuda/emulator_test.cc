@@ -56,6 +56,30 @@ void Product() {
   Expect(good, "a product of tiles");
 }
 
+void TensorFloatProduct() {
+  std::vector<float> found(16 * 8);
+  emulator::Launch(1, 32, 16, [&] {
+    const int g = ThreadIndex() / 4, c = ThreadIndex() % 4;
+    const auto left = [](int row, int column) { return static_cast<float>((row * 8 + column) % 13 - 6); };
+    const auto right = [](int row, int column) { return static_cast<float>((row * 8 + column) % 7 - 3); };
+    // What tensor cores drop of a number does not count.
+    const float a[4] = {left(g, c) * (1 + 1e-5f), left(g + 8, c), left(g, c + 4), left(g + 8, c + 4)};
+    float d[4] = {1, 1, 1, 1};
+    MultiplyAddTensorFloat(d, a, right(c, g), right(c + 4, g));
+    for (int e = 0; e < 4; e++) found[(g + e / 2 * 8) * 8 + c * 2 + e % 2] = d[e];
+  });
+  bool good = true;
+  for (int row = 0; row < 16; row++) {
+    for (int column = 0; column < 8; column++) {
+      int sum = 1;
+      for (int k = 0; k < 8; k++) sum += ((row * 8 + k) % 13 - 6) * ((k * 8 + column) % 7 - 3);
+      good &= found[row * 8 + column] == sum;
+    }
+  }
+  Expect(good, "a product of float32 numbers cut to 11 bits");
+  Expect(RoundToTensorFloat(1 + 0x1p-10f + 0x1p-11f) == 1 + 0x1p-9f, "rounding to 11 bits, ties away from zero");
+}
+
 void Copies() {
   alignas(16) static const float source[4] = {1, 2, 3, 4};
   bool early = false, late = false, poisoned = false;
@@ -77,6 +101,7 @@ void Copies() {
 
 int main() {
   Product();
+  TensorFloatProduct();
   Copies();
   ExpectError("lanes that diverge", 16, "diverged", [] {
     if (ThreadIndex() < 5)

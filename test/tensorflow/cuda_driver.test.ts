@@ -93,6 +93,22 @@ test('device code serves the operations of which it has all kernels', () => {
   expect(call('whole', 'loadDeviceCode')).toEqual({ result: [] });
 });
 
+test('linear and mesa attention share kernels', () => {
+  const shared = ['high', 'fast'].flatMap((precision) => [
+    `sum_chunks_${precision}`,
+    ...['64', '128', '256'].map((columns) => `multiply_chunks_${precision}_${columns}`),
+  ]);
+  const solver = ['prepare_ridge', 'prepare_rows', 'factor', 'solve', 'sum_ridge_gradient'].map(
+    (name) => `mesa_${name}`,
+  );
+  const code = (names: string[]) => deviceCode(names.map((name) => `tfjs_lla_${name}`).join(' '));
+  const linear = ['prepare_chunks', 'scan_chunks', ...shared];
+  expect(call('whole', 'loadDeviceCode', code(linear))).toEqual({ result: ['LinearAttention', 'LinearAttentionGrad'] });
+  expect(call('whole', 'loadDeviceCode', code([...linear, ...solver]))).toEqual({
+    result: ['LinearAttention', 'LinearAttentionGrad', 'MesaAttention', 'MesaAttentionGrad'],
+  });
+});
+
 test('without a kernel there are no times', () => {
   expect(call('whole', 'takeKernelTimes')).toEqual({ result: [] });
 });

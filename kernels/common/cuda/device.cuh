@@ -79,6 +79,22 @@ TFJS_LLA_DEVICE void MultiplyAdd(float (&d)[4], const Half2Bits (&a)[4], Half2Bi
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
+// The nearest number with the 11 significant bits that tensor cores take of float32.
+TFJS_LLA_DEVICE float RoundToTensorFloat(float x) {
+  unsigned rounded;
+  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(rounded) : "f"(x));
+  return __uint_as_float(rounded);
+}
+
+// d [16, 8] += a [16, 8] b [8, 8], of whose numbers tensor cores drop the last 13 bits; float32 sums. Lane 4 g + c holds
+// `d` as above, of `a` rows g, g + 8 at column c, then at column c + 4, of `b` column g at rows c and c + 4.
+TFJS_LLA_DEVICE void MultiplyAddTensorFloat(float (&d)[4], const float (&a)[4], float b0, float b1) {
+  asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+               : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+               : "r"(__float_as_uint(a[0])), "r"(__float_as_uint(a[1])), "r"(__float_as_uint(a[2])),
+                 "r"(__float_as_uint(a[3])), "r"(__float_as_uint(b0)), "r"(__float_as_uint(b1)));
+}
+
 TFJS_LLA_DEVICE unsigned SharedAddress(const void* p) { return static_cast<unsigned>(__cvta_generic_to_shared(p)); }
 
 // Four 8 x 8 matrices of half-precision numbers; lanes 8 i .. 8 i + 7 give the rows (16 bytes each) of matrix i.

@@ -56,7 +56,6 @@ struct SizedGradientKeyShape {
   // Query rows of a step, and how many a warp or warpgroup computes on at a time.
   static constexpr int kRows = kDim <= 64 ? 32 : 16;
   static constexpr int kPartRows = kWarpgroup && kDim <= 64 && kHigh ? 32 : 16;
-  static constexpr int kStages = kDim <= 64 && (kLarge || !kHigh) ? 3 : 2;
   static constexpr int kLowOffset = kRows * kDim * 2;
   static constexpr int kImageBytes = kLowOffset * (kHigh ? 2 : 1);
   static constexpr int kRecordOffset = kImages * kImageBytes;

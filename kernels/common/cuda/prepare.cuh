@@ -2,6 +2,7 @@
 // made safe to multiply by zero (docs/decisions/0002).
 #pragma once
 
+#include "common/cuda/finite.cuh"
 #include "common/cuda/probe_params.h"
 #include "common/cuda/tiles.cuh"
 
@@ -12,8 +13,6 @@ constexpr int kPrepareThreads = 128;
 // The score of a hidden key: its weight is zero next to any other.
 constexpr float kHiddenScore = -1e30f;
 constexpr float kLog2E = 1.4426950408889634f;
-
-TFJS_LLA_DEVICE bool IsFinite(float x) { return (Bits(x) & 0x7f800000) != 0x7f800000; }
 
 struct KeyState {
   bool visible, finite;

@@ -1,5 +1,6 @@
 #include "common/native/step_op.h"
 #include "linear_attention/native/linear_step_launch.h"
+#include "linear_attention/native/linear_launch.h"
 
 namespace {
 
@@ -62,6 +63,7 @@ class LinearOp : public tensorflow::OpKernel {
     OP_REQUIRES_OK(context, context->GetAttr("causal", &causal_));
     OP_REQUIRES_OK(context, context->GetAttr("scale", &options_.scale));
     OP_REQUIRES_OK(context, context->GetAttr("normalize", &options_.normalize));
+    OP_REQUIRES_OK(context, ReadPrecision(context, &options_.fast));
     OP_REQUIRES_OK(context, context->GetAttr("feature_map", &feature_map));
     options_.feature_map = feature_map == "relu"       ? FeatureMap::kRelu
                            : feature_map == "identity" ? FeatureMap::kIdentity
@@ -73,6 +75,8 @@ class LinearOp : public tensorflow::OpKernel {
   LinearOptions options_;
 };
 
+// On the processor, or by CUDA.
+template <bool kCuda>
 class Forward : public LinearOp {
  public:
   using LinearOp::LinearOp;
@@ -83,12 +87,19 @@ class Forward : public LinearOp {
     inputs.problem.causal = causal_;
     Outputs results(context);
     float* out = results.Add(inputs.result);
-    RunOn(context, kOperator, results.status, [&](Executor& executor) {
-      TFJS_LLA_DISPATCH(LinearAttention)(inputs.problem, options_, out, executor);
-    });
+    if constexpr (kCuda) {
+      RunOnGpu(context, kOperator, results.status, [&](CudaCall& call) {
+        LaunchLinearForward(inputs.problem, options_, out, call);
+      });
+    } else {
+      RunOn(context, kOperator, results.status, [&](Executor& executor) {
+        TFJS_LLA_DISPATCH(LinearAttention)(inputs.problem, options_, out, executor);
+      });
+    }
   }
 };
 
+template <bool kCuda>
 class Gradient : public LinearOp {
  public:
   using LinearOp::LinearOp;
@@ -104,9 +115,15 @@ class Gradient : public LinearOp {
     gradients.dquery = results.Add(inputs.Shape("query"));
     gradients.dkey = results.Add(inputs.Shape("key"));
     gradients.dvalue = results.Add(inputs.Shape("value"));
-    RunOn(context, kOperator, results.status, [&](Executor& executor) {
-      TFJS_LLA_DISPATCH(LinearAttentionGradient)(inputs.problem, options_, gradients, executor);
-    });
+    if constexpr (kCuda) {
+      RunOnGpu(context, kOperator, results.status, [&](CudaCall& call) {
+        LaunchLinearGradient(inputs.problem, options_, gradients, call);
+      });
+    } else {
+      RunOn(context, kOperator, results.status, [&](Executor& executor) {
+        TFJS_LLA_DISPATCH(LinearAttentionGradient)(inputs.problem, options_, gradients, executor);
+      });
+    }
   }
 };
 
@@ -133,11 +150,11 @@ class Step : public LinearOp {
   }
 };
 
-REGISTER_KERNEL_BUILDER(Name("TfjsLlaLinearAttention").Device(tensorflow::DEVICE_CPU), Forward);
-REGISTER_KERNEL_BUILDER(Name("TfjsLlaLinearAttentionGrad").Device(tensorflow::DEVICE_CPU), Gradient);
+REGISTER_KERNEL_BUILDER(Name("TfjsLlaLinearAttention").Device(tensorflow::DEVICE_CPU), Forward<false>);
+REGISTER_KERNEL_BUILDER(Name("TfjsLlaLinearAttentionGrad").Device(tensorflow::DEVICE_CPU), Gradient<false>);
 REGISTER_KERNEL_BUILDER(Name("TfjsLlaLinearAttentionStep").Device(tensorflow::DEVICE_CPU), Step<>);
-TFJS_LLA_REFUSE_GPU("TfjsLlaLinearAttention");
-TFJS_LLA_REFUSE_GPU("TfjsLlaLinearAttentionGrad");
+REGISTER_KERNEL_BUILDER(Name("TfjsLlaLinearAttention").Device(tensorflow::DEVICE_GPU), Forward<true>);
+REGISTER_KERNEL_BUILDER(Name("TfjsLlaLinearAttentionGrad").Device(tensorflow::DEVICE_GPU), Gradient<true>);
 REGISTER_KERNEL_BUILDER(Name("TfjsLlaLinearAttentionStep").Device(tensorflow::DEVICE_GPU), Step<LaunchLinearStep>);
 
 }  // namespace

@@ -13,6 +13,7 @@ struct LinearOptions {
   FeatureMap feature_map;
   bool normalize;
   float scale;  // only where not normalised: it cancels otherwise
+  bool fast;    // half-precision operands are precise enough; the processor's kernels have no use for them
 };
 
 struct LinearGradients {

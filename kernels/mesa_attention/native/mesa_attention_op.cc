@@ -1,5 +1,6 @@
 #include "common/native/step_op.h"
 #include "mesa_attention/native/mesa_step_launch.h"
+#include "mesa_attention/native/mesa_launch.h"
 
 namespace {
 
@@ -78,6 +79,8 @@ class MesaOp : public tensorflow::OpKernel {
   float ridge_value_;
 };
 
+// On the processor, or by CUDA.
+template <bool kCuda>
 class Forward : public MesaOp {
  public:
   using MesaOp::MesaOp;
@@ -89,12 +92,20 @@ class Forward : public MesaOp {
     Outputs results(context);
     float* out = results.Add(inputs.result);
     float* probe = results.Add(inputs.Shape("query"));
-    RunOn(context, kOperator, results.status, [&](Executor& executor) {
-      TFJS_LLA_DISPATCH(MesaAttention)(inputs.problem, options, MesaOutputs{out, probe}, executor);
-    });
+    const MesaOutputs outputs{out, probe};
+    if constexpr (kCuda) {
+      RunOnGpu(context, kOperator, results.status, [&](CudaCall& call) {
+        LaunchMesaForward(inputs.problem, options, outputs, call);
+      });
+    } else {
+      RunOn(context, kOperator, results.status, [&](Executor& executor) {
+        TFJS_LLA_DISPATCH(MesaAttention)(inputs.problem, options, outputs, executor);
+      });
+    }
   }
 };
 
+template <bool kCuda>
 class Gradient : public MesaOp {
  public:
   using MesaOp::MesaOp;
@@ -112,9 +123,15 @@ class Gradient : public MesaOp {
     gradients.dkey = results.Add(inputs.Shape("key"));
     gradients.dvalue = results.Add(inputs.Shape("value"));
     if (options.ridge) gradients.dridge = results.Add(inputs.OptionalShape("ridge"));
-    RunOn(context, kOperator, results.status, [&](Executor& executor) {
-      TFJS_LLA_DISPATCH(MesaAttentionGradient)(inputs.problem, options, gradients, executor);
-    });
+    if constexpr (kCuda) {
+      RunOnGpu(context, kOperator, results.status, [&](CudaCall& call) {
+        LaunchMesaGradient(inputs.problem, options, gradients, call);
+      });
+    } else {
+      RunOn(context, kOperator, results.status, [&](Executor& executor) {
+        TFJS_LLA_DISPATCH(MesaAttentionGradient)(inputs.problem, options, gradients, executor);
+      });
+    }
   }
 };
 
@@ -142,11 +159,11 @@ class Step : public MesaOp {
   }
 };
 
-REGISTER_KERNEL_BUILDER(Name("TfjsLlaMesaAttention").Device(tensorflow::DEVICE_CPU), Forward);
-REGISTER_KERNEL_BUILDER(Name("TfjsLlaMesaAttentionGrad").Device(tensorflow::DEVICE_CPU), Gradient);
+REGISTER_KERNEL_BUILDER(Name("TfjsLlaMesaAttention").Device(tensorflow::DEVICE_CPU), Forward<false>);
+REGISTER_KERNEL_BUILDER(Name("TfjsLlaMesaAttentionGrad").Device(tensorflow::DEVICE_CPU), Gradient<false>);
 REGISTER_KERNEL_BUILDER(Name("TfjsLlaMesaAttentionStep").Device(tensorflow::DEVICE_CPU), Step<>);
-TFJS_LLA_REFUSE_GPU("TfjsLlaMesaAttention");
-TFJS_LLA_REFUSE_GPU("TfjsLlaMesaAttentionGrad");
+REGISTER_KERNEL_BUILDER(Name("TfjsLlaMesaAttention").Device(tensorflow::DEVICE_GPU), Forward<true>);
+REGISTER_KERNEL_BUILDER(Name("TfjsLlaMesaAttentionGrad").Device(tensorflow::DEVICE_GPU), Gradient<true>);
 REGISTER_KERNEL_BUILDER(Name("TfjsLlaMesaAttentionStep").Device(tensorflow::DEVICE_GPU), Step<LaunchMesaStep>);
 
 }  // namespace

@@ -200,6 +200,27 @@ void MultiplyAdd(float (&d)[4], const unsigned (&a)[4], unsigned b0, unsigned b1
   LeaveWarp(Meeting::kMultiply);
 }
 
+void MultiplyAddTensorFloat(float (&d)[4], const float (&a)[4], float b0, float b1) {
+  Fiber& self = *scheduler.current;
+  const int warp = self.thread / kWarpSize, lane = self.thread % kWarpSize;
+  const auto take = [](float x) { return BitCast<unsigned>(x) & ~0x1fffu; };
+  for (int i = 0; i < 4; i++) self.words[i] = take(a[i]);
+  self.words[4] = take(b0);
+  self.words[5] = take(b1);
+  MeetWarp(Meeting::kMultiply);
+  const int group = lane / 4, column = lane % 4 * 2;
+  for (int e = 0; e < 4; e++) {
+    float sum = 0;
+    for (int k = 0; k < 8; k++) {
+      const float x = BitCast<float>(Lane(warp, group * 4 + k % 4).words[e / 2 + k / 4 * 2]);
+      const float y = BitCast<float>(Lane(warp, (column + e % 2) * 4 + k % 4).words[4 + k / 4]);
+      sum += x * y;
+    }
+    d[e] += sum;
+  }
+  LeaveWarp(Meeting::kMultiply);
+}
+
 void LoadMatrices(unsigned (&m)[4], const void* row, bool transposed) {
   Fiber& self = *scheduler.current;
   const int warp = self.thread / kWarpSize, lane = self.thread % kWarpSize;

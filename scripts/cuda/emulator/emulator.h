@@ -38,6 +38,7 @@ bool AnyInWarp(bool value);
 float Shuffle(float value, int from_lane);
 double Shuffle(double value, int from_lane);
 void MultiplyAdd(float (&d)[4], const unsigned (&a)[4], unsigned b0, unsigned b1);
+void MultiplyAddTensorFloat(float (&d)[4], const float (&a)[4], float b0, float b1);
 void LoadMatrices(unsigned (&m)[4], const void* row, bool transposed);
 // Products of a warpgroup: done when they are waited for, with what then lies in shared memory.
 void MultiplyAddTile(float* d, int columns, const unsigned (&a)[4], unsigned long long tile, bool transposed, bool keep);

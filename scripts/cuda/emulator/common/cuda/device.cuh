@@ -62,6 +62,10 @@ inline float2 UnpackHalf2(Half2Bits packed) {
 inline void MultiplyAdd(float (&d)[4], const Half2Bits (&a)[4], Half2Bits b0, Half2Bits b1) {
   emulator::MultiplyAdd(d, a, b0, b1);
 }
+inline float RoundToTensorFloat(float x) { return FromBits((Bits(x) + 0x1000) & ~0x1fff); }
+inline void MultiplyAddTensorFloat(float (&d)[4], const float (&a)[4], float b0, float b1) {
+  emulator::MultiplyAddTensorFloat(d, a, b0, b1);
+}
 inline void LoadMatrices(Half2Bits (&m)[4], const void* row) { emulator::LoadMatrices(m, row, false); }
 inline void LoadMatricesTransposed(Half2Bits (&m)[4], const void* row) { emulator::LoadMatrices(m, row, true); }
 inline void PublishTiles() {}

@@ -48,8 +48,9 @@ export function callOf(operator: Operator, options: PlainOptions, sizes: Sizes, 
     'power law': powerLaw(key),
   };
   const queries: Partial<Record<Data, Values>> = {
-    'large keys': scaled(query, 1e-6),
-    'tiny keys': scaled(query, 1e6),
+    // Local linear attention takes differences of queries and keys: both are of one size.
+    'large keys': scaled(query, 1e6),
+    'tiny keys': scaled(query, 1e-6),
     'large scores': scaled(query, 12),
   };
   const mask = Array.from({ length: Tk }, (_, j) => (j % 7 === 3 || j > Tk - 5 ? 0 : 1));
@@ -103,9 +104,14 @@ function* calls(): Generator<[string, Call]> {
     }
     for (const data of ['large keys', 'tiny keys', 'large scores', 'power law', 'large values', 'masked'] as const) {
       const isSolving = operator === 'localLinearAttention';
-      // The ridge is relative to the keys' variance.
-      const ridge = { 'large keys': 1e12, 'tiny keys': 1e-12 }[data as string] ?? 1;
-      const options = { causal: true, ...(isSolving && { ridge, tolerance: 1e-4 }) };
+      // Scores and the solve as for keys of size 1.
+      const square = { 'large keys': 1e12, 'tiny keys': 1e-12 }[data as string] ?? 1;
+      const options = {
+        causal: true,
+        scale: 1 / (Math.sqrt(SIZES[0].D) * square),
+        // The error is larger than the residual where few keys have weight.
+        ...(isSolving && { ridge: square, tolerance: data === 'large scores' ? 1e-6 : 1e-4 }),
+      };
       yield [`${operator} ${data}`, callOf(operator, options, SIZES[0], data)];
     }
   }

@@ -12,41 +12,38 @@ export const SUBGROUP = 32;
 
 const FEATURE = 'chromium-experimental-subgroup-matrix';
 
-/** What an adapter says of the matrices that it multiplies; not yet among the types of WebGPU. */
-interface MatrixConfig {
-  readonly componentType: string;
-  readonly resultComponentType: string;
-  readonly M: number;
-  readonly N: number;
-  readonly K: number;
-}
-
 /** Storage buffers that the kernels with most of them bind. */
 const BUFFERS = 10;
 
-type MatrixInfo = GPUAdapterInfo & { readonly subgroupMatrixConfigs?: readonly MatrixConfig[] };
-
 let forced: Matrices | undefined;
 
-/**
- * Has `precision: 'fast'` computed in one way on every device: for tests of the kernels where no device has the units, and
- * for devices whose adapter does not tell. Undefined ends it.
- */
+/** Has `precision: 'fast'` computed in one way on every device, for tests of the kernels; undefined ends it. */
 export function forceMatrices(matrices: Matrices | undefined): void {
   forced = matrices;
 }
 
-const isHalfWithFloatSums = ({ componentType, resultComponentType, M, N, K }: MatrixConfig): boolean =>
-  componentType === 'f16' && resultComponentType === 'f32' && M === BLOCK && N === BLOCK && K === BLOCK;
+/** What devices were found to multiply by (matrix_probe.ts): what adapters list of matrices has been seen empty where there are some. */
+const found = new WeakMap<GPUDevice, Matrices>();
 
-/** What a device multiplies half-precision matrices by; undefined where it has nothing for it. */
+export function rememberMatrices(device: GPUDevice, matrices: Matrices | undefined): void {
+  if (matrices === undefined) found.delete(device);
+  else found.set(device, matrices);
+}
+
+/** Whether a device may have matrix units that the kernels can use. */
+export function hasMatrixFeatures({ features, limits, adapterInfo }: GPUDevice): boolean {
+  const { subgroupMinSize, subgroupMaxSize } = adapterInfo;
+  return (
+    [FEATURE, 'shader-f16', 'subgroups'].every((feature) => features.has(feature)) &&
+    limits.maxStorageBuffersPerShaderStage >= BUFFERS &&
+    // Which threads own a row is laid out for one size of subgroups.
+    subgroupMinSize === SUBGROUP &&
+    subgroupMaxSize === SUBGROUP
+  );
+}
+
+/** What a device multiplies half-precision matrices by; undefined where it has nothing for it, or has not been asked. */
 export function matricesOf(device: GPUDevice): Matrices | undefined {
-  if (device.limits.maxStorageBuffersPerShaderStage < BUFFERS) return undefined;
-  if (forced !== undefined) return forced;
-  const has = (feature: string): boolean => device.features.has(feature);
-  if (!has(FEATURE) || !has('shader-f16') || !has('subgroups')) return undefined;
-  const { subgroupMatrixConfigs, subgroupMinSize, subgroupMaxSize } = device.adapterInfo as MatrixInfo;
-  // Which threads own a row is laid out for one size of subgroups.
-  if (subgroupMinSize !== SUBGROUP || subgroupMaxSize !== SUBGROUP) return undefined;
-  return subgroupMatrixConfigs?.some(isHalfWithFloatSums) ? 'hardware' : undefined;
+  if (forced === undefined) return found.get(device);
+  return device.limits.maxStorageBuffersPerShaderStage < BUFFERS ? undefined : forced;
 }

@@ -13,8 +13,8 @@ export interface MatrixTuning {
 type Tunings = Readonly<Record<TileUse, MatrixTuning>>;
 
 /**
- * Measured by `npm run tune` (docs/benchmarks/README.md), by the architecture that a device's adapter names; the first is
- * for those that were not measured.
+ * By the architecture that a device's adapter names; `other` is for those that were not measured. Part `u` of
+ * `npm run fast` measures them.
  */
 const MEASURED: Readonly<Record<string, Tunings>> = {
   other: {

@@ -37,7 +37,7 @@ function powerLaw({ shape, data }: Values): Values {
   return { shape, data: Array.from(data, (x, i) => (4 * x) / Math.sqrt(1 + (i % D)) + 0.5) };
 }
 
-export function callOf(operator: Operator, options: PlainOptions, sizes: Sizes, data: Data = 'normal'): Call {
+function callOf(operator: Operator, options: PlainOptions, sizes: Sizes, data: Data = 'normal'): Call {
   const { heads, Tq, Tk, D, Dv } = sizes;
   const normals = (seed: number, rows: number, width: number): Values =>
     new Random(seed).normals([1, heads, rows, width]);

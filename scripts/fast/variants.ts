@@ -23,7 +23,7 @@ const tileOf = (width: number, subgroups: number, quads: number, matrices: Matri
 });
 
 /** Kernels by matrices: every operator, heads of all padded dimensions, with and without what is added to scores. */
-export function variants(matrices: Matrices): Variant[] {
+function variants(matrices: Matrices): Variant[] {
   const sizes = [
     { D: 64, Dv: 64, hasKeyTerms: false },
     { D: 64, Dv: 64, hasKeyTerms: true },

@@ -9,7 +9,7 @@ import type { Tile } from './tile.wgsl.js';
  */
 
 /** Rows that share a flag. */
-export const FLAGGED_ROWS = ROW_PADDING;
+const FLAGGED_ROWS = ROW_PADDING;
 
 export const flagBytes = (heads: number, Tqp: number): number => 4 * heads * (Tqp / FLAGGED_ROWS + 1);
 

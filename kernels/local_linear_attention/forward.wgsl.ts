@@ -10,6 +10,7 @@ import {
   solverBuffers,
   solverParams,
   refineMeans,
+  takeTile,
   weightsAgain,
   type WeightSource,
 } from '../common/webgpu/conjugate_gradient.wgsl.js';
@@ -17,7 +18,11 @@ import { boundFunction, ROW_STATES } from '../common/webgpu/prepare.wgsl.js';
 import {
   type AttentionShape,
   byState,
+  directivesOf,
+  flagging,
   keyColumns,
+  preparedBuffers,
+  readUnits,
   shapeKey,
   shapeParams,
 } from '../common/webgpu/probe_attention.wgsl.js';
@@ -28,7 +33,7 @@ import {
   declareBounds,
   declareSoftmax,
   finishScores,
-  keptQuad,
+  keep,
   onlineSoftmax,
 } from '../common/webgpu/softmax_weights.wgsl.js';
 import {
@@ -37,9 +42,11 @@ import {
   declareTile,
   groupsOf,
   mainHead,
+  operand,
   perRow,
   products,
   quadOf,
+  readAccumulator,
   reduceRows,
   storeWeights,
   threadsOf,
@@ -65,6 +72,10 @@ export function localLinearAttentionShader(shape: AttentionShape, layout: InfoRo
   const column = (g: number): string => `tx + ${tile.threadsX * g}u`;
   const right = (i: number, g: number): string =>
     `select(vec4f(), ${rowQuad(layout, `row${i}`, centred, column(g))} - kbar, info${i}.y == ORDINARY)`;
+  // Weights are below 2^15, products with a key minus its mean below twice its length times the probe's.
+  const lastUnit = `(8.0 * max(1.0, unit_u * ${key.unit}))`;
+  const probeSet = { name: 'u', row: direction(solver), isSplit: true };
+  const { buffers, params } = flagging(shape);
   const storeRow = (i: number): string => `{
     let i = firstRow + ty + ${tile.threadsY * i}u;
     let state${i} = info${i}.y;
@@ -75,17 +86,18 @@ export function localLinearAttentionShader(shape: AttentionShape, layout: InfoRo
     }
   }`;
   return {
-    key: `localLinearAttention ${shapeKey(shape)} ${isKept}`,
+    key: `localLinearAttention ${shapeKey(shape)} ${isKept} ${layout.quads}`,
     workgroupSize: threadsOf(tile),
-    params: { ...shapeParams, ...solverParams },
+    params: { ...shapeParams, ...solverParams, ...params },
+    ...directivesOf(tile),
     buffers: {
       rows: { access: 'read', element: 'vec4f' },
-      preparedKey: { access: 'read', element: 'vec4f' },
-      preparedValue: { access: 'read', element: 'vec4f' },
+      ...preparedBuffers(tile),
+      ...buffers,
       ...(hasKeyTerms && { keyTerms: { access: 'read', element: 'vec4f' } as const }),
       out: out.buffer,
       probe: probe.buffer,
-      ...solverBuffers,
+      ...solverBuffers(tile),
     },
     workgroupBytes: tileBytes(tile),
     text: () => `
@@ -97,30 +109,36 @@ ${targetFunction(Dp)}
 ${declareTile(tile)}
 ${mainHead(tile)}
   ${nextTile(tile)}
+  ${takeTile(shape)}
+  ${readUnits(shape, layout)}
   ${perRow(tile, (i) => `let info${i} = ${rowQuad(layout, `row${i}`, layout.info, '0u')};`)}
   ${declareBounds(tile, 'firstRow')}
   ${declareSoftmax(tile)}
   ${declareAccumulator(tile, 'a', key.width)}
+  ${operand(tile, { name: 's', row: query }, key.width)}
   for (var t = 0u; t < keyTiles; t++) {
     ${products(tile, key, [{ name: 's', row: query }])}
     ${finishScores(tile, 's', hasKeyTerms)}
     ${onlineSoftmax(tile, [{ name: 'a', width: key.width }], [], kept)}
-    ${storeWeights(tile, (i) => `p${i}`)}
-    ${kept ? perRow(tile, (i) => `${keptQuad(tile, kept, i)} = p${i};`) : ''}
+    ${storeWeights(tile, (i, q) => `p${i}_${q}`)}
+    ${kept ? keep(tile, kept, (i, q) => `p${i}_${q}`) : ''}
     ${accumulate(tile, 'a', key, true)}
   }
+  ${readAccumulator(tile, 'a', key.width, `${key.unit}`)}
   ${reduceRows(tile, ['l'], 'sum')}
   ${perRow(tile, (i) => `let inverse${i} = 1.0 / max(l${i}, 1e-37);`, ' ')}
   ${beginSolve(solver, 'a', right)}
   ${iterate(solver)}
   ${finishSolve(solver)}
-  ${refineMeans(solver, [{ mean: 'meanProduct', size: 'size', row: direction(solver) }])}
+  ${tile.matrices ? '' : refineMeans(solver, [{ mean: 'meanProduct', size: 'size', row: direction(solver) }])}
   ${declareAccumulator(tile, 'o', value.width)}
+  ${operand(tile, probeSet, key.width)}
   for (var t = 0u; t < keyTiles; t++) {
-    ${weightsAgain(solver, [{ name: 'u', row: direction(solver) }])}
-    ${storeWeights(tile, (i) => `w${i} * (${quadOf('u', i)} + (1.0 - meanProduct${i}))`)}
+    ${weightsAgain(solver, [probeSet])}
+    ${storeWeights(tile, (i, q) => `w${i}_${q} * (${quadOf('u', i, q)} + (1.0 - meanProduct${i}))`, lastUnit)}
     ${accumulate(tile, 'o', value, false)}
   }
+  ${readAccumulator(tile, 'o', value.width, `(${lastUnit} * ${value.unit})`)}
   ${perRow(tile, storeRow)}
   storageBarrier();
   workgroupBarrier();

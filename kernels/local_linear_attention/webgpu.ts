@@ -6,10 +6,13 @@ import { gradientRowsShader } from '../common/webgpu/gradient_rows.wgsl.js';
 import { forPrepared, type Prepared } from '../common/webgpu/prepared.js';
 import {
   attentionShape,
+  clearedFlags,
   type GradientPass,
   logScale,
+  matrixShape,
   probeAttentionGradient,
 } from '../common/webgpu/probe_attention.js';
+import type { AttentionShape } from '../common/webgpu/probe_attention.wgsl.js';
 import { paddedWidth, rowLayout } from '../common/webgpu/row_layout.js';
 import type { Shader } from '../common/webgpu/shader.js';
 import { progressBytes, reportProgress, scheduleOf, smallRidgeOf, solverUniforms } from '../common/webgpu/solver.js';
@@ -40,28 +43,38 @@ function solveMissed(call: Call, shader: Shader, prepared: Prepared, buffers: Bu
 function forward(call: Call): Output[] {
   const { attrs, dims, device } = call;
   const { D, Tq } = dims;
-  const shape = attentionShape(call, Math.max(dims.D, dims.Dv), 'keptWeights');
+  const byMatrices = matrixShape(call, 'keptWeights');
+  const shape = attentionShape(call, Math.max(dims.D, dims.Dv), 'keptWeights', byMatrices !== undefined);
   const query = { name: 'query', width: D };
-  const layout = rowLayout([query, { ...query, isCentred: true }]);
+  const layout = rowLayout([query, { ...query, isCentred: true }], { hasUnits: byMatrices !== undefined });
   const out = call.output(call.resultShape);
   const probe = call.output(call.tensor('query').shape);
   const preparation = { layout, isCentred: true, ridge: attrs.ridge, smallRidge: smallRidgeOf(attrs) };
   forPrepared(call, preparation, (prepared) => {
     const { heads, Tqp, Tkp } = prepared;
-    const rowTiles = Math.ceil(Tq / blockRowsOf(shape.tile));
-    const schedule = scheduleOf(device, shape.tile, shape.Dp, heads, rowTiles, Tkp);
     const progress = call.scratch(progressBytes(heads, Tqp));
     call.clear(progress);
     const buffers = { ...prepared.buffers, out: out.buffer, probe: probe.buffer, progress };
     const params = { ...prepared.params, scale: attrs.scale, logScale: logScale(call) };
-    call.run(
-      localLinearAttentionShader(shape, layout, schedule.isKept),
-      { ...buffers, work: call.work(16 * schedule.workgroups * schedule.regionQuads) },
-      { ...params, ...solverUniforms(attrs, schedule) },
-      [schedule.workgroups],
-    );
+    const run = (of: AttentionShape, bound: Buffers): void => {
+      const rowTiles = Math.ceil(Tq / blockRowsOf(of.tile));
+      const schedule = scheduleOf(device, of.tile, of.Dp, heads, rowTiles, Tkp);
+      call.run(
+        localLinearAttentionShader(of, layout, schedule.isKept),
+        { ...bound, work: call.work(16 * schedule.workgroups * schedule.regionQuads) },
+        { ...params, ...solverUniforms(attrs, schedule) },
+        [schedule.workgroups],
+      );
+    };
+    let bound: Buffers = buffers;
+    if (byMatrices !== undefined) {
+      const flags = clearedFlags(call, prepared);
+      run(byMatrices, { ...buffers, flags });
+      bound = { ...buffers, ...prepared.prepareFlagged(flags), flags };
+    }
+    run(shape, bound);
     reportProgress(call, progress);
-    solveMissed(call, directForwardShader(shape, layout, D), prepared, buffers, params);
+    solveMissed(call, directForwardShader(shape, layout, D), prepared, bound, params);
   });
   return [out, probe];
 }
@@ -92,7 +105,7 @@ function gradient(call: Call): readonly (Output | undefined)[] {
     { name: 'dout', width: Dv },
     { name: 'probe', width: D },
   ];
-  const layout = rowLayout(slots, 2 * paddedWidth(D));
+  const layout = rowLayout(slots, { extra: 2 * paddedWidth(D) });
   const preparation = { ridge: attrs.ridge, smallRidge: smallRidgeOf(attrs) };
   return probeAttentionGradient(call, layout, 'solved', preparation, (pass, { ridge }) => {
     gradientRows(call, pass, ridge);

@@ -23,8 +23,8 @@ export const BLOCK = 32;
  */
 export const solverTile = (width: number): Tile =>
   width <= 64
-    ? { threadsX: 8, threadsY: 8, rows: 4, chunk: 16, unrolledQuads: 2, unrolledColumns: 2 }
-    : { threadsX: 8, threadsY: 16, rows: 2, chunk: 16, unrolledQuads: 2, unrolledColumns: 2 };
+    ? { threadsX: 8, threadsY: 8, rows: 4, quads: 1, chunk: 16, unrolledQuads: 2, unrolledColumns: 2 }
+    : { threadsX: 8, threadsY: 16, rows: 2, quads: 1, chunk: 16, unrolledQuads: 2, unrolledColumns: 2 };
 
 /** A matrix of rows of `width` quads in the storage buffer `buffer`, from the quad that `base` is an expression for. */
 export const matrix = (buffer: string, base: string, width: number): Columns => ({

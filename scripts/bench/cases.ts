@@ -1,4 +1,5 @@
 import { chunkRows } from '../../kernels/common/webgpu/chunk_states.js';
+import type { Precision } from '../../kernels/common/spec.js';
 import type { Sizes } from './data.js';
 import type { OperatorName } from './operators.js';
 
@@ -13,6 +14,8 @@ export interface Bar {
   readonly timesMatMul?: number;
   /** Rate over that of softmax attention of the same shape. */
   readonly timesSoftmax?: number;
+  /** Kernel time over that of the same case in float32. */
+  readonly timesHigh?: number;
   /** Kernel time over that of the same case at a quarter of the length. */
   readonly growth?: number;
   readonly extraMebibytes?: number;
@@ -29,6 +32,7 @@ export interface BenchCase extends Sizes {
   readonly hasRidgeTensor?: boolean;
   /** Of local linear attention; without one, the operator's default. */
   readonly tolerance?: number;
+  readonly precision?: Precision;
   /** `'default'`: a device that was asked for nothing beyond what every WebGPU device has. */
   readonly limits: 'device' | 'default';
   /** Measures memory and the first call, shader compilation included, on a device of its own. */
@@ -49,6 +53,7 @@ export function caseName(one: BenchCase): string {
     `${heads}x${length}x${dim}`,
     ...(ridge === undefined ? [] : [`ridge ${ridge}${one.hasRidgeTensor ? ' (tensor)' : ''}`]),
     ...(operator !== 'localLinearAttention' ? [] : [`tolerance ${tolerance ?? 'default'}`]),
+    ...(one.precision === 'fast' ? ['fast'] : []),
     ...(one.limits === 'default' ? ['default limits'] : []),
     ...(one.isFresh ? ['new device'] : []),
   ].join(' ');

@@ -91,11 +91,12 @@ export function argumentNames({ operator, hasRidgeTensor }: BenchCase): string[]
 }
 
 /** The options of a case's public function, without a ridge that is a tensor. */
-export function optionsOf({ causal, ridge, hasRidgeTensor, tolerance }: BenchCase): object {
+export function optionsOf({ causal, ridge, hasRidgeTensor, tolerance, precision }: BenchCase): object {
   return {
     causal,
     ...(ridge !== undefined && !hasRidgeTensor && { ridge }),
     ...(tolerance !== undefined && { tolerance }),
+    ...(precision !== undefined && { precision }),
   };
 }
 

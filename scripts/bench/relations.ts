@@ -9,6 +9,8 @@ export interface Relations {
   readonly timesSoftmax: number | null;
   /** Kernels of a gradient over those of the forward; of local linear attention, the one at tolerance 1e-3. */
   readonly timesForward: number | null;
+  /** Time over that of the same call in float32 throughout. */
+  readonly timesHigh: number | null;
   /** Time over that on a device without limits. */
   readonly timesDevice: number | null;
   /** Time and memory over those of the same case at the next shorter length, which is `length` times as long. */
@@ -31,6 +33,7 @@ function isSame(one: BenchCase, other: BenchCase, change: Partial<BenchCase>): b
   const names = ['operator', 'direction', 'causal', 'heads', 'queries', 'keys', 'dim', 'limits'] as const;
   if (names.some((name) => other[name] !== wanted[name])) return false;
   if ((other.hasRidgeTensor ?? false) !== (wanted.hasRidgeTensor ?? false)) return false;
+  if ((other.precision ?? 'high') !== (wanted.precision ?? 'high')) return false;
   return other.ridge === wanted.ridge && other.tolerance === wanted.tolerance;
 }
 
@@ -61,6 +64,7 @@ export function relationsOf(row: Row, rows: readonly Row[], matMulTeraflops: num
     timesSoftmax: times(softmax?.teraflops),
     // Without device times the gradient's time has the forward in it.
     timesForward: one.direction === 'gradient' && row.kernel !== null ? timesTime(forward) : null,
+    timesHigh: one.precision === 'fast' ? timesTime(find({ precision: 'high' })) : null,
     timesDevice: one.limits === 'default' ? timesTime(find({ limits: 'device' })) : null,
     growth: growthOf(row, rows),
   };
@@ -100,6 +104,7 @@ export function verdictsOf(row: Row, relations: Relations): Verdict[] {
     ...most('kernel ms', row.kernel?.median ?? null, bar.kernelMilliseconds),
     ...most('error', error, bar.error),
     ...most('x forward', relations.timesForward, bar.timesForward),
+    ...most('x float32', relations.timesHigh, bar.timesHigh),
     ...least('x matMul', relations.timesMatMul, bar.timesMatMul),
     ...least('x softmax', relations.timesSoftmax, bar.timesSoftmax),
     ...most('growth', relations.growth?.time ?? null, bar.growth),

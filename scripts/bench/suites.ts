@@ -112,6 +112,42 @@ function issue(): BenchCase[] {
   ];
 }
 
+/** Milliseconds by half precision with float32 sums, in the order of `SOFTMAX_BARS` and, for two ridges, `LOCAL_LINEAR_BARS`. */
+const FAST_SOFTMAX_BARS = { 2048: [0.5, 0.3], 4096: [2, 1.05] } as const;
+const FAST_LOCAL_LINEAR_BARS = { 2048: [1.45, 2.1], 4096: [5.6, 7.8] } as const;
+const FAST_ERRORS = [6e-4, 8e-4, 1e-3] as const;
+
+/** `precision: 'fast'`, each case beside the same in float32. */
+function fast(): BenchCase[] {
+  const both = (one: BenchCase): BenchCase[] => [
+    { ...one, bar: {} },
+    { ...one, precision: 'fast' },
+  ];
+  return LENGTHS.flatMap((n) => [
+    ...[false, true].flatMap((causal, i) =>
+      both(softmax(n, 64, { causal, bar: { kernelMilliseconds: FAST_SOFTMAX_BARS[n][i], error: 6e-4 } })),
+    ),
+    ...RIDGES.flatMap((ridge, i) => {
+      const time = i < 2 ? { kernelMilliseconds: FAST_LOCAL_LINEAR_BARS[n][i] } : { timesHigh: 1 };
+      return both(localLinear(n, 64, ridge, { bar: { ...time, error: FAST_ERRORS[i] } }));
+    }),
+    ...RIDGES.flatMap((ridge) =>
+      both(
+        localLinear(n, 64, ridge, {
+          direction: 'gradient',
+          tolerance: gradientTolerance(ridge),
+          bar: { timesForward: 2.5, error: GRADIENT_ERROR },
+        }),
+      ),
+    ),
+    ...(['softmaxAttention', 'parallaxAttention'] as const).flatMap((operator) =>
+      (['forward', 'gradient'] as const)
+        .filter((direction) => operator !== 'softmaxAttention' || direction !== 'forward')
+        .flatMap((direction) => both(square(operator, n, 64, { direction, bar: { error: GRADIENT_ERROR } }))),
+    ),
+  ]);
+}
+
 /** A little of everything, at a size that a GPU simulated in software can bear. */
 function quick(): BenchCase[] {
   const small = { heads: 2 };
@@ -199,5 +235,6 @@ export const suites: Readonly<Record<string, (settings: SuiteSettings) => BenchC
   webgl,
   quick,
   decode,
+  fast,
   gradients: () => [64, 128, 32].flatMap((dim) => LENGTHS.flatMap((n) => gradientRows(n, dim))),
 };

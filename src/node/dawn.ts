@@ -54,12 +54,13 @@ const FEATURES = [
   'chromium-experimental-subgroup-matrix',
 ];
 
-/** Limits that tfjs raises to what the adapter has; all others stay at WebGPU's defaults. */
+/** Limits that tfjs raises to what the adapter has, and the number of buffers that kernels by matrices bind; all others stay at WebGPU's defaults. */
 const RAISED_LIMITS = [
   'maxComputeWorkgroupStorageSize',
   'maxComputeWorkgroupsPerDimension',
   'maxStorageBufferBindingSize',
   'maxBufferSize',
+  'maxStorageBuffersPerShaderStage',
   'maxComputeWorkgroupSizeX',
   'maxComputeInvocationsPerWorkgroup',
 ] as const;

@@ -6,6 +6,7 @@ import {
   removeBackend,
 } from '@tensorflow/tfjs-core';
 import { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
+import { probeMatrices } from '../../kernels/common/webgpu/matrix_probe.js';
 import { storageUsage } from '../../kernels/common/webgpu/work_buffers.js';
 import '../backends/webgpu.js';
 import { findAdapter, findGpu, requestDevice } from './dawn.js';
@@ -107,6 +108,8 @@ export async function registerWebGPU(): Promise<void> {
   // Its package has just been imported, and where it finds `navigator.gpu` it registers what does not report errors.
   if ((findBackendFactory('webgpu') as (() => unknown) | null) !== null) removeBackend('webgpu');
   const adapter = await findAdapter(await findGpu());
-  const backend = new NodeWebGPUBackend(await requestDevice(adapter), adapter.info);
+  const device = await requestDevice(adapter);
+  await probeMatrices(device);
+  const backend = new NodeWebGPUBackend(device, adapter.info);
   registerBackend('webgpu', () => backend, 3);
 }

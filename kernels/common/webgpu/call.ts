@@ -196,6 +196,7 @@ export class WebGpuCall<Attrs extends AttentionAttrs> extends CallInputs<Attrs> 
   private releaseScratch(): void {
     mostScratchBytes = Math.max(mostScratchBytes, this.scratchBytes + this.workBytes);
     this.uniforms.release();
+    WorkBuffers.of(this.backend).releaseOutgrown();
     for (const buffer of this.scratchBuffers) this.backend.bufferManager.releaseBuffer(buffer);
   }
 

@@ -1,7 +1,7 @@
 import type { AttentionAttrs } from '../spec.js';
 import type { Binding, WebGpuCall } from './call.js';
 import { chunkStatesShader, type Scan, scanShader, stateParts, stateQuads, type Vectors } from './chunk_states.wgsl.js';
-import { ROW_PADDING } from './prepared.js';
+import { ROW_PADDING } from './row_layout.js';
 import { chooseTile } from './tile.js';
 import { blockRowsOf, type Tile } from './tile.wgsl.js';
 

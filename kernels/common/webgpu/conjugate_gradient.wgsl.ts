@@ -1,18 +1,25 @@
+import { flag, hasCoarseScores, readFlag } from './coarse_tiles.wgsl.js';
+import type { AttentionShape } from './probe_attention.wgsl.js';
 import type { BufferType, ParamType } from './shader.js';
 import { unroll } from './shader.js';
-import { finishScores, type KeptWeights, keptQuad } from './softmax_weights.wgsl.js';
+import { asOperand, finishScores, type KeptWeights, keptPacking, keptQuad } from './softmax_weights.wgsl.js';
 import {
   accumulate,
   blockRowsOf,
   clearAccumulator,
   type Columns,
   groupsOf,
+  operand,
+  perQuad,
   perRow,
+  type Products,
   products,
   quadOf,
+  readAccumulator,
   reduceRows,
   type RowQuad,
   storeWeights,
+  sumOfQuads,
   threadsOf,
   type Tile,
 } from './tile.wgsl.js';
@@ -30,13 +37,16 @@ const SOLUTION = 1;
 const RESIDUAL = 2;
 const MEAN_KEY = 3;
 
-/** Words of `progress` before the flags of the rows: next tile; iterations of rows: sum, most; of tiles: sum. */
-export const PROGRESS_HEAD = 4;
+/**
+ * Words of `progress` before the flags of the rows: next tile; iterations of rows: sum, most; of tiles: sum; next tile of a
+ * kernel by matrices.
+ */
+export const PROGRESS_HEAD = 8;
 
-export const solverBuffers: Record<string, BufferType> = {
-  work: { access: 'read_write', element: 'vec4f' },
+export const solverBuffers = ({ matrices }: Tile): Record<string, BufferType> => ({
+  work: { access: 'read_write', element: matrices ? 'vec4u' : 'vec4f' },
   progress: { access: 'read_write', element: 'atomic<u32>' },
-};
+});
 
 export const solverParams: Record<string, ParamType> = {
   rowTiles: 'u32',
@@ -61,7 +71,7 @@ fn targetFor(visible: u32) -> f32 {
 
 /** Quads of `work` that a running workgroup takes: solver state and, if they are kept, weights of `Tkp` keys. */
 export const regionQuads = (tile: Tile, Dp: number, Tkp: number, isKept: boolean): number =>
-  (blockRowsOf(tile) * (STATE_VECTORS * Dp + (isKept ? Tkp : 0))) / 4;
+  (blockRowsOf(tile) * (STATE_VECTORS * Dp + (isKept ? Tkp / keptPacking(tile) : 0))) / 4;
 
 /** Where later passes over the keys have the weights of a tile from. */
 export interface WeightSource {
@@ -80,10 +90,22 @@ const vectorQuads = ({ tile, key }: WeightSource): number => blockRowsOf(tile) *
 export const keptBy = (solver: WeightSource): KeptWeights | undefined =>
   solver.isKept ? { buffer: 'work', base: `(region + ${STATE_VECTORS * vectorQuads(solver)}u)` } : undefined;
 
-function ownQuad(solver: WeightSource, vector: number, i: number, g: number): string {
+/** A place in `work` as a vector, and what writes one there: the buffer holds kept weights of half precision as bits. */
+const inWork = ({ tile }: WeightSource, at: string): string =>
+  tile.matrices ? `bitcast<vec4f>(work[${at}])` : `work[${at}]`;
+const toWork = ({ tile }: WeightSource, at: string, value: string): string =>
+  `work[${at}] = ${tile.matrices ? `bitcast<vec4u>(${value})` : value};`;
+
+function ownPlace(solver: WeightSource, vector: number, i: number, g: number): string {
   const groups = groupsOf(solver.tile, solver.key.width);
-  return `work[region + ${vector * vectorQuads(solver) + (i * groups + g) * threadsOf(solver.tile)}u + tid]`;
+  return `region + ${vector * vectorQuads(solver) + (i * groups + g) * threadsOf(solver.tile)}u + tid`;
 }
+
+const ownQuad = (solver: WeightSource, vector: number, i: number, g: number): string =>
+  inWork(solver, ownPlace(solver, vector, i, g));
+
+const setQuad = (solver: WeightSource, vector: number, i: number, g: number, value: string): string =>
+  toWork(solver, ownPlace(solver, vector, i, g), value);
 
 /** Mean key `sum p k` of row `i`, group `g`. */
 export const meanKey = (solver: WeightSource, i: number, g: number): string => ownQuad(solver, MEAN_KEY, i, g);
@@ -91,16 +113,23 @@ export const meanKey = (solver: WeightSource, i: number, g: number): string => o
 /** The solution of row `i`, group `g`, behind `finishSolve`. */
 export const solution = (solver: WeightSource, i: number, g: number): string => ownQuad(solver, SOLUTION, i, g);
 
+const directionPlace = ({ tile, key }: WeightSource, i: number, c: string): string =>
+  `region + ${DIRECTION * key.width}u + (ty + ${tile.threadsY * i}u) * ${key.width}u + ${c}`;
+
 /** The direction (behind `finishSolve` the solution) of row `i` as a left operand of products. */
 export const direction =
-  ({ tile, key }: WeightSource): RowQuad =>
+  (solver: WeightSource): RowQuad =>
   (i, c) =>
-    `work[region + ${DIRECTION * key.width}u + (ty + ${tile.threadsY * i}u) * ${key.width}u + ${c}]`;
+    inWork(solver, directionPlace(solver, i, c));
 
-const ownDirection = (solver: WeightSource, i: number, g: number): string =>
-  direction(solver)(i, `tx + ${solver.tile.threadsX * g}u`);
+const ownColumn = ({ tile }: WeightSource, g: number): string => `tx + ${tile.threadsX * g}u`;
 
-const perGroup = (solver: WeightSource, text: (g: number) => string): string =>
+const ownDirection = (solver: WeightSource, i: number, g: number): string => direction(solver)(i, ownColumn(solver, g));
+
+const setDirection = (solver: WeightSource, i: number, g: number, value: string): string =>
+  toWork(solver, directionPlace(solver, i, ownColumn(solver, g)), value);
+
+const perOwn = (solver: WeightSource, text: (g: number) => string): string =>
   unroll(groupsOf(solver.tile, solver.key.width), text, ' ');
 
 /** The next tile of rows, the longest first, or the end: opens the loop over tiles. Sets `head` and `firstRow`. */
@@ -108,7 +137,7 @@ export function nextTile(tile: Tile): string {
   return `
   let region = workgroup.x * params.regionQuads;
   loop {
-  if (tid == 0u) { shared_number.x = atomicAdd(&progress[0], 1u); }
+  if (tid == 0u) { shared_number.x = atomicAdd(&progress[${tile.matrices ? 4 : 0}], 1u); }
   let tileNumber = workgroupUniformLoad(&shared_number).x;
   if (tileNumber >= params.tiles) { break; }
   let heads = params.tiles / params.rowTiles;
@@ -117,19 +146,32 @@ export function nextTile(tile: Tile): string {
   ${perRow(tile, (i) => `let row${i} = head * params.Tqp + firstRow + ty + ${tile.threadsY * i}u;`)}`;
 }
 
-/** Weights `w{i}` of the columns of tile `t`, a quad each, from what was kept or anew; with them, products of `sets`. */
-export function weightsAgain(solver: WeightSource, sets: readonly { name: string; row: RowQuad }[]): string {
+/** Keys a dimension below which half precision is too coarse for the solve: there the ridge alone holds much of the solution. */
+const FEWEST_KEYS = 3;
+
+/** Whether the tile is for this kernel; one by matrices leaves tiles of rows that see few keys to the one in float32. */
+export function takeTile({ tile, isSecond }: AttentionShape): string {
+  if (isSecond) return `${readFlag} if (!isFlagged) { continue; }`;
+  if (!tile.matrices) return '';
+  return `if (bound(firstRow) < ${FEWEST_KEYS}u * params.D) {
+    if (tid == 0u) { ${flag('firstRow')} }
+    continue;
+  }`;
+}
+
+/** Weights `w{i}_{q}` of the columns of tile `t`, a quad each, from what was kept or anew; with them, products of `sets`. */
+export function weightsAgain(solver: WeightSource, sets: readonly Products[]): string {
   const { tile, key, query, hasKeyTerms } = solver;
   const kept = keptBy(solver);
   if (kept) {
     return `
     ${products(tile, key, sets)}
-    ${perRow(tile, (i) => `let w${i} = ${keptQuad(tile, kept, i)};`)}`;
+    ${perQuad(tile, (i, q) => `let w${i}_${q} = ${keptQuad(tile, kept, i, q)};`)}`;
   }
   return `
     ${products(tile, key, [{ name: 's', row: query }, ...sets])}
     ${finishScores(tile, 's', hasKeyTerms)}
-    ${perRow(tile, (i) => `let w${i} = exp2(${quadOf('s', i)} - m${i});`)}`;
+    ${perQuad(tile, (i, q) => `let w${i}_${q} = ${asOperand(tile, `exp2(${quadOf('s', i, q)} - m${i})`)};`)}`;
 }
 
 /**
@@ -143,10 +185,12 @@ export function beginSolve(solver: WeightSource, mean: string, right: (i: number
   ${perRow(
     tile,
     (i) => `var squares${i} = 0.0;
-    ${perGroup(
+    ${perOwn(
       solver,
-      (g) => `{ let kbar = ${mean}${i}_${g} * inverse${i}; ${meanKey(solver, i, g)} = kbar; let b = ${right(i, g)};
-      ${ownQuad(solver, RESIDUAL, i, g)} = b; ${solution(solver, i, g)} = vec4f(); squares${i} += dot(b, b); }`,
+      (
+        g,
+      ) => `{ let kbar = ${mean}${i}_${g} * inverse${i}; ${setQuad(solver, MEAN_KEY, i, g, 'kbar')} let b = ${right(i, g)};
+      ${setQuad(solver, RESIDUAL, i, g, 'b')} ${setQuad(solver, SOLUTION, i, g, 'vec4f()')} squares${i} += dot(b, b); }`,
     )}`,
   )}
   ${reduceRows(tile, ['squares'], 'sum')}
@@ -154,10 +198,10 @@ export function beginSolve(solver: WeightSource, mean: string, right: (i: number
     tile,
     (i) => `let length${i} = sqrt(squares${i}); var shift${i} = 0.0;
     { let unit = select(0.0, 1.0 / length${i}, squares${i} > 0.0);
-    ${perGroup(
+    ${perOwn(
       solver,
-      (g) => `{ let r = ${ownQuad(solver, RESIDUAL, i, g)} * unit; ${ownQuad(solver, RESIDUAL, i, g)} = r;
-      ${ownDirection(solver, i, g)} = r; shift${i} += dot(r, ${meanKey(solver, i, g)}); }`,
+      (g) => `{ let r = ${ownQuad(solver, RESIDUAL, i, g)} * unit; ${setQuad(solver, RESIDUAL, i, g, 'r')}
+      let u = ${asOperand(tile, 'r')}; ${setDirection(solver, i, g, 'u')} shift${i} += dot(u, ${meanKey(solver, i, g)}); }`,
     )} }`,
   )}
   ${reduceRows(tile, ['shift'], 'sum')}
@@ -179,35 +223,39 @@ export function beginSolve(solver: WeightSource, mean: string, right: (i: number
  */
 export function iterate(solver: WeightSource): string {
   const { tile, key } = solver;
-  const apply = (i: number): string => `var curvature${i} = 0.0;
-    ${perGroup(
+  const unit = `(8.0 * unit_u * ${key.unit})`;
+  const apply = (i: number): string => `var curvature${i} = 0.0; ${tile.matrices ? `var along${i} = 0.0;` : ''}
+    ${perOwn(
       solver,
       (g) => `{ let u = ${ownDirection(solver, i, g)}; let drifted = a${i}_${g} - drift${i} * ${meanKey(solver, i, g)};
       a${i}_${g} = fma(u, vec4f(info${i}.x), drifted * inverse${i});
-      curvature${i} += dot(u, a${i}_${g}); }`,
+      curvature${i} += dot(u, a${i}_${g}); ${tile.matrices ? `along${i} += dot(u, ${ownQuad(solver, RESIDUAL, i, g)});` : ''} }`,
     )}`;
   const step = (i: number): string => `let moves${i} = isLive${i} && curvature${i} > 0.0;
-    let alpha${i} = select(0.0, rr${i} / max(curvature${i}, 1e-37), moves${i});
+    let alpha${i} = select(0.0, ${tile.matrices ? 'along' : 'rr'}${i} / max(curvature${i}, 1e-37), moves${i});
     isMissed${i} = isMissed${i} || (isLive${i} && !moves${i});
     iterations${i} += select(0u, 1u, moves${i});
     var next${i} = 0.0; var meanPart${i} = 0.0;
-    ${perGroup(
+    ${perOwn(
       solver,
-      (g) => `{ ${solution(solver, i, g)} += alpha${i} * ${ownDirection(solver, i, g)};
-      let r = ${ownQuad(solver, RESIDUAL, i, g)} - alpha${i} * a${i}_${g}; ${ownQuad(solver, RESIDUAL, i, g)} = r;
+      (
+        g,
+      ) => `{ ${setQuad(solver, SOLUTION, i, g, `${solution(solver, i, g)} + alpha${i} * ${ownDirection(solver, i, g)}`)}
+      let r = ${ownQuad(solver, RESIDUAL, i, g)} - alpha${i} * a${i}_${g}; ${setQuad(solver, RESIDUAL, i, g, 'r')}
       next${i} += dot(r, r); meanPart${i} += dot(r, ${meanKey(solver, i, g)}); }`,
     )}`;
   const turn = (i: number): string => `{
     let beta = select(0.0, next${i} / max(rr${i}, 1e-37), moves${i});
     let isDone = moves${i} && next${i} * max(beta, params.leastDrop) <= target${i};
-    ${perGroup(
+    shift${i} = ${tile.matrices ? '0.0' : `meanPart${i} + beta * shift${i}`};
+    ${perOwn(
       solver,
       (
         g,
-      ) => `{ let u = ${ownQuad(solver, RESIDUAL, i, g)} + beta * ${ownDirection(solver, i, g)}; ${ownDirection(solver, i, g)} = u;
-      if (isDone) { ${solution(solver, i, g)} += alpha${i} * u; } }`,
+      ) => `{ let u = ${asOperand(tile, `${ownQuad(solver, RESIDUAL, i, g)} + beta * ${ownDirection(solver, i, g)}`)}; ${setDirection(solver, i, g, 'u')}
+      ${tile.matrices ? `shift${i} += dot(u, ${meanKey(solver, i, g)});` : ''}
+      if (isDone) { ${setQuad(solver, SOLUTION, i, g, `${solution(solver, i, g)} + alpha${i} * u`)} } }`,
     )}
-    shift${i} = meanPart${i} + beta * shift${i};
     rr${i} = next${i};
     isLive${i} = moves${i} && !isDone;
     }`;
@@ -222,19 +270,23 @@ export function iterate(solver: WeightSource): string {
     ${clearAccumulator(tile, 'a', key.width)}
     // The sum of p y.u is zero but for the rounding of u.kbar, which this takes out.
     ${perRow(tile, (i) => `var drift${i} = 0.0;`, ' ')}
+    ${operand(tile, { name: 'u', row: direction(solver) }, key.width)}
     for (var t = 0u; t < keyTiles; t++) {
       ${weightsAgain(solver, [{ name: 'u', row: direction(solver) }])}
-      ${perRow(tile, (i) => `let z${i} = w${i} * (${quadOf('u', i)} - shift${i}); drift${i} += z${i}.x + z${i}.y + z${i}.z + z${i}.w;`)}
-      ${storeWeights(tile, (i) => `z${i}`)}
+      ${perQuad(tile, (i, q) => `let z${i}_${q} = ${asOperand(tile, `w${i}_${q} * (${quadOf('u', i, q)} - shift${i})`)};`)}
+      ${perRow(tile, (i) => `drift${i} += ${sumOfQuads(tile, 'z', i)};`)}
+      ${storeWeights(tile, (i, q) => `z${i}_${q}`, unit)}
       ${accumulate(tile, 'a', key, true)}
     }
+    ${readAccumulator(tile, 'a', key.width, `(${unit} * ${key.unit})`)}
     if (tid == 0u) { flag.y = 0u; }
     ${reduceRows(tile, ['drift'], 'sum')}
     ${perRow(tile, apply)}
-    ${reduceRows(tile, ['curvature'], 'sum')}
+    ${reduceRows(tile, tile.matrices ? ['curvature', 'along'] : ['curvature'], 'sum')}
     ${perRow(tile, step)}
     ${reduceRows(tile, ['next', 'meanPart'], 'sum')}
     ${perRow(tile, turn)}
+    ${tile.matrices ? reduceRows(tile, ['shift'], 'sum') : ''}
   }
   workgroupBarrier();
   if (tid == 0u) { flag.y = 0u; }
@@ -247,15 +299,19 @@ export function iterate(solver: WeightSource): string {
  */
 export function finishSolve(solver: WeightSource): string {
   const { tile } = solver;
+  const missed = (i: number): string =>
+    tile.matrices
+      ? `if (info${i}.y == 0.0 && (isMissed${i} || ${hasCoarseScores(i)} || ${isLarge('size', i)})) { ${flag(`(firstRow + ty + ${tile.threadsY * i}u)`)} }`
+      : `if (isMissed${i}) { atomicStore(&progress[${PROGRESS_HEAD}u + row${i}], 1u); }`;
   return `
   ${perRow(
     tile,
     (i) => `var meanProduct${i} = 0.0; var size${i} = 0.0; var meanSize${i} = 0.0;
-    ${perGroup(
+    ${perOwn(
       solver,
       (
         g,
-      ) => `{ let x = ${solution(solver, i, g)} * length${i}; ${solution(solver, i, g)} = x; ${ownDirection(solver, i, g)} = x;
+      ) => `{ let x = ${solution(solver, i, g)} * length${i}; ${setQuad(solver, SOLUTION, i, g, 'x')} ${setDirection(solver, i, g, 'x')}
       let kbar = ${meanKey(solver, i, g)}; meanProduct${i} += dot(x, kbar); size${i} += dot(x, x); meanSize${i} += dot(kbar, kbar); }`,
     )}`,
   )}
@@ -265,7 +321,7 @@ export function finishSolve(solver: WeightSource): string {
     ${perRow(
       tile,
       (i) => `atomicAdd(&progress[1], iterations${i}); atomicMax(&progress[2], iterations${i});
-    if (isMissed${i}) { atomicStore(&progress[${PROGRESS_HEAD}u + row${i}], 1u); }`,
+    ${missed(i)}`,
     )}
   }
   if (tid == 0u) { atomicAdd(&progress[3], iteration); }`;
@@ -301,7 +357,7 @@ export function refineMeans(
         solver,
         vectors.map(({ row }, v) => ({ name: name(v), row })),
       )}
-      ${each((v, i) => `sum_${v}_${i} += dot(w${i}, ${quadOf(name(v), i)});`)}
+      ${vectors.map((_, v) => perQuad(tile, (i, q) => `sum_${v}_${i} += dot(w${i}_${q}, ${quadOf(name(v), i, q)});`, ' ')).join('\n')}
     }
     ${reduceRows(
       tile,

@@ -20,7 +20,7 @@ import { type AttentionShape, byState, keyColumns, shapeKey, shapeParams } from 
 import { type InfoRowLayout, rowQuad } from './row_layout.js';
 import { rowStoreOf } from './row_store.js';
 import { type Shader, unroll } from './shader.js';
-import { declareBounds, declareSoftmax, finishScores, keptQuad, onlineSoftmax } from './softmax_weights.wgsl.js';
+import { declareBounds, declareSoftmax, finishScores, keep, onlineSoftmax } from './softmax_weights.wgsl.js';
 import {
   accumulate,
   blockRowsOf,
@@ -29,11 +29,13 @@ import {
   declareTile,
   groupsOf,
   mainHead,
+  perQuad,
   perRow,
   products,
   quadOf,
   reduceRows,
   storeWeights,
+  sumOfQuads,
   threadsOf,
   tileBytes,
 } from './tile.wgsl.js';
@@ -101,12 +103,13 @@ export function gradientRowsShader(
       ['gbar'],
       kept,
     )}
-    ${storeWeights(tile, (i) => `p${i}`)}
-    ${kept ? perRow(tile, (i) => `${keptQuad(tile, kept, i)} = p${i};`) : ''}
+    ${storeWeights(tile, (i, q) => `p${i}_${q}`)}
+    ${kept ? keep(tile, kept, (i, q) => `p${i}_${q}`) : ''}
     ${accumulate(tile, 'a', key, false)}
     workgroupBarrier();
-    ${perRow(tile, (i) => `p${i} *= ${quadOf('y', i)}; gbar${i} += p${i}.x + p${i}.y + p${i}.z + p${i}.w;`)}
-    ${storeWeights(tile, (i) => `p${i}`)}
+    ${perQuad(tile, (i, q) => `p${i}_${q} *= ${quadOf('y', i, q)};`)}
+    ${perRow(tile, (i) => `gbar${i} += ${sumOfQuads(tile, 'p', i)};`)}
+    ${storeWeights(tile, (i, q) => `p${i}_${q}`)}
     ${accumulate(tile, 'n', key, true)}`);
 
   const softmaxEnd = (): string =>
@@ -136,7 +139,7 @@ export function gradientRowsShader(
 
   const lastPass = (
     sets: { name: string; row: (i: number, c: string) => string }[],
-    de: (i: number) => string,
+    de: (i: number, q: number) => string,
   ): string => `
   ${clearAccumulator(tile, 'a', key.width)}
   ${loop(`
@@ -163,7 +166,8 @@ export function gradientRowsShader(
   ${refineMeans(source, [{ mean: 'probeMean', size: 'probeSize', row: slot(2) }])}
   ${lastPass(
     [{ name: 't', row: slot(2) }],
-    (i) => `w${i} * ((${quadOf('t', i)} + (1.0 - probeMean${i})) * (${quadOf('y', i)} - gbar${i}) - overlap${i})`,
+    (i, q) =>
+      `w${i}_${q} * ((${quadOf('t', i, q)} + (1.0 - probeMean${i})) * (${quadOf('y', i, q)} - gbar${i}) - overlap${i})`,
   )}
   ${perRow(
     tile,
@@ -194,8 +198,8 @@ export function gradientRowsShader(
       { name: 'u', row: direction(source) },
       { name: 't', row: slot(2) },
     ],
-    (i) => `w${i} * ((${quadOf('t', i)} + (1.0 - probeMean${i})) *
-      (${quadOf('y', i)} - ${quadOf('u', i)} + (meanProduct${i} - gbar${i})) - constant${i})`,
+    (i, q) => `w${i}_${q} * ((${quadOf('t', i, q)} + (1.0 - probeMean${i})) *
+      (${quadOf('y', i, q)} - ${quadOf('u', i, q)} + (meanProduct${i} - gbar${i})) - constant${i})`,
   )}
   ${perRow(
     tile,
@@ -233,7 +237,7 @@ export function gradientRowsShader(
       terms: { access: 'read_write', element: 'vec4f' },
       dquery: dquery.buffer,
       ...(probe === 'given' && { dprobe: dprobe.buffer }),
-      ...(isSolved && solverBuffers),
+      ...(isSolved && solverBuffers(tile)),
     },
     workgroupBytes: tileBytes(tile),
     text: () => `

@@ -1,18 +1,16 @@
+import { UNITS } from './matrix.wgsl.js';
 import type { RowLayout, Slot } from './row_layout.js';
 import { type BufferType, type ParamType, type Shader, unroll } from './shader.js';
 
 /** Rows that one workgroup prepares, and the threads that share a row. */
-const ROWS = 16;
-const LANES = 16;
+export const ROWS = 16;
+export const LANES = 16;
 
 /** Keys that a head's centre is taken over at most: any vector will do, so a sample is enough. */
 const CENTRE_SAMPLE = 64;
 
-/** A row's number from which on a bias counts as one that hides its key: beyond any score, yet safe to add to one. */
-const LOWEST_BIAS = '-1e19';
-
-const f32 = (access: BufferType['access']): BufferType => ({ access, element: 'f32' });
-const vec4 = (access: BufferType['access']): BufferType => ({ access, element: 'vec4f' });
+export const f32 = (access: BufferType['access']): BufferType => ({ access, element: 'f32' });
+export const vec4 = (access: BufferType['access']): BufferType => ({ access, element: 'vec4f' });
 
 /** Infinities and NaN are told by their bits: a shader's compiler may take it that no number is one. */
 export const IS_FINITE = 'fn isFinite(x: f32) -> bool { return (bitcast<u32>(x) & 0x7f800000u) != 0x7f800000u; }';
@@ -23,13 +21,13 @@ export interface KeyInputs {
   readonly hasBias: boolean;
 }
 
-const keyBuffers = ({ hasMask, hasBias }: KeyInputs): Record<string, BufferType> => ({
+export const keyBuffers = ({ hasMask, hasBias }: KeyInputs): Record<string, BufferType> => ({
   ...(hasMask && { keyMask: { access: 'read', element: 'i32' } as const }),
   ...(hasBias && { keyBias: f32('read') }),
 });
 
 /** `isVisible(head, j)` and `bias(head, j)`. */
-const keyFunctions = ({ hasMask, hasBias }: KeyInputs): string => `
+export const keyFunctions = ({ hasMask, hasBias }: KeyInputs): string => `
 fn isVisible(head: u32, j: u32) -> bool {
   var visible = true;
   ${hasMask ? 'visible = visible && keyMask[(head / params.headsPerBatch) * params.Tk + j] != 0;' : ''}
@@ -38,7 +36,7 @@ fn isVisible(head: u32, j: u32) -> bool {
 }
 fn bias(head: u32, j: u32) -> f32 { return ${hasBias ? 'keyBias[head * params.Tk + j]' : '0.0'}; }`;
 
-const sharedParams: Record<string, ParamType> = {
+export const sharedParams: Record<string, ParamType> = {
   firstHead: 'u32',
   headsPerBatch: 'u32',
   Tq: 'u32',
@@ -127,11 +125,11 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
 }
 
 /** The maps of some slots, each once. */
-const mapTexts = (slots: readonly Slot[]): string =>
+export const mapTexts = (slots: readonly Slot[]): string =>
   [...new Set(slots.flatMap(({ map }) => (map ? [map.text] : [])))].join('\n');
 
 /** Quad `c` of row `source` of a slot as it is stored; beyond the width a map's value of zero does not count. */
-function storedQuad({ name, width, map }: Slot): string {
+export function storedQuad({ name, width, map }: Slot): string {
   const quad = `quad_${name}(source, c)`;
   if (map === undefined) return quad;
   if (width % 4 === 0) return `select(vec4f(), ${map.name}(${quad}), 4u * c < ${width}u)`;
@@ -139,7 +137,7 @@ function storedQuad({ name, width, map }: Slot): string {
 }
 
 /** `quad_name(row, c)`: numbers `4c .. 4c + 3` of a row, zeros beyond its width. */
-function quadFunction({ name, width }: Slot): string {
+export function quadFunction({ name, width }: Slot): string {
   const part = (e: number): string =>
     width % 4 === 0 ? `${name}[at + ${e}u]` : `select(0.0, ${name}[min(at + ${e}u, last)], 4u * c + ${e}u < ${width}u)`;
   return `
@@ -152,7 +150,7 @@ fn quad_${name}(row: u32, c: u32) -> vec4f {
 }
 
 /** Whether this thread's share of a row is finite. */
-function checkQuads(slots: readonly Slot[]): string {
+export function checkQuads(slots: readonly Slot[]): string {
   return slots
     .map(
       ({ name, width }) => `
@@ -165,80 +163,11 @@ function checkQuads(slots: readonly Slot[]): string {
 }
 
 /** Combines the threads' `finite` of each row. */
-const COMBINE = `
+export const COMBINE = `
   shares[tid] = select(0u, 1u, finite);
   workgroupBarrier();
   var isGood = true;
   for (var other = 0u; other < ${LANES}u; other++) { isGood = isGood && shares[row * ${LANES}u + other] != 0u; }`;
-
-/**
- * Keys and values as the kernels read them: `key [heads, Tkp, Dp]` minus the centre, `value [heads, Tkp, Dvp]`, padded
- * with zeros; zeros also for keys that are hidden or not finite, since a product with 0 must be 0 (docs/decisions/0002).
- *
- * `keyTerms [heads, Tkp]` is what is added to a score: the bias times log2(e), or -1e30 for a key that is hidden or
- * padding. `marks [heads, 4]` gets, as `Tk - j`, the first visible key and the first that is not finite.
- */
-export function keysShader(inputs: KeyInputs, key: Slot, value: Slot, isCentred: boolean): Shader {
-  const copy = (slot: Slot, prepared: string, shift: string): string => `
-  for (var c = lane; c < ${slot.padded / 4}u; c += ${LANES}u) {
-    var x = vec4f();
-    if (isKept) { x = ${storedQuad(slot)}${shift}; }
-    ${prepared}[destination * ${slot.padded / 4}u + c] = x;
-  }`;
-  // The centre is zero beyond D, and so the padding of a kept key.
-  const shift = isCentred ? ` - centre[workgroup.y * ${key.padded / 4}u + c]` : '';
-  return {
-    key: `keys ${JSON.stringify([inputs, key, value, isCentred])}`,
-    workgroupSize: ROWS * LANES,
-    params: { ...sharedParams, Tkp: 'u32' },
-    buffers: {
-      key: f32('read'),
-      value: f32('read'),
-      ...keyBuffers(inputs),
-      ...(isCentred && { centre: vec4('read') }),
-      preparedKey: vec4('read_write'),
-      preparedValue: vec4('read_write'),
-      keyTerms: f32('read_write'),
-      marks: { access: 'read_write', element: 'atomic<u32>' },
-    },
-    workgroupBytes: 4 * ROWS * LANES,
-    text: () => `
-${IS_FINITE}
-${keyFunctions(inputs)}
-${mapTexts([key, value])}
-${quadFunction(key)}
-${quadFunction(value)}
-var<workgroup> shares: array<u32, ${ROWS * LANES}>;
-@compute @workgroup_size(${ROWS * LANES})
-fn main(@builtin(local_invocation_index) tid: u32, @builtin(workgroup_id) workgroup: vec3u) {
-  let row = tid / ${LANES}u;
-  let lane = tid % ${LANES}u;
-  let j = workgroup.x * ${ROWS}u + row;
-  let head = params.firstHead + workgroup.y;
-  let isInside = j < params.Tk;
-  let source = head * params.Tk + min(j, params.Tk - 1u);
-  let visible = isInside && isVisible(head, min(j, params.Tk - 1u));
-  let added = bias(head, min(j, params.Tk - 1u));
-  var finite = isFinite(added);
-  ${checkQuads([key, value])}
-  ${COMBINE}
-  let isKept = visible && isGood;
-  let destination = workgroup.y * params.Tkp + j;
-  if (j < params.Tkp) {
-    ${copy(key, 'preparedKey', shift)}
-    ${copy(value, 'preparedValue', '')}
-    if (lane == 0u) {
-      let term = max(select(0.0, added, isGood), ${LOWEST_BIAS}) * ${Math.LOG2E};
-      keyTerms[destination] = select(-1e30, term, visible);
-      if (visible) {
-        atomicMax(&marks[4u * workgroup.y], params.Tk - j);
-        if (!isGood) { atomicMax(&marks[4u * workgroup.y + 1u], params.Tk - j); }
-      }
-    }
-  }
-}`,
-  };
-}
 
 /** What a prepared row comes out as. */
 export const ROW_STATES = `
@@ -293,6 +222,7 @@ export function rowsShader(layout: RowLayout, ridge: RidgeSource, hasCentre: boo
       ...Object.fromEntries(inputs.map(({ name }) => [name, f32('read')])),
       ...(ridge === 'tensor' && { ridge: f32('read') }),
       ...(hasCentre && { centre: vec4('read') }),
+      ...(layout.units !== undefined && { units: { access: 'read', element: 'u32' } as const }),
       rows: vec4('read_write'),
       ...(layout.info === undefined && { rowInfo: { access: 'read_write', element: 'vec2f' } as const }),
       marks: { access: 'read_write', element: 'atomic<u32>' },
@@ -303,6 +233,7 @@ ${IS_FINITE}
 ${ROW_STATES}
 ${boundFunction('by uniform')}
 ${mapTexts(slots)}
+${layout.units === undefined ? '' : UNITS}
 ${inputs.map(quadFunction).join('')}
 var<workgroup> shares: array<u32, ${ROWS * LANES}>;
 @compute @workgroup_size(${ROWS * LANES})
@@ -333,6 +264,12 @@ fn main(@builtin(local_invocation_index) tid: u32, @builtin(workgroup_id) workgr
     if (lane == 0u) {
       let isSmall = ${hasCentre ? `own < params.smallRidge * ${variance}` : 'false'};
       let info = vec4f(select(1.0, own, hasRidge), state, select(0.0, 1.0, isSmall), 0.0);
+      ${
+        layout.units === undefined
+          ? ''
+          : `rows[destination * ${quads}u + ${layout.units}u] = vec4f(unitAbove(bitcast<f32>(units[2u * workgroup.y])),
+        unitAbove(bitcast<f32>(units[2u * workgroup.y + 1u])), ${variance}, 0.0);`
+      }
       ${layout.info === undefined ? 'rowInfo[destination] = info.xy;' : `rows[destination * ${quads}u + ${layout.info}u] = info;`}
       if (state == BAD) { atomicMax(&marks[4u * workgroup.y + 2u], visibleTo); }
     }

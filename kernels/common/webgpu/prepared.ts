@@ -1,11 +1,9 @@
 import type { AttentionDims } from '../dims.js';
 import type { AttentionAttrs } from '../spec.js';
 import type { WebGpuCall } from './call.js';
-import { type ElementMap, paddedWidth, type RowLayout } from './row_layout.js';
-import { centreShader, foldMaskShader, keysShader, type RidgeSource, rowsShader } from './prepare.wgsl.js';
-
-/** Rows of all prepared tensors are padded to a multiple of this: whole tiles, however a kernel cuts them. */
-export const ROW_PADDING = 64;
+import { type ElementMap, paddedWidth, ROW_PADDING, type RowLayout } from './row_layout.js';
+import { centreShader, foldMaskShader, type RidgeSource, rowsShader } from './prepare.wgsl.js';
+import { type KeyForm, keysShader } from './prepare_keys.wgsl.js';
 
 /** Rows that a workgroup of the preparing shaders takes. */
 const ROWS_PER_WORKGROUP = 16;
@@ -22,6 +20,11 @@ export interface Prepared {
   readonly buffers: Readonly<Record<string, GPUBuffer>>;
   /** Uniforms that every shader may ask for. */
   readonly params: Readonly<Record<string, number>>;
+  /**
+   * Where keys and values were prepared as half-precision numbers (`layout.units`): prepares what flagged tiles see of them
+   * in float32 (coarse_tiles.wgsl.ts), and gives the buffers that stand for the others.
+   */
+  readonly prepareFlagged: (flags: GPUBuffer) => Readonly<Record<string, GPUBuffer>>;
 }
 
 export interface Preparation {
@@ -68,14 +71,20 @@ export function forPrepared<Attrs extends AttentionAttrs>(
   const [Dp, Dvp] = [paddedWidth(D), paddedWidth(Dv)];
   const groups = headGroups(device, dims, Math.max(4 * Tqp * layout.quads, Tkp * Math.max(Dp, Dvp), floatsPerHead));
   const most = groups[0][1];
+  const isHalf = layout.units !== undefined;
+  const keyBuffers = (bytes: number) => ({
+    preparedKey: call.scratch(bytes * most * Tkp * Dp),
+    preparedValue: call.scratch(bytes * most * Tkp * Dvp),
+  });
+  const floatBuffers = isHalf ? keyBuffers(4) : undefined;
   const buffers = {
-    preparedKey: call.scratch(4 * most * Tkp * Dp),
-    preparedValue: call.scratch(4 * most * Tkp * Dvp),
+    ...keyBuffers(isHalf ? 2 : 4),
     keyTerms: call.scratch(4 * most * Tkp),
     rows: call.scratch(16 * most * Tqp * layout.quads),
     ...(layout.info === undefined && { rowInfo: call.scratch(8 * most * Tqp) }),
     marks: call.scratch(16 * most),
     ...(isCentred && { centre: call.scratch(4 * most * (Dp + 1)) }),
+    ...(isHalf && { units: call.scratch(8 * most) }),
   };
   const isFolded = call.has('keyMask') && call.has('keyBias');
   const keyInputs = { hasMask: call.has('keyMask') && !isFolded, hasBias: call.has('keyBias') };
@@ -96,18 +105,26 @@ export function forPrepared<Attrs extends AttentionAttrs>(
     const isCausal = call.attrs.causal ? 1 : 0;
     const shared = { firstHead, heads, headsPerBatch, Tq, Tk, Tqp, Tkp, D, Dv, Dp, isCausal, nan: NaN };
     call.clear(buffers.marks);
+    if (buffers.units) call.clear(buffers.units);
     if (foldedBias) call.run(foldMaskShader(), { ...given, foldedBias }, shared, [Math.ceil(Tk / 256), heads]);
     if (isCentred) call.run(centreShader(keyInputs, D, Dp), { ...keySource, ...buffers }, shared, [heads]);
-    call.run(keysShader(keyInputs, keySlot, valueSlot, isCentred), { ...keySource, ...buffers }, shared, [
-      Tkp / ROWS_PER_WORKGROUP,
-      heads,
-    ]);
+    const prepareKeys = (form: KeyForm, others: Readonly<Record<string, GPUBuffer>> = {}): void => {
+      const shader = keysShader(keyInputs, keySlot, valueSlot, isCentred, form);
+      call.run(shader, { ...keySource, ...buffers, ...others }, shared, [Tkp / ROWS_PER_WORKGROUP, heads]);
+    };
+    if (isHalf) prepareKeys('bounds');
+    prepareKeys(isHalf ? 'half' : 'float');
     call.run(
       rowsShader(layout, ridge, isCentred),
       { ...inputs, ...optional, ...buffers },
       { ...shared, smallRidge, ...(ridge === 'number' && { ridge: preparation.ridge ?? 1 }) },
       [Tqp / ROWS_PER_WORKGROUP, heads],
     );
-    body({ firstHead, heads, Tqp, Tkp, buffers, params: shared });
+    const prepareFlagged = (flags: GPUBuffer): Readonly<Record<string, GPUBuffer>> => {
+      if (floatBuffers === undefined) throw new Error('keys and values are float32 already');
+      prepareKeys('flagged', { ...floatBuffers, flags });
+      return floatBuffers;
+    };
+    body({ firstHead, heads, Tqp, Tkp, buffers, params: shared, prepareFlagged });
   }
 }

@@ -5,14 +5,16 @@ import { gradientRowsShader, type ProbeKind } from './gradient_rows.wgsl.js';
 import { forPrepared, hasKeyTerms, type Preparation, type Prepared } from './prepared.js';
 import { paddedWidth, type InfoRowLayout, rowLayout } from './row_layout.js';
 import { type AttentionShape, probeAttentionShader } from './probe_attention.wgsl.js';
-import { chooseTile, type TileUse } from './tile.js';
+import { flagBytes } from './coarse_tiles.wgsl.js';
+import { chooseMatrixTile, chooseTile, type TileUse } from './tile.js';
 import { blockRowsOf } from './tile.wgsl.js';
 
-/** The shape of a kernel for a call; `accumulated` numbers are summed up per row. */
+/** The shape of a kernel in float32 for a call; `accumulated` numbers are summed up per row. */
 export function attentionShape(
   call: WebGpuCall<SoftmaxAttentionAttrs>,
   accumulated: number,
   use: TileUse,
+  isSecond = false,
 ): AttentionShape {
   const { D, Dv } = call.dims;
   return {
@@ -22,7 +24,23 @@ export function attentionShape(
     isAlignedD: D % 4 === 0,
     isAlignedDv: Dv % 4 === 0,
     hasKeyTerms: hasKeyTerms(call),
+    isSecond,
   };
+}
+
+/** The shape of the same kernel by matrices, where the call permits half precision and the device has them. */
+export function matrixShape(call: WebGpuCall<SoftmaxAttentionAttrs>, use: TileUse): AttentionShape | undefined {
+  if (call.attrs.precision !== 'fast') return undefined;
+  const { D, Dv } = call.dims;
+  const tile = chooseMatrixTile(call.device, Math.max(paddedWidth(D), paddedWidth(Dv)), use);
+  return tile && { ...attentionShape(call, D, use), tile };
+}
+
+/** Flags of tiles that half precision is too coarse for, none yet. */
+export function clearedFlags(call: WebGpuCall<SoftmaxAttentionAttrs>, { heads, Tqp }: Prepared): GPUBuffer {
+  const flags = call.scratch(flagBytes(heads, Tqp));
+  call.clear(flags);
+  return flags;
 }
 
 /** Scores in units of log2: what they are multiplied by. */
@@ -31,18 +49,28 @@ export const logScale = (call: WebGpuCall<SoftmaxAttentionAttrs>): number => cal
 /** Forward pass of softmax attention or, with the input `probe`, of Parallax. */
 export function probeAttention(call: WebGpuCall<SoftmaxAttentionAttrs>, hasProbe: boolean): Output {
   const { D, Dv } = call.dims;
-  const shape = attentionShape(call, (hasProbe ? 2 : 1) * paddedWidth(Dv), hasProbe ? 'passes' : 'onePass');
+  const use = hasProbe ? 'passes' : 'onePass';
+  const byMatrices = matrixShape(call, use);
+  const shape = attentionShape(call, (hasProbe ? 2 : 1) * paddedWidth(Dv), use, byMatrices !== undefined);
   const out = call.output(call.resultShape);
   const rows = [{ name: 'query', width: D }, ...(hasProbe ? [{ name: 'probe', width: D, isNegated: true }] : [])];
-  const layout = rowLayout(rows);
-  const shader = probeAttentionShader(shape, layout, hasProbe);
-  forPrepared(call, { layout, isCentred: hasProbe }, ({ heads, Tqp, buffers, params }) => {
-    call.run(
-      shader,
-      { ...buffers, out: out.buffer },
-      { ...params, scale: call.attrs.scale, logScale: logScale(call) },
-      [heads, Math.ceil(Tqp / blockRowsOf(shape.tile))],
-    );
+  const layout = rowLayout(rows, { hasUnits: byMatrices !== undefined });
+  forPrepared(call, { layout, isCentred: hasProbe || byMatrices !== undefined }, (prepared) => {
+    const { heads, Tqp, buffers } = prepared;
+    const params = { ...prepared.params, scale: call.attrs.scale, logScale: logScale(call) };
+    const run = (of: AttentionShape, others: Readonly<Record<string, Binding>> = {}): void => {
+      call.run(probeAttentionShader(of, layout, hasProbe), { ...buffers, ...others, out: out.buffer }, params, [
+        heads,
+        Math.ceil(Tqp / blockRowsOf(of.tile)),
+      ]);
+    };
+    if (byMatrices === undefined) {
+      run(shape);
+      return;
+    }
+    const flags = clearedFlags(call, prepared);
+    run(byMatrices, { flags });
+    run(shape, { ...prepared.prepareFlagged(flags), flags });
   });
   return out;
 }

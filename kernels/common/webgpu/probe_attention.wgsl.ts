@@ -1,8 +1,10 @@
+import { flag, flagBuffer, flagParams, hasCoarseScores, readFlag } from './coarse_tiles.wgsl.js';
+import { halfElement, matrixDirectives } from './matrix.wgsl.js';
 import { boundFunction, ROW_STATES } from './prepare.wgsl.js';
 import { type InfoRowLayout, rowQuad } from './row_layout.js';
 import { rowStoreOf } from './row_store.js';
-import { type ParamType, type Shader, unroll } from './shader.js';
-import { declareBounds, declareSoftmax, finishScores, onlineSoftmax } from './softmax_weights.wgsl.js';
+import { type BufferType, type ParamType, type Shader, unroll } from './shader.js';
+import { asOperand, declareBounds, declareSoftmax, finishScores, onlineSoftmax } from './softmax_weights.wgsl.js';
 import {
   accumulate,
   blockRowsOf,
@@ -11,10 +13,15 @@ import {
   declareTile,
   groupsOf,
   mainHead,
+  operand,
+  perQuad,
   perRow,
   products,
+  quadOf,
+  readAccumulator,
   reduceRows,
   storeWeights,
+  sumOfQuads,
   threadsOf,
   type Tile,
   tileBytes,
@@ -34,6 +41,8 @@ export interface AttentionShape {
   readonly isAlignedDv: boolean;
   /** Whether a mask or a bias is added to the scores. */
   readonly hasKeyTerms: boolean;
+  /** Whether the kernel takes only tiles that its variant by matrices has flagged (coarse_tiles.wgsl.ts). */
+  readonly isSecond: boolean;
 }
 
 /** Uniforms of every kernel of the family. */
@@ -53,9 +62,35 @@ export const shapeParams: Record<string, ParamType> = {
 
 export const shapeKey = (shape: AttentionShape): string => JSON.stringify(Object.values(shape));
 
+/** Prepared keys and values as the kernels of a tile see them. */
+export const preparedBuffers = ({ matrices }: Tile): Record<'preparedKey' | 'preparedValue', BufferType> => {
+  const type = { access: 'read', element: matrices ? halfElement(matrices) : 'vec4f' } as const;
+  return { preparedKey: type, preparedValue: type };
+};
+
+/** Binding and uniforms of the flags of tiles, for kernels that set or read them. */
+export const flagging = (
+  shape: AttentionShape,
+): { readonly buffers: Record<string, BufferType>; readonly params: Record<string, ParamType> } =>
+  shape.tile.matrices || shape.isSecond
+    ? { buffers: { flags: flagBuffer(shape.tile) }, params: flagParams }
+    : { buffers: {}, params: {} };
+
+/** Extensions of the language that the shader of a tile takes. */
+export const directivesOf = ({ matrices }: Tile): { readonly directives?: string } =>
+  matrices ? { directives: matrixDirectives(matrices) } : {};
+
+/** What prepared keys and values of half precision are multiples of, and the mean variance of the keys, of a tile's head. */
+export const readUnits = ({ tile }: AttentionShape, layout: InfoRowLayout): string =>
+  tile.matrices && layout.units !== undefined
+    ? `let units = ${rowQuad(layout, '(head * params.Tqp + firstRow)', layout.units, '0u')};
+  let keyUnit = units.x; let valueUnit = units.y; let keyVariance = units.z;`
+    : '';
+
 /** Columns of a prepared tensor `[heads, Tkp, width]` of the head `head`. */
-export const keyColumns = (buffer: string, padded: number): Columns => ({
+export const keyColumns = (buffer: 'preparedKey' | 'preparedValue', padded: number): Columns => ({
   buffer,
+  unit: buffer === 'preparedKey' ? 'keyUnit' : 'valueUnit',
   base: `head * params.Tkp * ${padded / 4}u`,
   stride: padded / 4,
   offset: 0,
@@ -81,21 +116,26 @@ export function probeAttentionShader(shape: AttentionShape, layout: InfoRowLayou
   const slot = (offset: number) => (i: number, c: string) => rowQuad(layout, `row${i}`, offset, c);
   const sets = [{ name: 's', row: slot(0) }, ...(hasProbe ? [{ name: 't', row: slot(Dp / 4) }] : [])];
   const accumulators = [{ name: 'a', width }, ...(hasProbe ? [{ name: 'b', width }] : [])];
+  // Weights are below 2^15, products with a key below its length times the probe's.
+  const probeUnit = '(8.0 * unit_t * keyUnit)';
   const probePart = (): string => `
-    ${perRow(tile, (i) => `p${i} *= vec4f(t${i}_0, t${i}_1, t${i}_2, t${i}_3); tbar${i} += p${i}.x + p${i}.y + p${i}.z + p${i}.w;`)}
+    ${perQuad(tile, (i, q) => `p${i}_${q} = ${asOperand(tile, `p${i}_${q} * ${quadOf('t', i, q)}`)};`)}
+    ${perRow(tile, (i) => `tbar${i} += ${sumOfQuads(tile, 'p', i)};`)}
     workgroupBarrier();
-    ${storeWeights(tile, (i) => `p${i}`)}
+    ${storeWeights(tile, (i, q) => `p${i}_${q}`, probeUnit)}
     ${accumulate(tile, 'b', value, true)}`;
+  const { buffers, params } = flagging(shape);
   const result = (i: number, g: number): string =>
     hasProbe ? `(a${i}_${g} * (1.0 - tbar${i} * inverse) + b${i}_${g}) * inverse` : `a${i}_${g} * inverse`;
   return {
-    key: `probeAttention ${shapeKey(shape)} ${hasProbe}`,
+    key: `probeAttention ${shapeKey(shape)} ${hasProbe} ${layout.quads}`,
     workgroupSize: threadsOf(tile),
-    params: shapeParams,
+    params: { ...shapeParams, ...params },
+    ...directivesOf(tile),
     buffers: {
       rows: { access: 'read', element: 'vec4f' },
-      preparedKey: { access: 'read', element: 'vec4f' },
-      preparedValue: { access: 'read', element: 'vec4f' },
+      ...preparedBuffers(tile),
+      ...buffers,
       ...(hasKeyTerms && { keyTerms: { access: 'read', element: 'vec4f' } as const }),
       out: out.buffer,
     },
@@ -109,19 +149,24 @@ ${mainHead(tile)}
   let head = workgroup.x;
   let firstRow = (params.Tqp / ${blockRowsOf(tile)}u - 1u - workgroup.y) * ${blockRowsOf(tile)}u;
   if (firstRow >= params.Tq) { return; }
+  ${shape.isSecond ? `${readFlag} if (!isFlagged) { return; }` : ''}
+  ${readUnits(shape, layout)}
   ${perRow(tile, (i) => `let row${i} = head * params.Tqp + firstRow + ty + ${tile.threadsY * i}u;`)}
   ${declareBounds(tile, 'firstRow')}
   ${declareSoftmax(tile)}
   ${accumulators.map(({ name }) => declareAccumulator(tile, name, width)).join('\n')}
   ${hasProbe ? perRow(tile, (i) => `var tbar${i} = 0.0;`, ' ') : ''}
+  ${sets.map((set) => operand(tile, set, key.width)).join('\n')}
   for (var t = 0u; t < keyTiles; t++) {
     ${products(tile, key, sets)}
     ${finishScores(tile, 's', hasKeyTerms)}
     ${onlineSoftmax(tile, accumulators, hasProbe ? ['tbar'] : [])}
-    ${storeWeights(tile, (i) => `p${i}`)}
+    ${storeWeights(tile, (i, q) => `p${i}_${q}`)}
     ${accumulate(tile, 'a', value, false)}
     ${hasProbe ? probePart() : ''}
   }
+  ${readAccumulator(tile, 'a', width, 'valueUnit')}
+  ${hasProbe ? readAccumulator(tile, 'b', width, `(${probeUnit} * valueUnit)`) : ''}
   ${reduceRows(tile, hasProbe ? ['l', 'tbar'] : ['l'], 'sum')}
   ${perRow(
     tile,
@@ -129,6 +174,7 @@ ${mainHead(tile)}
     let i = firstRow + ty + ${tile.threadsY * i}u;
     let state${i} = ${rowQuad(layout, `row${i}`, layout.info, '0u')}.y;
     let inverse = 1.0 / max(l${i}, 1e-37);
+    ${tile.matrices ? `if (tx == 0u && i < params.Tq && ${hasCoarseScores(i)}) { ${flag('i')} }` : ''}
     if (i < params.Tq) {
       ${unroll(groupsOf(tile, width), (g) => `store_out((params.firstHead + head) * params.Tq + i, tx + ${tile.threadsX * g}u, ${byState(i, result(i, g))});`)}
     }

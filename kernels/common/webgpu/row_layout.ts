@@ -28,9 +28,17 @@ export interface RowLayout {
   readonly extra: number;
   /** The quad of ridge and state; undefined where they lie in a buffer of their own, `rowInfo [heads, Tqp]`. */
   readonly info?: number;
+  /**
+   * The quad of what the head's prepared keys and values are multiples of, and of the keys' mean variance; where they are of
+   * half precision.
+   */
+  readonly units?: number;
   /** Distance of two rows. */
   readonly quads: number;
 }
+
+/** Rows of all prepared tensors are padded to a multiple of this: whole tiles, however a kernel cuts them. */
+export const ROW_PADDING = 64;
 
 /** Padded length of a vector: a quad for each of the 8 threads of a row, and whole chunks of 64. */
 export const paddedWidth = (width: number): number => (width <= 32 ? 32 : Math.ceil(width / 64) * 64);
@@ -49,10 +57,14 @@ export function plainRowLayout(rows: readonly Omit<Slot, 'padded' | 'offset'>[],
 /** A layout whose rows hold their info. */
 export type InfoRowLayout = RowLayout & { readonly info: number };
 
-/** The same with the row's info behind it, for kernels that have no binding left for a buffer of it. */
-export function rowLayout(rows: readonly Omit<Slot, 'padded' | 'offset'>[], extra = 0): InfoRowLayout {
+/** The same with the row's info behind it, for kernels that have no binding left for a buffer of it, and units. */
+export function rowLayout(
+  rows: readonly Omit<Slot, 'padded' | 'offset'>[],
+  { extra = 0, hasUnits = false }: { readonly extra?: number; readonly hasUnits?: boolean } = {},
+): InfoRowLayout {
   const plain = plainRowLayout(rows, extra);
-  return { ...plain, info: plain.quads, quads: plain.quads + 1 };
+  const { quads: info } = plain;
+  return hasUnits ? { ...plain, info, units: info + 1, quads: info + 2 } : { ...plain, info, quads: info + 1 };
 }
 
 /** Expression: quad `c` (an expression) of a slot that begins at `offset`, in row `row` (an expression) of all rows. */

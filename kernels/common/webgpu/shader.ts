@@ -22,6 +22,8 @@ export interface Shader {
   readonly buffers: Readonly<Record<string, BufferType>>;
   /** Bytes of workgroup memory that the text declares. */
   readonly workgroupBytes: number;
+  /** What has to stand before them: extensions of the language. */
+  readonly directives?: string;
   /** Everything behind the declarations, with an entry point `main`. */
   readonly text: () => string;
 }
@@ -34,6 +36,7 @@ export function shaderText(shader: Shader): string {
       `@group(0) @binding(${i + 1}) var<storage, ${access}> ${name}: array<${element}>;`,
   );
   return [
+    ...(shader.directives === undefined ? [] : [shader.directives]),
     'struct Params {',
     ...fields,
     '}',

@@ -1,5 +1,16 @@
 import { unroll } from './shader.js';
-import { blockColumnsOf, groupsOf, perRow, quadOf, reduceRows, threadsOf, type Tile } from './tile.wgsl.js';
+import {
+  blockColumnsOf,
+  blockRowsOf,
+  perQuad,
+  perRow,
+  quadOf,
+  reduceRows,
+  scaleAccumulator,
+  sumOfQuads,
+  threadsOf,
+  type Tile,
+} from './tile.wgsl.js';
 
 /**
  * A score that no key of weight can have, given to keys that a row does not see. The running maximum starts far above
@@ -8,36 +19,42 @@ import { blockColumnsOf, groupsOf, perRow, quadOf, reduceRows, threadsOf, type T
 export const HIDDEN_SCORE = '-1e30';
 const LOWEST_MAXIMUM = '-1e20';
 
-/** How far scores may rise above the maximum that weights are relative to before everything is scaled anew: 2^24 of 2^127. */
-const HEADROOM = '24.0';
+/**
+ * The range of weights, as powers of two: where the largest stands after scaling, and up to where others may rise above it
+ * before everything is scaled anew. In float32, 2^24 of 2^127; half precision has 2^-14 to 2^15, and most weights are small.
+ */
+const rangeOf = ({ matrices }: Tile): { lift: string; headroom: string } =>
+  matrices ? { lift: '8.0', headroom: '14.0' } : { lift: '0.0', headroom: '24.0' };
 
 /** Turns products `name` of queries and keys into scores in units of log2: scale, bias, masks. */
 export function finishScores(tile: Tile, name: string, hasKeyTerms: boolean): string {
   const columns = blockColumnsOf(tile);
-  const terms = `let term = keyTerms[(head * params.Tkp + t * ${columns}u) / 4u + tx];`;
-  const part = ['term.x', 'term.y', 'term.z', 'term.w'];
-  const scaled = (i: number, j: number): string =>
+  const term = (q: number): string =>
+    `let term${q} = keyTerms[(head * params.Tkp + t * ${columns}u) / 4u + tx + ${tile.threadsX * q}u];`;
+  const each = (text: (i: number, j: number, q: number) => string): string =>
+    perQuad(tile, (i, q) => unroll(4, (e) => text(i, 4 * q + e, q), ' '));
+  const scaled = (i: number, j: number, q: number): string =>
     hasKeyTerms
-      ? `${name}${i}_${j} = fma(${name}${i}_${j}, params.logScale, ${part[j]});`
+      ? `${name}${i}_${j} = fma(${name}${i}_${j}, params.logScale, term${q}[${j % 4}]);`
       : `${name}${i}_${j} *= params.logScale;`;
-  const masked = (i: number, j: number): string =>
-    `${name}${i}_${j} = select(${HIDDEN_SCORE}, ${name}${i}_${j}, t * ${columns}u + 4u * tx + ${j}u < bound${i});`;
+  const masked = (i: number, j: number, q: number): string =>
+    `${name}${i}_${j} = select(${HIDDEN_SCORE}, ${name}${i}_${j}, t * ${columns}u + 4u * (tx + ${tile.threadsX * q}u) + ${j % 4}u < bound${i});`;
   return `
-  ${hasKeyTerms ? terms : ''}
-  ${perRow(tile, (i) => unroll(4, (j) => scaled(i, j), ' '))}
+  ${hasKeyTerms ? unroll(tile.quads, term) : ''}
+  ${each(scaled)}
   if ((t + 1u) * ${columns}u > firstBound) {
-    ${perRow(tile, (i) => unroll(4, (j) => masked(i, j), ' '))}
+    ${each(masked)}
   }`;
 }
 
 /** The bounds of a thread's rows, the first row's, and the number of tiles of keys that the tile's rows see. */
 export function declareBounds(tile: Tile, firstRow: string): string {
-  const { threadsY, rows } = tile;
+  const { threadsY } = tile;
   const columns = blockColumnsOf(tile);
   return `
   ${perRow(tile, (i) => `let bound${i} = bound(${firstRow} + ty + ${threadsY * i}u);`, ' ')}
   let firstBound = bound(${firstRow});
-  let keyTiles = (bound(min(${firstRow} + ${threadsY * rows - 1}u, params.Tq - 1u)) + ${columns - 1}u) / ${columns}u;`;
+  let keyTiles = (bound(min(${firstRow} + ${blockRowsOf(tile) - 1}u, params.Tq - 1u)) + ${columns - 1}u) / ${columns}u;`;
 }
 
 /** Running maximum `m{i}` and sum `l{i}` of a thread's rows; the sum is the thread's own part until it is reduced. */
@@ -51,16 +68,50 @@ export interface KeptWeights {
   readonly base: string;
 }
 
-export function keptQuad(tile: Tile, { buffer, base }: KeptWeights, i: number, t = 't'): string {
-  return `${buffer}[${base} + (${t} * ${tile.rows}u + ${i}u) * ${threadsOf(tile)}u + tid]`;
+/** Kept quads that share an element of the buffer: two of half-precision numbers. */
+export const keptPacking = ({ matrices }: Tile): number => (matrices ? 2 : 1);
+
+function keptPlace(tile: Tile, { buffer, base }: KeptWeights, i: number, q: number, t: string): string {
+  const perTile = (tile.rows * tile.quads) / keptPacking(tile);
+  const own = (i * tile.quads + q) / keptPacking(tile);
+  return `${buffer}[${base} + (${t} * ${perTile}u + ${Math.floor(own)}u) * ${threadsOf(tile)}u + tid]`;
+}
+
+const half = (q: number): string => (q % 2 === 0 ? 'xy' : 'zw');
+
+/** Expression: the kept weights of row `i` and quad `q` of a thread's columns in tile `t`. */
+export function keptQuad(tile: Tile, kept: KeptWeights, i: number, q: number, t = 't'): string {
+  const place = keptPlace(tile, kept, i, q, t);
+  return tile.matrices ? `unpackHalves(${place}.${half(q)})` : place;
+}
+
+/** Keeps weights `value(i, q)` of a thread's rows in tile `t`. */
+export function keep(tile: Tile, kept: KeptWeights, value: (i: number, q: number) => string, t = 't'): string {
+  const pair = (i: number, q: number): string =>
+    `${keptPlace(tile, kept, i, q, t)} = vec4u(packHalves(${value(i, q)}), packHalves(${value(i, q + 1)}));`;
+  return perQuad(tile, (i, q) => {
+    if (!tile.matrices) return `${keptPlace(tile, kept, i, q, t)} = ${value(i, q)};`;
+    return q % 2 === 0 ? pair(i, q) : '';
+  });
+}
+
+/** Numbers as matrices take them: those of half precision. What else is computed of them must be so of the rounded ones. */
+export const asOperand = ({ matrices }: Tile, value: string): string => (matrices ? `half(${value})` : value);
+
+/** The most that a thread's scores of row `i` come to. */
+function topOf(tile: Tile, i: number): string {
+  const most = (first: number, count: number): string =>
+    count === 1 ? `s${i}_${first}` : `max(${most(first, count / 2)}, ${most(first + count / 2, count / 2)})`;
+  return most(0, 4 * tile.quads);
 }
 
 /**
- * Unnormalised weights `p{i}` of a thread's rows over the columns of tile `t`, a quad each, from scores `s`.
+ * Unnormalised weights `p{i}_{q}` of a thread's rows over the columns of tile `t`, a quad each, from scores `s`.
  *
  * They are relative to a maximum that may be stale: only where a score rises above it by more than the head-room, which
  * hardly happens after the first tile, are the maximum raised and all that was summed (`accumulators`, `sums`, kept
- * weights) scaled. Whether it does is agreed on by the whole workgroup.
+ * weights) scaled. Whether it does is agreed on by the whole workgroup. For matrices maxima are whole numbers, so that kept
+ * weights are scaled by powers of two, without a rounding that the sums do not have.
  */
 export function onlineSoftmax(
   tile: Tile,
@@ -68,26 +119,31 @@ export function onlineSoftmax(
   sums: readonly string[],
   kept?: KeptWeights,
 ): string {
-  const top = (i: number): string => `max(max(s${i}_0, s${i}_1), max(s${i}_2, s${i}_3))`;
-  const rescale = (i: number): string => `{
-      let raised = max(top${i}, m${i});
-      let factor = exp2(max(m${i} - raised, -200.0));
-      m${i} = raised;
-      l${i} *= factor;
-      ${sums.map((name) => `${name}${i} *= factor;`).join(' ')}
-      ${accumulators.map(({ name, width }) => unroll(groupsOf(tile, width), (g) => `${name}${i}_${g} *= factor;`, ' ')).join('\n')}
-      p${i} = exp2(${quadOf('s', i)} - m${i});
-      ${kept ? `for (var earlier = 0u; earlier < t; earlier++) { ${keptQuad(tile, kept, i, 'earlier')} *= factor; }` : ''}
+  const { lift, headroom } = rangeOf(tile);
+  const top = (i: number): string => (tile.matrices ? `ceil(top${i}) - ${lift}` : `top${i}`);
+  const weight = (i: number, q: number): string =>
+    `p${i}_${q} = ${asOperand(tile, `exp2(${quadOf('s', i, q)} - m${i})`)};`;
+  const rescale = (i: number): string => `
+      let raised${i} = max(${top(i)}, m${i});
+      let factor${i} = exp2(max(m${i} - raised${i}, -200.0));
+      m${i} = raised${i};
+      l${i} *= factor${i};
+      ${sums.map((name) => `${name}${i} *= factor${i};`).join(' ')}
+      ${unroll(tile.quads, (q) => weight(i, q))}`;
+  const again = (kept: KeptWeights): string => `for (var earlier = 0u; earlier < t; earlier++) {
+      ${keep(tile, kept, (i, q) => `(${keptQuad(tile, kept, i, q, 'earlier')} * factor${i})`, 'earlier')}
     }`;
   return `
   var isOver = false;
-  ${perRow(tile, (i) => `var top${i} = ${top(i)}; isOver = isOver || top${i} > m${i} + ${HEADROOM};`)}
-  ${perRow(tile, (i) => `var p${i} = exp2(min(${quadOf('s', i)} - m${i}, vec4f(30.0)));`)}
+  ${perRow(tile, (i) => `var top${i} = ${topOf(tile, i)}; isOver = isOver || top${i} > m${i} + ${headroom};`)}
+  ${perQuad(tile, (i, q) => `var p${i}_${q} = ${asOperand(tile, `exp2(min(${quadOf('s', i, q)} - m${i}, vec4f(30.0)))`)};`)}
   if (isOver) { flag.x = 1u; }
   if (workgroupUniformLoad(&flag).x != 0u) {
     ${reduceRows(tile, ['top'], 'max')}
     if (tid == 0u) { flag.x = 0u; }
     ${perRow(tile, rescale)}
+    ${accumulators.map(({ name, width }) => scaleAccumulator(tile, name, width, (i) => `factor${i}`)).join('\n')}
+    ${kept ? again(kept) : ''}
   }
-  ${perRow(tile, (i) => `l${i} += p${i}.x + p${i}.y + p${i}.z + p${i}.w;`, ' ')}`;
+  ${perRow(tile, (i) => `l${i} += ${sumOfQuads(tile, 'p', i)};`, ' ')}`;
 }

@@ -4,6 +4,7 @@ import type { AttentionAttrs } from '../spec.js';
 import type { WebGpuCall } from './call.js';
 import { PROGRESS_HEAD, regionQuads } from './conjugate_gradient.wgsl.js';
 import type { Tile } from './tile.wgsl.js';
+import { tuningOf } from './tuning.js';
 
 /** Bytes that weights of running workgroups may take in all; less where the device binds less. */
 const MOST_KEPT = 288 * 2 ** 20;
@@ -37,7 +38,8 @@ export function scheduleOf(
 ): Schedule {
   const tiles = rowTiles * heads;
   const most = Math.min(MOST_KEPT, device.limits.maxStorageBufferBindingSize, device.limits.maxBufferSize);
-  const fitting = (quads: number): number => Math.min(WORKGROUPS, tiles, Math.floor(most / (16 * quads)));
+  const workgroups = tile.matrices ? tuningOf(device, 'keptWeights').workgroups : WORKGROUPS;
+  const fitting = (quads: number): number => Math.min(workgroups, tiles, Math.floor(most / (16 * quads)));
   const kept = regionQuads(tile, Dp, Tkp, true);
   const isKept = fitting(kept) >= Math.min(FEWEST_WORKGROUPS, tiles);
   const quads = isKept ? kept : regionQuads(tile, Dp, Tkp, false);
@@ -73,11 +75,14 @@ export function solverUniforms(attrs: SolverAttrs, schedule: Schedule): Record<s
 /** Ridges below this times the variance of the keys are left to the direct solver. */
 export const smallRidgeOf = ({ solver }: SolverAttrs): number => (solver === 'auto' ? SMALL_RIDGE : 0);
 
+/** Bytes of the counters. */
+const PROGRESS_BYTES = 16;
+
 /** Where benchmarks have the solver's counters copied to, if they ask for them. */
 let progressTarget: GPUBuffer | undefined;
 
 /**
- * Has the next solves copy their counters to `buffer`, 16 bytes: the tiles taken; the iterations of all rows and of the
+ * Has the next solves copy their counters to `buffer`, 16 bytes: the tiles taken in float32; the iterations of all rows and of the
  * row with most; those of all tiles. Undefined ends it.
  */
 export function copyProgressTo(buffer: GPUBuffer | undefined): void {
@@ -85,5 +90,5 @@ export function copyProgressTo(buffer: GPUBuffer | undefined): void {
 }
 
 export function reportProgress<Attrs extends AttentionAttrs>(call: WebGpuCall<Attrs>, progress: GPUBuffer): void {
-  if (progressTarget !== undefined) call.copy(progress, progressTarget, 4 * PROGRESS_HEAD);
+  if (progressTarget !== undefined) call.copy(progress, progressTarget, PROGRESS_BYTES);
 }

@@ -1,4 +1,6 @@
+import { BLOCK, matricesOf } from './matrices.js';
 import { type Tile, threadsOf, tileBytes } from './tile.wgsl.js';
+import { tuningOf } from './tuning.js';
 
 /** Accumulated quads that a thread can hold beside its products without spilling registers (measured). */
 const MOST_ACCUMULATED = 16;
@@ -33,6 +35,7 @@ export function chooseTile(device: GPUDevice, width: number, use: TileUse): Tile
     threadsX,
     threadsY: 16,
     rows,
+    quads: 1,
     chunk: CHUNK,
     unrolledQuads,
     unrolledColumns,
@@ -49,4 +52,32 @@ export function chooseTile(device: GPUDevice, width: number, use: TileUse): Tile
     throw new Error(`no tile fits the device's ${bytes} bytes of workgroup memory and ${threads} invocations`);
   }
   return tile;
+}
+
+/** Vectors beyond this take more registers as sums than a thread has. */
+const WIDEST = 128;
+
+/**
+ * The tile of a kernel by matrices of half precision, for vectors of up to `width` numbers; undefined where the device has no
+ * such units or no room.
+ */
+export function chooseMatrixTile(device: GPUDevice, width: number, use: TileUse): Tile | undefined {
+  const matrices = matricesOf(device);
+  if (matrices === undefined || width > WIDEST) return undefined;
+  const { limits } = device;
+  const { subgroups, quads } = tuningOf(device, use);
+  const loops = { chunk: width / 4, unrolledQuads: 1, unrolledColumns: 1 };
+  const tiles = [subgroups, 2, 1].map((count): Tile => ({
+    threadsX: 2,
+    threadsY: BLOCK * count,
+    rows: 1,
+    quads,
+    ...loops,
+    matrices,
+  }));
+  return tiles.find(
+    (tile) =>
+      tileBytes(tile) <= limits.maxComputeWorkgroupStorageSize &&
+      threadsOf(tile) <= limits.maxComputeInvocationsPerWorkgroup,
+  );
 }

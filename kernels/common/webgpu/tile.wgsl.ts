@@ -1,31 +1,36 @@
+import { declareMatrices, matrixPlace } from './matrix.wgsl.js';
+import {
+  clearMatrices,
+  declareMatrixMemory,
+  declareSums,
+  matrixAccumulate,
+  matrixBytes,
+  matrixOperand,
+  matrixProducts,
+  type MatrixTile,
+  readSums,
+  scaleSums,
+  storeHalves,
+} from './matrix_tile.wgsl.js';
+import { declareReduction, reductionBytes } from './reduce_rows.wgsl.js';
 import { unroll } from './shader.js';
+import {
+  blockColumnsOf,
+  blockRowsOf,
+  type Columns,
+  perGroup,
+  perRow,
+  type Products,
+  type RowQuad,
+  threadsOf,
+  type Tile,
+} from './tile_shape.js';
 
-/**
- * The shape of a tile: `blockRows` rows that a workgroup owns against `blockColumns` columns at a time. In a forward
- * kernel rows are queries and columns keys; in the pass over keys of a gradient it is the other way around.
- *
- * Threads form a grid, `threadsX` along the columns and `threadsY` along the rows. Thread `(tx, ty)` owns rows
- * `ty + threadsY i` for `i < rows`, and of every tile columns `4 tx .. 4 tx + 3`.
- */
-export interface Tile {
-  readonly threadsX: number;
-  readonly threadsY: number;
-  /** Rows of one thread. */
-  readonly rows: number;
-  /** Quads (four numbers) of a column's vector that are staged at a time. */
-  readonly chunk: number;
-  /** Quads of the staged vectors that are multiplied per turn of a loop; the turn is unrolled. */
-  readonly unrolledQuads: number;
-  /** Quads of columns that are accumulated per turn of a loop. */
-  readonly unrolledColumns: number;
-}
+export { reduceRows } from './reduce_rows.wgsl.js';
+export * from './tile_shape.js';
 
-export const threadsOf = ({ threadsX, threadsY }: Tile): number => threadsX * threadsY;
-export const blockRowsOf = ({ threadsY, rows }: Tile): number => threadsY * rows;
-export const blockColumnsOf = ({ threadsX }: Tile): number => 4 * threadsX;
-
-/** Columns of the array in which threads exchange numbers of a row. */
-const reductionBytes = (tile: Tile): number => 4 * blockRowsOf(tile) * tile.threadsX;
+/** A tile whose products are made by matrices. */
+const isMatrixTile = (tile: Tile): tile is MatrixTile => tile.matrices !== undefined;
 
 /**
  * Workgroup memory of `declareTile`. With 8 x 8 threads of 4 rows and chunks of 16 quads: staged columns
@@ -34,7 +39,8 @@ const reductionBytes = (tile: Tile): number => 4 * blockRowsOf(tile) * tile.thre
 export function tileBytes(tile: Tile): number {
   const staged = 16 * blockColumnsOf(tile) * (tile.chunk + 1);
   const weights = 16 * blockRowsOf(tile) * (tile.threadsX + 1);
-  return staged + weights + reductionBytes(tile) + 32;
+  const products = isMatrixTile(tile) ? matrixBytes(tile) : staged + weights;
+  return products + reductionBytes(tile) + 32;
 }
 
 /**
@@ -44,27 +50,15 @@ export function tileBytes(tile: Tile): number {
  */
 export function declareTile(tile: Tile): string {
   const { threadsX, threadsY, rows, chunk } = tile;
-  return `
+  const memory = isMatrixTile(tile)
+    ? `${declareMatrices(tile.matrices)}\n${declareMatrixMemory(tile)}`
+    : `
 var<workgroup> staged: array<array<array<vec4f, ${chunk + 1}>, ${threadsX}>, 4>;
-var<workgroup> weights: array<array<array<vec4f, ${threadsX + 1}>, ${threadsY}>, ${rows}>;
-var<workgroup> reduction: array<array<f32, ${threadsX}>, ${blockRowsOf(tile)}>;
+var<workgroup> weights: array<array<array<vec4f, ${threadsX + 1}>, ${threadsY}>, ${rows}>;`;
+  return `${memory}
+${declareReduction(tile)}
 var<workgroup> flag: vec4u;
 var<workgroup> shared_number: vec4u;`;
-}
-
-/** Text that stands once per row of a thread. */
-export const perRow = ({ rows }: Tile, text: (i: number) => string, separator = '\n'): string =>
-  unroll(rows, text, separator);
-
-/** A buffer of vectors, one per column: where column 0 begins and how far columns lie apart, in quads. */
-export interface Columns {
-  readonly buffer: string;
-  /** Expression: index of the first quad of column 0 of the head. */
-  readonly base: string;
-  readonly stride: number;
-  readonly offset: number;
-  /** Quads of a vector. */
-  readonly width: number;
 }
 
 /** Stages chunk `chunk` (an expression) of the columns of tile `t`; barriers on both sides. */
@@ -88,10 +82,7 @@ function stage(tile: Tile, columns: Columns, chunk: string): string {
 
 /** Numbers `name{i}_{j}`, one per row and column of a thread, set to zero. */
 const declareProducts = (tile: Tile, name: string): string =>
-  perRow(tile, (i) => unroll(4, (j) => `var ${name}${i}_${j} = 0.0;`, ' '));
-
-/** The vectors of a thread's rows, as an expression for quad `c` (itself an expression) of row `i`. */
-export type RowQuad = (i: number, c: string) => string;
+  perRow(tile, (i) => unroll(4 * tile.quads, (j) => `var ${name}${i}_${j} = 0.0;`, ' '));
 
 /**
  * `text('0u') text('1u') ...`, unrolled `each` at a time within a loop. Everything unrolled lets the compiler load far
@@ -121,11 +112,12 @@ function addProducts(tile: Tile, name: string, row: RowQuad, width: number, chun
   );
 }
 
-/** One set of row vectors to be multiplied with the same columns. */
-export interface Products {
-  readonly name: string;
-  readonly row: RowQuad;
-}
+/**
+ * Makes the vectors of rows, `width` quads each, ready for products under the name `name`, before the loop over tiles. In
+ * float32 they are read where they are needed.
+ */
+export const operand = (tile: Tile, { name, row, isSplit = false }: Products, width: number): string =>
+  isMatrixTile(tile) ? matrixOperand(tile, name, row, width, isSplit) : '';
 
 /**
  * Products of rows with the columns of tile `t`, all sets of rows against one staging of the columns. Afterwards the
@@ -137,30 +129,43 @@ export function products(tile: Tile, columns: Columns, sets: readonly Products[]
   ${stage(tile, columns, chunk)}
   ${sets.map(({ name, row }) => addProducts(tile, name, row, columns.width, chunk)).join('\n')}`;
   const declared = sets.map(({ name }) => declareProducts(tile, name)).join('\n');
+  if (isMatrixTile(tile)) return `${declared}\n${matrixProducts(tile, columns, sets)}`;
   if (chunks === 1) return `${declared}\n${body('0u')}`;
   return `${declared}\nfor (var chunk = 0u; chunk < ${chunks}u; chunk++) { ${body('chunk')} }`;
 }
 
-/** Quads of a row's accumulator that a thread owns: columns `tx + threadsX g`. */
-export const groupsOf = (tile: Tile, width: number): number => width / tile.threadsX;
-
 /** Accumulators `name{i}_{g}`, `width` quads a row, spread over the threads of the row. */
-export const declareAccumulator = (tile: Tile, name: string, width: number): string =>
-  perRow(tile, (i) => unroll(groupsOf(tile, width), (g) => `var ${name}${i}_${g} = vec4f();`, ' '));
+export const declareAccumulator = (tile: Tile, name: string, width: number): string => `
+  ${perGroup(tile, width, (i, g) => `var ${name}${i}_${g} = vec4f();`)}
+  ${isMatrixTile(tile) ? declareSums(name, width) : ''}`;
 
 /** The same set to zero again. */
 export const clearAccumulator = (tile: Tile, name: string, width: number): string =>
-  perRow(tile, (i) => unroll(groupsOf(tile, width), (g) => `${name}${i}_${g} = vec4f();`, ' '));
+  isMatrixTile(tile) ? clearMatrices(name, width) : perGroup(tile, width, (i, g) => `${name}${i}_${g} = vec4f();`);
 
-/** Writes `value(i)`, a quad over a thread's columns, to `weights`. */
-export const storeWeights = (tile: Tile, value: (i: number) => string): string =>
-  perRow(tile, (i) => `weights[${i}][ty][tx] = ${value(i)};`);
+/**
+ * Makes `name{i}_{g}` what was accumulated, behind the loop over tiles: matrices sum in units, `factor`, of the weights'
+ * and the columns'.
+ */
+export const readAccumulator = (tile: Tile, name: string, width: number, factor: string): string =>
+  isMatrixTile(tile) ? readSums(tile, name, width, factor) : '';
+
+/** Multiplies an accumulator within the loop by `factor(i)`. */
+export const scaleAccumulator = (tile: Tile, name: string, width: number, factor: (i: number) => string): string =>
+  isMatrixTile(tile)
+    ? scaleSums(tile, name, width, factor(0))
+    : perGroup(tile, width, (i, g) => `${name}${i}_${g} *= ${factor(i)};`);
+
+/** Writes `value(i, q)`, quads over a thread's columns, to `weights`; matrices take them in units, an expression. */
+export const storeWeights = (tile: Tile, value: (i: number, q: number) => string, unit = '1.0'): string =>
+  isMatrixTile(tile) ? storeHalves(tile, value, unit) : perRow(tile, (i) => `weights[${i}][ty][tx] = ${value(i, 0)};`);
 
 /**
  * `name += weights x columns` for tile `t`, with a barrier behind the writing of `weights`. `isStaged`: if the columns have
  * one chunk only, it is staged already.
  */
 export function accumulate(tile: Tile, name: string, columns: Columns, isStaged: boolean): string {
+  if (isMatrixTile(tile)) return matrixAccumulate(tile, name, columns, isStaged);
   const chunks = Math.ceil(columns.width / tile.chunk);
   const { threadsX } = tile;
   return unroll(chunks, (chunk) => {
@@ -181,33 +186,10 @@ export function accumulate(tile: Tile, name: string, columns: Columns, isStaged:
   });
 }
 
-/** Combines `name{i}` over the threads of each row, for every name; all of them get the result. */
-export function reduceRows(tile: Tile, names: readonly string[], operation: 'sum' | 'max'): string {
-  const { threadsX, threadsY } = tile;
-  const at = (i: number, x: string | number): string => `reduction[ty + ${threadsY * i}u][${x}]`;
-  const combined = (i: number): string => {
-    const all = Array.from({ length: threadsX }, (_, x) => at(i, x));
-    return operation === 'sum' ? all.join(' + ') : all.reduce((a, b) => `max(${a}, ${b})`);
-  };
-  return names
-    .map(
-      (name) => `
-  ${perRow(tile, (i) => `${at(i, 'tx')} = ${name}${i};`, ' ')}
-  workgroupBarrier();
-  ${perRow(tile, (i) => `${name}${i} = ${combined(i)};`)}
-  workgroupBarrier();`,
-    )
-    .join('');
-}
-
-/** `name{i}_0, .. name{i}_3` as a quad over the thread's columns. */
-export const quadOf = (name: string, i: number): string => `vec4f(${unroll(4, (j) => `${name}${i}_${j}`, ', ')})`;
-
 /** `entry point ... {` with the thread's place in the tile. */
 export function mainHead(tile: Tile): string {
   return `
 @compute @workgroup_size(${threadsOf(tile)})
 fn main(@builtin(local_invocation_index) tid: u32, @builtin(workgroup_id) workgroup: vec3u) {
-  let tx = tid % ${tile.threadsX}u;
-  let ty = tid / ${tile.threadsX}u;`;
+  ${isMatrixTile(tile) ? matrixPlace(tile.matrices) : `let tx = tid % ${tile.threadsX}u;\n  let ty = tid / ${tile.threadsX}u;`}`;
 }

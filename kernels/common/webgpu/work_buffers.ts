@@ -12,6 +12,8 @@ const all = new WeakMap<WebGPUBackend, WorkBuffers>();
  */
 export class WorkBuffers {
   private buffer: GPUBuffer | undefined;
+  /** Buffers that became too small, which passes that are not submitted yet may use. */
+  private readonly outgrown: GPUBuffer[] = [];
 
   private constructor(private readonly backend: WebGPUBackend) {}
 
@@ -24,10 +26,14 @@ export class WorkBuffers {
   /** A buffer of at least `bytes`. */
   atLeast(bytes: number): GPUBuffer {
     if (this.buffer !== undefined && this.buffer.size >= bytes) return this.buffer;
-    const { bufferManager } = this.backend;
-    // Not pooled: a buffer that is too small for one call is of no use to the next.
-    if (this.buffer !== undefined) bufferManager.releaseBuffer(this.buffer, false);
-    this.buffer = bufferManager.acquireBuffer(Math.ceil(bytes / 256) * 256, storageUsage(), false, false);
+    if (this.buffer !== undefined) this.outgrown.push(this.buffer);
+    this.buffer = this.backend.bufferManager.acquireBuffer(Math.ceil(bytes / 256) * 256, storageUsage(), false, false);
     return this.buffer;
+  }
+
+  /** Gives back what a call has outgrown, once it is submitted. */
+  releaseOutgrown(): void {
+    // Not pooled: a buffer that is too small for one call is of no use to the next.
+    for (const buffer of this.outgrown.splice(0)) this.backend.bufferManager.releaseBuffer(buffer, false);
   }
 }

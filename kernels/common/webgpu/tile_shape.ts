@@ -1,0 +1,77 @@
+import type { Matrices } from './matrices.js';
+import { unroll } from './shader.js';
+
+/**
+ * The shape of a tile: `blockRows` rows that a workgroup owns against `blockColumns` columns at a time. In a forward
+ * kernel rows are queries and columns keys; in the pass over keys of a gradient it is the other way around.
+ *
+ * Threads form a grid, `threadsX` along the columns and `threadsY` along the rows. Thread `(tx, ty)` owns rows
+ * `ty + threadsY i` for `i < rows`, and of every tile the quads of columns `tx + threadsX q` for `q < quads`.
+ */
+export interface Tile {
+  readonly threadsX: number;
+  readonly threadsY: number;
+  /** Rows of one thread. */
+  readonly rows: number;
+  /** Quads of a tile's columns of one thread. */
+  readonly quads: number;
+  /** Quads (four numbers) of a column's vector that are staged at a time. */
+  readonly chunk: number;
+  /** Quads of the staged vectors that are multiplied per turn of a loop; the turn is unrolled. */
+  readonly unrolledQuads: number;
+  /** Quads of columns that are accumulated per turn of a loop. */
+  readonly unrolledColumns: number;
+  /** By what a tile's products are made of half-precision operands; float32 throughout where it is absent. */
+  readonly matrices?: Matrices;
+}
+
+export const threadsOf = ({ threadsX, threadsY }: Tile): number => threadsX * threadsY;
+export const blockRowsOf = ({ threadsY, rows }: Tile): number => threadsY * rows;
+export const blockColumnsOf = ({ threadsX, quads }: Tile): number => 4 * threadsX * quads;
+
+/** Text that stands once per row of a thread. */
+export const perRow = ({ rows }: Tile, text: (i: number) => string, separator = '\n'): string =>
+  unroll(rows, text, separator);
+
+/** Text that stands once per row of a thread and quad of its columns. */
+export const perQuad = (tile: Tile, text: (i: number, q: number) => string, separator = '\n'): string =>
+  perRow(tile, (i) => unroll(tile.quads, (q) => text(i, q), separator), separator);
+
+/** A buffer of vectors, one per column: where column 0 begins and how far columns lie apart, in quads. */
+export interface Columns {
+  readonly buffer: string;
+  /** Expression: index of the first quad of column 0 of the head. */
+  readonly base: string;
+  readonly stride: number;
+  readonly offset: number;
+  /** Quads of a vector. */
+  readonly width: number;
+  /** Expression: what the numbers of the buffer are multiples of, where it holds half-precision ones. */
+  readonly unit?: string;
+}
+
+/** The vectors of a thread's rows, as an expression for quad `c` (itself an expression) of row `i`. */
+export type RowQuad = (i: number, c: string) => string;
+
+/** One set of row vectors to be multiplied with the same columns. */
+export interface Products {
+  readonly name: string;
+  readonly row: RowQuad;
+  /** Whether half-precision operands are sums of two: 22 binary digits instead of 11. */
+  readonly isSplit?: boolean;
+}
+
+/** Quads of a row's accumulator that a thread owns: columns `tx + threadsX g`. */
+export const groupsOf = (tile: Tile, width: number): number => width / tile.threadsX;
+
+/** Text that stands once per row of a thread and quad of an accumulator of `width` quads. */
+export const perGroup = (tile: Tile, width: number, text: (i: number, g: number) => string): string =>
+  perRow(tile, (i) => unroll(groupsOf(tile, width), (g) => text(i, g), ' '));
+
+/** Products `name{i}_{j}` of quad `q` of a thread's columns, as a quad. */
+export const quadOf = (name: string, i: number, q = 0): string =>
+  `vec4f(${unroll(4, (j) => `${name}${i}_${4 * q + j}`, ', ')})`;
+
+/** The sum of the numbers of `name{i}_{q}` over a thread's columns. */
+export const sumOfQuads = ({ quads }: Tile, name: string, i: number): string =>
+  unroll(quads, (q) => ['x', 'y', 'z', 'w'].map((part) => `${name}${i}_${q}.${part}`).join(' + '), ' + ');

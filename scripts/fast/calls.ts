@@ -1,0 +1,148 @@
+import { judgeForward } from '../../test/judge.js';
+import { apply, tensorsOf } from '../../test/run_call.js';
+import { Random } from '../../test/random.js';
+import type { Call, Operator, PlainOptions, Values } from '../../test/values.js';
+
+/** A call and its error against float64. */
+export interface Checked {
+  readonly name: string;
+  readonly isGood: boolean;
+  readonly text: string;
+  readonly error: number;
+  readonly milliseconds: number;
+}
+
+interface Sizes {
+  readonly heads: number;
+  readonly Tq: number;
+  readonly Tk: number;
+  readonly D: number;
+  readonly Dv: number;
+}
+
+/** What makes a call hard for half precision. */
+type Data = 'normal' | 'large keys' | 'tiny keys' | 'large scores' | 'power law' | 'large values' | 'masked';
+
+/** Relative error, in L2, that the fast kernels promise of an output. */
+const BAR = 1e-3;
+
+const scaled = ({ shape, data }: Values, factor: number): Values => ({
+  shape,
+  data: Array.from(data, (x) => factor * x),
+});
+
+/** Channels whose variance falls off like a power of their number, and a mean: what keys of trained models look like. */
+function powerLaw({ shape, data }: Values): Values {
+  const D = shape[shape.length - 1];
+  return { shape, data: Array.from(data, (x, i) => (4 * x) / Math.sqrt(1 + (i % D)) + 0.5) };
+}
+
+function callOf(operator: Operator, options: PlainOptions, sizes: Sizes, data: Data = 'normal'): Call {
+  const { heads, Tq, Tk, D, Dv } = sizes;
+  const normals = (seed: number, rows: number, width: number): Values =>
+    new Random(seed).normals([1, heads, rows, width]);
+  const [query, key, value] = [normals(1, Tq, D), normals(2, Tk, D), normals(3, Tk, Dv)];
+  const keys: Partial<Record<Data, Values>> = {
+    'large keys': scaled(key, 1e6),
+    'tiny keys': scaled(key, 1e-6),
+    'power law': powerLaw(key),
+  };
+  const queries: Partial<Record<Data, Values>> = {
+    // Local linear attention takes differences of queries and keys: both are of one size.
+    'large keys': scaled(query, 1e6),
+    'tiny keys': scaled(query, 1e-6),
+    'large scores': scaled(query, 12),
+  };
+  const mask = Array.from({ length: Tk }, (_, j) => (j % 7 === 3 || j > Tk - 5 ? 0 : 1));
+  return {
+    operator,
+    options,
+    tensors: {
+      query: queries[data] ?? query,
+      key: keys[data] ?? key,
+      value: data === 'large values' ? scaled(value, 1e7) : value,
+      ...(operator === 'parallaxAttention' && { probe: normals(4, Tq, D) }),
+      ...(data === 'masked' && {
+        keyMask: { shape: [1, Tk], data: mask },
+        keyBias: new Random(5).normals([1, heads, Tk]),
+      }),
+    },
+  };
+}
+
+const SIZES: readonly Sizes[] = [
+  { heads: 1, Tq: 400, Tk: 400, D: 64, Dv: 64 },
+  { heads: 3, Tq: 77, Tk: 700, D: 40, Dv: 24 },
+  { heads: 1, Tq: 300, Tk: 260, D: 100, Dv: 128 },
+];
+
+function* calls(): Generator<[string, Call]> {
+  const ridges: PlainOptions[] = [
+    { ridge: 10 },
+    { ridge: 1 },
+    { ridge: 0.1 },
+    { ridge: 1, tolerance: 1e-6 },
+    { ridge: 0.01 },
+  ];
+  const operators: [Operator, PlainOptions[]][] = [
+    ['softmaxAttention', [{}]],
+    ['parallaxAttention', [{}]],
+    ['localLinearAttention', ridges.map((options) => ({ tolerance: 1e-3, ...options }))],
+  ];
+  for (const [operator, all] of operators) {
+    for (const options of all) {
+      for (const sizes of SIZES) {
+        for (const causal of [true, false]) {
+          const { heads, Tq, Tk, D, Dv } = sizes;
+          const size = `${heads}x${Tq}x${Tk} ${D} ${Dv}`;
+          yield [
+            `${operator} ${size} ${JSON.stringify({ causal, ...options })}`,
+            callOf(operator, { causal, ...options }, sizes),
+          ];
+        }
+      }
+    }
+    for (const data of ['large keys', 'tiny keys', 'large scores', 'power law', 'large values', 'masked'] as const) {
+      const isSolving = operator === 'localLinearAttention';
+      // Scores and the solve as for keys of size 1.
+      const square = { 'large keys': 1e12, 'tiny keys': 1e-12 }[data as string] ?? 1;
+      const options = {
+        causal: true,
+        scale: 1 / (Math.sqrt(SIZES[0].D) * square),
+        // The error is larger than the residual where few keys have weight.
+        ...(isSolving && { ridge: square, tolerance: data === 'large scores' ? 1e-6 : 1e-4 }),
+      };
+      yield [`${operator} ${data}`, callOf(operator, options, SIZES[0], data)];
+    }
+  }
+}
+
+/** Runs calls of all kinds in `precision: 'fast'` and compares them with float64, until the clock says `end`. */
+export async function checkCalls(end: number, report: (one: Checked) => void, only?: RegExp): Promise<void> {
+  for (const [name, call] of calls()) {
+    if (Date.now() > end) return;
+    if (only !== undefined && !only.test(name)) continue;
+    const start = Date.now();
+    const tensors = tensorsOf(call);
+    const out = apply({ ...call, options: { ...call.options, precision: 'fast' } }, tensors);
+    let error = NaN;
+    let text = '';
+    try {
+      const actual = await out.data();
+      const expected = judgeForward(call);
+      let squares = 0;
+      let norm = 0;
+      for (let i = 0; i < expected.length; i++) {
+        squares += (actual[i] - expected[i]) ** 2;
+        norm += expected[i] ** 2;
+      }
+      error = Math.sqrt(squares / norm);
+      text = error.toExponential(2);
+    } catch (problem) {
+      text = String(problem).slice(0, 400);
+    }
+    for (const tensor of [out, ...Object.values(tensors)]) tensor.dispose();
+    // Written so that NaN is wrong.
+    report({ name, isGood: error <= BAR, text, error, milliseconds: Date.now() - start });
+  }
+}

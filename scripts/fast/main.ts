@@ -1,0 +1,165 @@
+/**
+ * `npm run fast`: everything about `precision: 'fast'` on WebGPU that only a GPU tells, in one run and one file: whether every
+ * kernel by matrices compiles, errors on calls of all kinds, times beside float32, and times under other tiles.
+ * `npm run fast:bundle -- FILE` makes one file of it.
+ */
+import { writeFileSync } from 'node:fs';
+import * as tf from '@tensorflow/tfjs-core';
+import { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
+import { Command } from 'commander';
+
+import { hasMatrixFeatures, matricesOf } from '../../kernels/common/webgpu/matrices.js';
+import { findAdapter, findGpu } from '../../src/node/dawn.js';
+import { positiveNumber, regularExpression } from '../arguments.js';
+import { caseName } from '../bench/cases.js';
+import { benchDevice } from '../bench/device.js';
+import { relationsOf, verdictsOf } from '../bench/relations.js';
+import { type Row, runCase } from '../bench/run_case.js';
+import { suites } from '../bench/suites.js';
+import { type Checked, checkCalls } from './calls.js';
+import { type Tried, tune } from './tune.js';
+import { type Compilation, compileAll } from './variants.js';
+
+interface Options {
+  readonly json?: string;
+  readonly only?: RegExp;
+  readonly limit: number;
+  readonly parts: string;
+}
+
+const program = new Command('npm run fast --')
+  .description("Compiles, checks and times the kernels of precision 'fast' on WebGPU.")
+  .option('--json <file>', 'write everything to a file, after every step')
+  .option('--only <regex>', 'only rows of the table whose name it matches', regularExpression)
+  .option('--limit <seconds>', 'begin nothing after this', positiveNumber, 110)
+  .option('--parts <letters>', 'c: compile; e: errors of calls; t: table of times; u: other tiles', 'cetu');
+
+/** What an adapter says of the matrices that it multiplies; not yet among the types of WebGPU. */
+interface MatrixConfig {
+  readonly componentType: string;
+  readonly resultComponentType: string;
+  readonly M: number;
+  readonly N: number;
+  readonly K: number;
+}
+
+interface Results {
+  readonly adapter: string;
+  readonly driver?: string;
+  readonly matrices: unknown;
+  readonly compilations: Compilation[];
+  readonly calls: Checked[];
+  readonly table: (Row & { relations?: unknown; verdicts?: unknown })[];
+  readonly tried: Tried[];
+  readonly failures: string[];
+}
+
+const figure = (x: number | null | undefined): string => (x === null || x === undefined ? '-' : x.toPrecision(3));
+
+async function main(): Promise<void> {
+  const { json, only, limit, parts } = program.parse().opts<Options>();
+  const end = Date.now() + 1000 * limit;
+  const device = await benchDevice('webgpu');
+  const backend = tf.backend();
+  if (!(backend instanceof WebGPUBackend)) throw new Error('tfjs has no backend webgpu');
+  const gpu = backend.device;
+  const matrices = matricesOf(gpu);
+  const { subgroupMinSize, subgroupMaxSize } = gpu.adapterInfo;
+  // A device's own copy of what its adapter tells lacks this list.
+  const { info } = await findAdapter(await findGpu());
+  const { subgroupMatrixConfigs } = info as GPUAdapterInfo & { subgroupMatrixConfigs?: readonly MatrixConfig[] };
+  const { maxStorageBuffersPerShaderStage, maxComputeWorkgroupStorageSize } = gpu.limits;
+  const results: Results = {
+    adapter: device.adapter,
+    driver: device.driver,
+    matrices: {
+      used: matrices ?? null,
+      features: [...gpu.features],
+      subgroupSizes: [subgroupMinSize, subgroupMaxSize],
+      configs: subgroupMatrixConfigs?.map((one) =>
+        [one.componentType, one.resultComponentType, one.M, one.N, one.K].join(' '),
+      ),
+      limits: { maxStorageBuffersPerShaderStage, maxComputeWorkgroupStorageSize },
+    },
+    compilations: [],
+    calls: [],
+    table: [],
+    tried: [],
+    failures: [],
+  };
+  const save = (): void => {
+    if (json !== undefined) writeFileSync(json, `${JSON.stringify(results, null, 1)}\n`);
+  };
+  console.log(`${device.adapter}; ${device.driver ?? ''}; ${JSON.stringify(results.matrices)}`);
+  // Also where the product of the probe was wrong: the compiler's messages tell why.
+  if (parts.includes('c') && hasMatrixFeatures(gpu)) {
+    results.compilations.push(...(await compileAll(gpu, 'hardware', true)));
+    for (const { name, milliseconds, isGood, messages } of results.compilations) {
+      console.log(
+        `${isGood ? 'compiles' : 'FAILS'}: ${name}, ${milliseconds} ms${messages.map((m) => `\n  ${m}`).join('')}`,
+      );
+    }
+    save();
+  }
+  if (parts.includes('e')) {
+    await checkCalls(end, (one) => {
+      results.calls.push(one);
+      console.log(`${one.isGood ? 'right' : 'WRONG'}: ${one.name}: ${one.text}`);
+      save();
+    });
+  }
+  if (parts.includes('t')) {
+    const settings = { backend: 'webgpu', heads: 32, length: 0, dim: 64, ridge: 1, tolerance: 1e-3, growth: 0 };
+    for (const one of suites.fast(settings).filter((row) => only?.test(caseName(row)) ?? true)) {
+      if (Date.now() > end) {
+        results.failures.push(`${caseName(one)}: not begun in time`);
+        continue;
+      }
+      try {
+        const row = await runCase(one, device);
+        results.table.push(row);
+        const relations = relationsOf(row, results.table, null);
+        const verdicts = verdictsOf(row, relations);
+        results.table[results.table.length - 1] = { ...row, relations, verdicts };
+        const missed = verdicts.filter(({ isMet, what }) => isMet !== true && what !== 'wall ms');
+        const errors = row.errors.map(
+          ({ name, relative, worstRow }) => `${name} ${relative.toExponential(1)}/${worstRow.toExponential(1)}`,
+        );
+        const { iterations } = row;
+        const steps =
+          iterations && `; iterations ${figure(iterations.mean)} / ${figure(iterations.tileMean)} / ${iterations.most}`;
+        console.log(
+          `${row.name}: ${figure(row.kernel?.median)} ms (wall ${figure(row.wall.median)}), x float32 ${figure(relations.timesHigh)}, x forward ${figure(relations.timesForward)}; ${errors.join(', ')}${steps ?? ''}` +
+            `${missed.map(({ what, value, bar }) => `; MISSES ${what}: ${figure(value)}, bar ${figure(bar)}`).join('')}${row.problems.length > 0 ? `; WRONG ${row.problems[0].slice(0, 300)}` : ''}\n    ${Object.entries(
+              row.passes,
+            )
+              .map(([name, ms]) => `${name} ${figure(ms)}`)
+              .join(', ')}`,
+        );
+      } catch (error) {
+        results.failures.push(`${caseName(one)}: ${String(error)}`);
+        console.log(results.failures[results.failures.length - 1]);
+      }
+      save();
+    }
+  }
+  if (parts.includes('u') && matrices) {
+    await tune(device, end, (one) => {
+      results.tried.push(one);
+      const { subgroups, quads, workgroups } = one.tuning;
+      console.log(
+        `${one.name}: ${subgroups} subgroups, ${8 * quads} columns, ${workgroups} workgroups: ${figure(one.kernelMilliseconds)} ms, error ${figure(one.error)} ${one.problems[0]?.slice(0, 300) ?? ''}`,
+      );
+      save();
+    });
+  }
+  save();
+}
+
+void main().then(
+  () => process.exit(0),
+  (error: unknown) => {
+    console.error(error);
+    process.exit(1);
+  },
+);

@@ -30,7 +30,6 @@ TFJS_LLA_DEVICE void SyncBlock() { __syncthreads(); }
 TFJS_LLA_DEVICE void SyncWarp() { __syncwarp(); }
 TFJS_LLA_DEVICE bool AnyInBlock(bool value) { return __syncthreads_or(value); }
 TFJS_LLA_DEVICE bool AnyInWarp(bool value) { return __any_sync(0xffffffffu, value); }
-TFJS_LLA_DEVICE void SyncWarp() { __syncwarp(); }
 TFJS_LLA_DEVICE float ShuffleXor(float value, int lanes) { return __shfl_xor_sync(0xffffffffu, value, lanes); }
 TFJS_LLA_DEVICE double ShuffleXor(double value, int lanes) { return __shfl_xor_sync(0xffffffffu, value, lanes); }
 // The value of lane `lane`.

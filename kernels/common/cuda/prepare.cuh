@@ -33,13 +33,6 @@ TFJS_LLA_DEVICE KeyState StateOfKey(const ProbeParams& p, int head, int j) {
 
 TFJS_LLA_DEVICE int RangeBytes(int padded_dim) { return static_cast<int>(sizeof(RangeSummary)) + padded_dim * 4 + 12; }
 
-// Whether all numbers of a row are finite: to all lanes of the warp.
-TFJS_LLA_DEVICE bool IsFiniteRow(const float* row, int width) {
-  bool bad = false;
-  for (int d = ThreadIndex() % kWarpSize; d < width; d += kWarpSize) bad |= !IsFinite(row[d]);
-  return !AnyInWarp(bad);
-}
-
 TFJS_LLA_DEVICE float MaxOverWarp(float x) {
   for (int lanes = 1; lanes < kWarpSize; lanes *= 2) x = Max(x, ShuffleXor(x, lanes));
   return x;

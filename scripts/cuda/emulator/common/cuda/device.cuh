@@ -34,7 +34,6 @@ inline void SyncBlock() { emulator::SyncBlock(false); }
 inline void SyncWarp() { emulator::AnyInWarp(false); }
 inline bool AnyInBlock(bool value) { return emulator::SyncBlock(value); }
 inline bool AnyInWarp(bool value) { return emulator::AnyInWarp(value); }
-inline void SyncWarp() { emulator::AnyInWarp(false); }
 inline float ShuffleXor(float value, int lanes) { return emulator::Shuffle(value, ThreadIndex() % kWarpSize ^ lanes); }
 inline double ShuffleXor(double value, int lanes) { return emulator::Shuffle(value, ThreadIndex() % kWarpSize ^ lanes); }
 inline float Shuffle(float value, int lane) { return emulator::Shuffle(value, lane); }

@@ -76,8 +76,8 @@ class Kernels:
             raise RuntimeError(f'{what}: {(text.value or b"error").decode()} ({status})')
 
     def _function(self, entry, shared_bytes):
-        if entry in self.functions:
-            return self.functions[entry]
+        if self.functions.get(entry, (None, -1))[1] >= shared_bytes:
+            return self.functions[entry][0]
         function = ctypes.c_void_p()
         for module in self.modules:
             if self.cuda.cuModuleGetFunction(ctypes.byref(function), module, entry) == 0:
@@ -85,8 +85,11 @@ class Kernels:
         else:
             raise MissingKernel(entry.decode())
         self._check(self.cuda.cuFuncSetAttribute(function, MAX_DYNAMIC_SHARED, shared_bytes), f'{entry.decode()}: shared memory')
-        self.functions[entry] = function
+        self.functions[entry] = (function, shared_bytes)
         return function
+
+    def _has(self, kind, name):
+        return getattr(self.plan, f'{kind}_field')(name.encode(), ctypes.byref(ctypes.c_int())) >= 0
 
     def _params(self, fields, kind):
         params = ctypes.create_string_buffer(getattr(self.plan, f'{kind}_bytes')())
@@ -108,7 +111,7 @@ class Kernels:
         """Returns a function that starts all kernels of a call on torch's stream; `kernels` of it are those one by one."""
         # The code that is compiled for this GPU goes by the same (kernels/common/cuda/capability.h).
         large_shared = int(torch.cuda.get_device_capability()[0] in (9, 10))
-        fields = dict(fields, large_shared=large_shared)
+        fields = dict(fields, large_shared=large_shared) if self._has('params', 'large_shared') else fields
         return self._prepare('params', fields, self.plan.plan_call, self.plan.plan_launch, source, int(high), int(gradient))
 
     def prepare_step(self, source, fields, length=-1, total=0, window=0):

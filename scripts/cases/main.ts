@@ -7,7 +7,7 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 
 import { positiveNumber, regularExpression } from '../arguments.js';
 import { type BackendName, initBackend } from '../../src/node.js';
-import { casesOf, type Extent, operators } from '../../test/cases.js';
+import { type Case, casesOf, type Extent, operators } from '../../test/cases.js';
 import { checkCase } from '../../test/check_case.js';
 import type { Operator } from '../../test/values.js';
 
@@ -17,6 +17,7 @@ interface Options {
   readonly operator: readonly Operator[];
   readonly only?: RegExp;
   readonly part: Part;
+  readonly precision: 'high' | 'fast';
   readonly limit: number;
   readonly json?: string;
 }
@@ -50,6 +51,7 @@ const program = new Command('npm run cases --')
   .addOption(new Option('--operator <names...>', 'which operators').choices(operators).default(operators, 'all'))
   .option('--only <regex>', 'only cases whose name it matches', regularExpression)
   .option('--part <k/n>', 'every n-th case, beginning with the k-th', partOf, { index: 0, count: 1 })
+  .addOption(new Option('--precision <name>', 'of every case').choices(['high', 'fast']).default('high'))
   .option('--limit <seconds>', 'begin no case after this', positiveNumber, 3600)
   .option('--json <file>', 'write what was run and what is wrong to a file');
 
@@ -60,6 +62,10 @@ async function check(build: () => Parameters<typeof checkCase>[0], backend: stri
   } catch (error) {
     return [error instanceof Error ? error.message : String(error)];
   }
+}
+
+function withPrecision(testCase: Case, precision: 'high' | 'fast'): Case {
+  return { ...testCase, options: { ...testCase.options, precision } };
 }
 
 /** What came of the cases of one operator. */
@@ -73,7 +79,7 @@ interface Count {
 
 /** Runs the cases of one operator until the clock says `end`; says what is wrong as it comes, and adds it to `missed`. */
 async function runOperator(operator: Operator, options: Options, end: number, missed: Miss[]): Promise<Count> {
-  const { backend, extent, part, only } = options;
+  const { backend, extent, part, only, precision } = options;
   const begin = Date.now();
   const count: Count = { passed: 0, failed: 0, left: 0, seconds: 0 };
   const cases = casesOf(operator, extent).filter(
@@ -84,7 +90,7 @@ async function runOperator(operator: Operator, options: Options, end: number, mi
       count.left++;
       continue;
     }
-    const wrong = await check(build, backend);
+    const wrong = await check(() => withPrecision(build(), precision), backend);
     count[wrong.length > 0 ? 'failed' : 'passed']++;
     if (wrong.length === 0) continue;
     missed.push({ operator, name, wrong });
@@ -100,15 +106,15 @@ async function runOperator(operator: Operator, options: Options, end: number, mi
 
 async function main(): Promise<number> {
   const options = program.parse().opts<Options>();
-  const { backend, extent, part, only } = options;
+  const { backend, extent, part, only, precision } = options;
   const { adapter } = await initBackend(backend);
-  console.log(`backend ${backend} (${adapter}), extent ${extent}`);
+  console.log(`backend ${backend} (${adapter}), extent ${extent}, precision ${precision}`);
   const end = Date.now() + 1000 * options.limit;
   const missed: Miss[] = [];
   const counts: Partial<Record<Operator, Count>> = {};
   for (const operator of options.operator) counts[operator] = await runOperator(operator, options, end, missed);
   if (options.json !== undefined) {
-    writeFileSync(options.json, `${JSON.stringify({ backend, adapter, extent, part, counts, missed }, null, 2)}\n`);
+    writeFileSync(options.json, `${JSON.stringify({ backend, adapter, extent, precision, part, counts, missed }, null, 2)}\n`);
   }
   const sum = (of: keyof Count): number => Object.values(counts).reduce((all, count) => all + count[of], 0);
   const [passed, failed] = [sum('passed'), sum('failed') + sum('left')];

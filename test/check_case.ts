@@ -8,7 +8,12 @@ import { runCall } from './run_call.js';
 /** The data of a call and everything that its float64 results depend on. */
 function judgementKey({ operator, name, options }: Case): string {
   const isIterative = options.solver === 'conjugateGradient';
-  return JSON.stringify([operator, name.replace(/, solver \w+/, ''), { ...options, solver: undefined, precision: undefined }, isIterative]);
+  return JSON.stringify([
+    operator,
+    name.replace(/, solver \w+/, ''),
+    { ...options, solver: undefined, precision: undefined },
+    isIterative,
+  ]);
 }
 
 /** How many times the bars of `'high'` hold for `precision: 'fast'`: its outputs are right to 1e-3, gradients to 5e-3. */

@@ -114,7 +114,10 @@ async function main(): Promise<number> {
   const counts: Partial<Record<Operator, Count>> = {};
   for (const operator of options.operator) counts[operator] = await runOperator(operator, options, end, missed);
   if (options.json !== undefined) {
-    writeFileSync(options.json, `${JSON.stringify({ backend, adapter, extent, precision, part, counts, missed }, null, 2)}\n`);
+    writeFileSync(
+      options.json,
+      `${JSON.stringify({ backend, adapter, extent, precision, part, counts, missed }, null, 2)}\n`,
+    );
   }
   const sum = (of: keyof Count): number => Object.values(counts).reduce((all, count) => all + count[of], 0);
   const [passed, failed] = [sum('passed'), sum('failed') + sum('left')];

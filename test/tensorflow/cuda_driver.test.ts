@@ -81,7 +81,11 @@ test('device code serves the operations of which it has all kernels', () => {
   expect(call('whole', 'loadDeviceCode', deviceCode(withoutOne))).toEqual({ result: [] });
   const solving = `${stepEntryPoints('probe')} ${byDimension('local_linear_statistics', 'local_linear_solve')}`;
   const kernels = ['forward', 'gradient_rows', 'gradient_keys'];
-  const direct = byDimension('find_variance', 'find_smallest_ridge', ...kernels.map((name) => `local_linear_direct_${name}`));
+  const direct = byDimension(
+    'find_variance',
+    'find_smallest_ridge',
+    ...kernels.map((name) => `local_linear_direct_${name}`),
+  );
   const localLinear = `${entryPoints('local_linear', ...kernels)} ${direct}`;
   const operations = ['LocalLinearAttention', 'LocalLinearAttentionGrad', 'LocalLinearAttentionStep', ...ofSoftmax];
   const all = `${softmax} ${localLinear} ${solving}`;

@@ -52,7 +52,8 @@ const integer = (text: string): number => {
   return value;
 };
 
-const count = (text: string): number => {
+/** A whole number of at least 1, of an option. */
+export const count = (text: string): number => {
   const value = integer(text);
   if (value < 1) throw new InvalidArgumentError('It must be a whole number of at least 1.');
   return value;

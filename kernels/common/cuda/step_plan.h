@@ -31,7 +31,7 @@ constexpr int kMostCopied = 16;
 inline bool DividesKeys(ProbeSource source, int64_t heads, int64_t queries, int64_t keys) {
   if (keys < 1024) return false;
   const bool leaves_idle = heads * ((queries + 63) / 64) <= 64;
-  if (source == kSolvedProbe) return queries <= (leaves_idle ? 16 : 2);
+  if (source == kSolvedProbe) return queries <= (leaves_idle ? 8 : 2);
   return queries <= (leaves_idle ? 64 : 4);
 }
 

@@ -6,17 +6,14 @@ Needs Python, torch with CUDA, and NVIDIA's driver; no compiler. scripts/cuda/RE
 medians of blocks of calls between CUDA events and include the kernels that prepare keys and values. Ratios are to the
 forward pass of scaled_dot_product_attention in bfloat16 of the same shape and run.
 """
-import argparse
 import itertools
-import json
-import os
-import threading
 import time
 
 import torch
 
-from driver import DIRECT_USES, SOURCES, Kernels, MissingKernel, kernel_milliseconds, milliseconds
+import program
 import steps
+from driver import DIRECT_USES, SOURCES, kernel_milliseconds, milliseconds
 
 torch.backends.cuda.matmul.allow_tf32 = False
 
@@ -268,69 +265,32 @@ def describe(case):
     return ' '.join(words)
 
 
+def line(name, result, arguments):
+    ratio = f"{result['ratio']:7.2f}" if 'ratio' in result else ' ' * 7
+    time_columns = f"{result['ms']:8.3f} {ratio}" if 'ms' in result else ' ' * 16
+    notes = result.get('failure', '')
+    if 'ratio_to_gradient' in result:
+        notes += f"{result['ratio_to_gradient']:.2f} x SDPA's gradient "
+    notes += ' '.join(f'{number:.1f}' for number in result.get('iterations', []))
+    notes += ' '.join(f'd{key} {error:.1e}' for key, error in result.get('errors', {}).items())
+    notes += result.get('note', '') + program.warnings(result)
+    lines = [f"{name:78} {result.get('error', float('nan')):8.1e} {time_columns}  {notes}"]
+    if arguments.kernels:
+        for entry, times in result.get('kernels', {}).items():
+            lines.append(f"    {entry:74} {' '.join(f'{time:17.3f}' for time in times)}")
+    return '\n'.join(lines)
+
+
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument('--code', required=True, help='folder of .bin files for this GPU')
-    parser.add_argument('--plan', required=True, help='the library made of scripts/cuda/*.cc')
-    parser.add_argument('--json', required=True)
-    parser.add_argument('--only', default='', help='cases whose description contains these words')
-    parser.add_argument('--kernels', action='store_true', help='print the times of each kernel, too')
-    parser.add_argument('--limit', type=float, default=300, help='seconds: a kernel that hangs ends the program')
-    arguments = parser.parse_args()
-    report = {'device': torch.cuda.get_device_name(), 'torch': torch.__version__, 'cuda': torch.version.cuda, 'results': []}
+    cache = {}
 
-    def save():
-        with open(arguments.json, 'w') as file:
-            json.dump(report, file, indent=1)
+    def measure_any(kernels, case, _):
+        if case.get('step'):
+            return steps.measure(kernels, case, reference)
+        return (measure_gradient if case.get('gradient') else measure)(kernels, case, cache)
 
-    def stop():
-        report['stopped'] = 'time limit'
-        save()
-        print('bench.py: time limit', flush=True)
-        os._exit(1)
-
-    timer = threading.Timer(arguments.limit, stop)
-    timer.daemon = True
-    timer.start()
-    kernels, cache = Kernels(arguments.code, arguments.plan), {}
-    print(report['device'], flush=True)
-    print(f"{'case':78} {'error':>8} {'ms':>8} {'x SDPA':>7}  iterations (mean, most)", flush=True)
-    for case in itertools.chain(cases(), steps.cases()):
-        name = steps.describe(case) if case.get('step') else describe(case)
-        if not all(word in name for word in arguments.only.split()):
-            continue
-        try:
-            if case.get('step'):
-                result = steps.measure(kernels, case, reference)
-            else:
-                result = (measure_gradient if case.get('gradient') else measure)(kernels, case, cache)
-        except (torch.cuda.OutOfMemoryError, MissingKernel) as error:
-            result = dict(case, failure=f'{type(error).__name__}: {error}')
-        except RuntimeError as error:
-            # The GPU's context is lost after a failed kernel.
-            report['results'].append(dict(case, failure=str(error)))
-            save()
-            raise
-        report['results'].append(result)
-        save()
-        ratio = f"{result['ratio']:7.2f}" if 'ratio' in result else ' ' * 7
-        time_columns = f"{result['ms']:8.3f} {ratio}" if 'ms' in result else ' ' * 16
-        notes = result.get('failure', '')
-        if 'ratio_to_gradient' in result:
-            notes += f"{result['ratio_to_gradient']:.2f} x SDPA's gradient "
-        notes += ' '.join(f'{number:.1f}' for number in result.get('iterations', []))
-        notes += ' '.join(f'd{key} {error:.1e}' for key, error in result.get('errors', {}).items())
-        notes += result.get('note', '')
-        if not result.get('finite', True):
-            notes += ' NOT FINITE'
-        if not result.get('repeats', True):
-            notes += ' NOT REPEATABLE'
-        print(f"{name:78} {result.get('error', float('nan')):8.1e} {time_columns}  {notes}", flush=True)
-        if arguments.kernels:
-            for entry, times in result.get('kernels', {}).items():
-                print(f"    {entry:74} {' '.join(f'{time:17.3f}' for time in times)}", flush=True)
-        torch.cuda.empty_cache()
-    save()
+    program.run(itertools.chain(cases(), steps.cases()), lambda case: steps.describe(case) if case.get('step') else describe(case),
+                measure_any, f"{'case':78} {'error':>8} {'ms':>8} {'x SDPA':>7}  iterations (mean, most)", line)
 
 
 if __name__ == '__main__':

@@ -1,18 +1,13 @@
 """Times the CUDA kernels of linear and mesa attention beside torch's scaled_dot_product_attention, and compares them with float64.
 
-    python3 scripts/cuda/bench_chunks.py --code .cuda/code/sm_90a --plan .cuda/plan_chunks.so --json OUT.json [--limit 300] [--only WORDS]
+    python3 scripts/cuda/bench_chunks.py --code .cuda/code/sm_90a --plan .cuda/plan.so --json OUT.json [--limit 300] [--only WORDS]
 
 As bench.py, of whose helpers it is made. Times by kernel: --kernels.
 """
-import argparse
-import json
-import os
-import threading
-
 import torch
 
+import program
 from bench import attention_milliseconds, milliseconds, visible
-from driver import Kernels, MissingKernel
 
 OPERATORS = {'linear': 0, 'mesa': 1}
 MAPS = {'elu+1': 0, 'relu': 1, 'identity': 2}
@@ -117,7 +112,7 @@ def measure(kernels, case, cache, by_kernel):
     out, probe = poisoned(heads, queries, value_dim), poisoned(heads, queries, dim)
     outputs = dict(out=out, probe_out=probe) if case['operator'] == 'mesa' else dict(out=out)
     source, high, head = OPERATORS[case['operator']], case['precision'] == 'high', heads - 1
-    call = kernels.prepare(source, high, dict(given, **options, **outputs))
+    call = kernels.prepare_chunks(source, high, dict(given, **options, **outputs))
     call()
     if case.get('gradient'):
         results = {'query': poisoned(heads, queries, dim), 'key': poisoned(heads, keys, dim), 'value': poisoned(heads, keys, value_dim)}
@@ -125,7 +120,7 @@ def measure(kernels, case, cache, by_kernel):
         if case['operator'] == 'mesa':
             results['ridge'] = poisoned(heads, dim)
             given['probe'] = probe
-        call = kernels.prepare(source, high, dict(given, **options, **{f'd{name}': x for name, x in results.items()}), gradient=True)
+        call = kernels.prepare_chunks(source, high, dict(given, **options, **{f'd{name}': x for name, x in results.items()}), gradient=True)
         call()
         torch.cuda.synchronize()
         wanted = gradient_reference(case, tensors, head)
@@ -194,57 +189,19 @@ def describe(case):
     return ' '.join(words + ['gradient'] * bool(case.get('gradient')) + ['masked'] * bool(case.get('masked')))
 
 
+def line(name, result, _):
+    times = f"{result['ms']:8.3f} {result['ratio']:7.2f} {result['scratch_MB']:6.0f}" if 'ms' in result else ' ' * 23
+    notes = result.get('failure', '') + ' '.join(f'{key} {error:.1e}' for key, error in result.get('errors', {}).items())
+    lines = [f"{name:70} {result.get('error', float('nan')):8.1e} {times}  {notes}{program.warnings(result)}"]
+    for kernel, time in sorted(result.get('kernels', {}).items(), key=lambda item: -item[1]):
+        lines.append(f'{kernel:>78} {time:8.3f}')
+    return '\n'.join(lines)
+
+
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument('--code', required=True, help='folder of .bin files for this GPU')
-    parser.add_argument('--plan', required=True, help='the library made of scripts/cuda/plan_chunks.cc')
-    parser.add_argument('--json', required=True)
-    parser.add_argument('--only', default='', help='cases whose description contains these words')
-    parser.add_argument('--kernels', action='store_true', help='times of each kernel as well')
-    parser.add_argument('--limit', type=float, default=300, help='seconds: a kernel that hangs ends the program')
-    arguments = parser.parse_args()
-    report = {'device': torch.cuda.get_device_name(), 'torch': torch.__version__, 'cuda': torch.version.cuda, 'results': []}
-
-    def save():
-        with open(arguments.json, 'w') as file:
-            json.dump(report, file, indent=1)
-
-    def stop():
-        report['stopped'] = 'time limit'
-        save()
-        print('bench_chunks.py: time limit', flush=True)
-        os._exit(1)
-
-    timer = threading.Timer(arguments.limit, stop)
-    timer.daemon = True
-    timer.start()
-    kernels, cache = Kernels(arguments.code, arguments.plan), {}
-    print(report['device'], flush=True)
-    print(f"{'case':70} {'error':>8} {'ms':>8} {'x SDPA':>7} {'MB':>6}  errors", flush=True)
-    for case in cases():
-        name = describe(case)
-        if not all(word in name for word in arguments.only.split()):
-            continue
-        try:
-            result = measure(kernels, case, cache, arguments.kernels)
-        except (torch.cuda.OutOfMemoryError, MissingKernel) as error:
-            result = dict(case, failure=f'{type(error).__name__}: {error}')
-        except RuntimeError as error:
-            # The GPU's context is lost after a failed kernel.
-            report['results'].append(dict(case, failure=str(error)))
-            save()
-            raise
-        report['results'].append(result)
-        save()
-        times = f"{result['ms']:8.3f} {result['ratio']:7.2f} {result['scratch_MB']:6.0f}" if 'ms' in result else ' ' * 23
-        notes = result.get('failure', '') + ' '.join(f'{key} {error:.1e}' for key, error in result.get('errors', {}).items())
-        notes += '' if result.get('finite', True) else ' NOT FINITE'
-        notes += '' if result.get('repeats', True) else ' NOT REPEATABLE'
-        print(f"{name:70} {result.get('error', float('nan')):8.1e} {times}  {notes}", flush=True)
-        for kernel, time in sorted(result.get('kernels', {}).items(), key=lambda item: -item[1]):
-            print(f'{kernel:>78} {time:8.3f}', flush=True)
-        torch.cuda.empty_cache()
-    save()
+    cache = {}
+    program.run(cases(), describe, lambda kernels, case, arguments: measure(kernels, case, cache, arguments.kernels),
+                f"{'case':70} {'error':>8} {'ms':>8} {'x SDPA':>7} {'MB':>6}  errors", line)
 
 
 if __name__ == '__main__':

@@ -88,9 +88,6 @@ class Kernels:
         self.functions[entry] = (function, shared_bytes)
         return function
 
-    def _has(self, kind, name):
-        return getattr(self.plan, f'{kind}_field')(name.encode(), ctypes.byref(ctypes.c_int())) >= 0
-
     def _params(self, fields, kind):
         params = ctypes.create_string_buffer(getattr(self.plan, f'{kind}_bytes')())
         for name, value in fields.items():
@@ -111,8 +108,12 @@ class Kernels:
         """Returns a function that starts all kernels of a call on torch's stream; `kernels` of it are those one by one."""
         # The code that is compiled for this GPU goes by the same (kernels/common/cuda/capability.h).
         large_shared = int(torch.cuda.get_device_capability()[0] in (9, 10))
-        fields = dict(fields, large_shared=large_shared) if self._has('params', 'large_shared') else fields
+        fields = dict(fields, large_shared=large_shared)
         return self._prepare('params', fields, self.plan.plan_call, self.plan.plan_launch, source, int(high), int(gradient))
+
+    def prepare_chunks(self, mesa, high, fields, gradient=False):
+        """The same for linear or mesa attention."""
+        return self._prepare('chunk', fields, self.plan.chunk_call, self.plan.chunk_launch, int(mesa), int(high), int(gradient))
 
     def prepare_step(self, source, fields, length=-1, total=0, window=0):
         """The same for a step of a cache that holds `length` tokens or, without one, for a call with few queries."""

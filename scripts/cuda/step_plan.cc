@@ -1,11 +1,9 @@
 // The plans of steps and of calls with few queries (kernels/common/cuda/step_plan.h and state_step_plan.h) for programs
 // that are not written in C++; beside plan.cc.
-#include "common/cuda/step_plan.h"
-
-#include <cstddef>
-#include <cstring>
+#include "plan.h"
 
 #include "common/cuda/state_step_plan.h"
+#include "common/cuda/step_plan.h"
 
 namespace {
 
@@ -14,38 +12,7 @@ using namespace tfjs_lla;
 StepPlan step_plan;
 StateStepPlan state_plan;
 
-template <class Plan>
-const char* LaunchOf(const Plan& plan, int index, int* sizes, void* params) {
-  const auto& launch = plan.launches[index];
-  sizes[0] = static_cast<int>(launch.blocks);
-  sizes[1] = launch.threads;
-  sizes[2] = launch.shared_bytes;
-  std::memcpy(params, &launch.params, sizeof launch.params);
-  return launch.entry.c_str();
-}
-
-// Keeps the plan that `plan_of(params)` makes; returns the number of launches, or -1 where there is no kernel for the sizes.
-template <class Params, class Plan, class PlanOf>
-int Keep(const void* params, Plan& plan, long long* scratch_bytes, PlanOf plan_of) {
-  Params call;
-  std::memcpy(&call, params, sizeof call);
-  try {
-    plan = plan_of(call);
-  } catch (const std::invalid_argument&) {
-    return -1;
-  }
-  *scratch_bytes = plan.scratch_bytes;
-  return static_cast<int>(plan.launches.size());
-}
-
 }  // namespace
-
-// Offset and size of a field by its name, -1: no such field.
-#define FIELD(field)                                   \
-  if (std::strcmp(name, #field) == 0) {                \
-    *bytes = static_cast<int>(sizeof(Params().field)); \
-    return static_cast<int>(offsetof(Params, field));  \
-  }
 
 extern "C" {
 

@@ -34,7 +34,7 @@ inline std::map<std::string, ChunkKernel>& ChunkKernels() {
 inline void RunPlan(const std::function<tfjs_lla::ChunkPlan(char*)>& plan_of) {
   using namespace tfjs_lla;
   emulator::GuardedMemory scratch(plan_of(nullptr).scratch_bytes);
-  for (const ChunkLaunch& launch : plan_of(scratch.data()).launches) {
+  for (const auto& launch : plan_of(scratch.data()).launches) {
     const auto found = ChunkKernels().find(launch.entry);
     if (found == ChunkKernels().end()) throw std::runtime_error("no kernel " + launch.entry);
     const ChunkKernel kernel = found->second;

@@ -9,29 +9,19 @@
 #include <vector>
 
 #include "common/cuda/chunk_params.h"
+#include "common/cuda/launch.h"
 
 namespace tfjs_lla {
 
-struct ChunkLaunch {
-  std::string entry;
-  int64_t blocks;
-  int threads;
-  int shared_bytes;
-  ChunkParams params;
-};
+using ChunkPlan = LaunchPlan<ChunkParams>;
 
-struct ChunkPlan {
-  int64_t scratch_bytes = 0;
-  std::vector<ChunkLaunch> launches;
-};
-
-class ChunkPlanner {
+class ChunkPlanner : protected LaunchList<ChunkParams> {
  protected:
   // `call`: inputs, outputs, sizes and options are set. `scratch`: null to ask for its size only.
   ChunkPlanner(const ChunkCall& call, bool high, char* scratch)
-      : call_(call),
+      : LaunchList(scratch),
+        call_(call),
         high_(high),
-        scratch_(scratch),
         dim_(PaddedWidth("head", call.dim)),
         value_dim_(PaddedWidth("value", call.value_dim)),
         padded_keys_(PaddedRows(call.keys)),
@@ -68,12 +58,12 @@ class ChunkPlanner {
     p.value = call_.value;
     p.key_mask = call_.key_mask;
     p.map = map;
-    p.padded_key = key_ = TakeFloats(int64_t{call_.heads} * padded_keys_ * dim_);
-    p.padded_value = value_ = TakeFloats(int64_t{call_.heads} * padded_keys_ * value_dim_);
-    p.key_states = key_states_ = TakeInts(int64_t{call_.heads} * padded_keys_);
+    p.padded_key = key_ = Take(int64_t{call_.heads} * padded_keys_ * dim_);
+    p.padded_value = value_ = Take(int64_t{call_.heads} * padded_keys_ * value_dim_);
+    p.key_states = key_states_ = Take<int>(int64_t{call_.heads} * padded_keys_);
     const int64_t tiles = int64_t{call_.heads} * (padded_keys_ / kChunkTile);
-    tile_records_ = reinterpret_cast<ChunkKeyRecord*>(Take(tiles * sizeof(ChunkKeyRecord)));
-    head_records_ = reinterpret_cast<ChunkKeyRecord*>(Take(call_.heads * sizeof(ChunkKeyRecord)));
+    tile_records_ = Take<ChunkKeyRecord>(tiles);
+    head_records_ = Take<ChunkKeyRecord>(call_.heads);
     p.tile_records = tile_records_;
     Add("prepare_chunks", tiles, 4 * sizeof(ChunkKeyRecord), p);
   }
@@ -97,7 +87,7 @@ class ChunkPlanner {
     p.right_width = right_width;
     p.constants = constants;
     p.sum_floats = left_width * right_width + (with_vector ? left_width : 0);
-    p.sums = TakeFloats(int64_t{call_.heads} * (p.chunks + 1) * p.sum_floats);
+    p.sums = Take(int64_t{call_.heads} * (p.chunks + 1) * p.sum_floats);
     const int64_t tiles = left_width / kChunkTile * (right_width / kChunkTile);
     Add("sum_chunks" + Precision(), int64_t{call_.heads} * p.chunks * tiles, 2 * kTileBytes, p);
     scan(p);
@@ -131,24 +121,13 @@ class ChunkPlanner {
 
   static ChunkRows InScratch(const float* data) { return {data, 0, kFeatureIdentity}; }
 
-  float* TakeFloats(int64_t count) { return reinterpret_cast<float*>(Take(count * 4)); }
-  int* TakeInts(int64_t count) { return reinterpret_cast<int*>(Take(count * 4)); }
-
-  char* Take(int64_t bytes) {
-    char* at = scratch_ ? scratch_ + plan_.scratch_bytes : nullptr;
-    plan_.scratch_bytes += (bytes + 255) / 256 * 256;
-    return at;
-  }
-
   void Add(const std::string& name, int64_t blocks, int shared_bytes, const ChunkParams& params,
            int threads = kThreads) {
-    if (blocks > INT32_MAX) throw std::invalid_argument("too many rows for one call of a CUDA kernel");
-    plan_.launches.push_back({"tfjs_lla_" + name, blocks, threads, shared_bytes, params});
+    LaunchList::Add(name, blocks, threads, shared_bytes, params);
   }
 
   std::string Precision() const { return high_ ? "_high" : "_fast"; }
 
-  static int DivideUp(int a, int b) { return (a + b - 1) / b; }
   static int PaddedRows(int rows) { return DivideUp(rows, kChunkTile) * kChunkTile; }
   int Chunks(int items) const { return DivideUp(items, chunk_); }
 
@@ -163,14 +142,12 @@ class ChunkPlanner {
 
   ChunkCall call_;
   bool high_;
-  char* scratch_;
   int dim_, value_dim_;  // padded
   int padded_keys_, padded_queries_;
   int chunk_;
   float *key_ = nullptr, *value_ = nullptr;
   int* key_states_ = nullptr;
   ChunkKeyRecord *tile_records_ = nullptr, *head_records_ = nullptr;
-  ChunkPlan plan_;
 };
 
 }  // namespace tfjs_lla

@@ -25,10 +25,10 @@ struct LaunchPlan {
 
 // Lays out scratch memory and collects launches.
 template <class Params>
-class LaunchPlanner {
+class LaunchList {
  public:
-  // `call`: inputs, outputs, sizes and options are set. `scratch`: null to ask for its size only.
-  LaunchPlanner(const Params& call, char* scratch) : params_(call), scratch_(scratch) {}
+  // `scratch`: null to ask for its size only.
+  explicit LaunchList(char* scratch) : scratch_(scratch) {}
 
  protected:
   static int DivideUp(int64_t a, int64_t b) { return static_cast<int>((a + b - 1) / b); }
@@ -40,17 +40,30 @@ class LaunchPlanner {
     return at;
   }
 
-  // With the parameters as they are now.
-  void Add(const std::string& name, int64_t blocks, int threads, int64_t shared_bytes) {
+  void Add(const std::string& name, int64_t blocks, int threads, int64_t shared_bytes, const Params& params) {
     if (blocks > INT32_MAX) throw std::invalid_argument("too many rows for one call of a CUDA kernel");
-    plan_.launches.push_back({"tfjs_lla_" + name, blocks, threads, static_cast<int>(shared_bytes), params_});
+    plan_.launches.push_back({"tfjs_lla_" + name, blocks, threads, static_cast<int>(shared_bytes), params});
   }
 
-  Params params_;
   LaunchPlan<Params> plan_;
 
  private:
   char* scratch_;
+};
+
+// The same for a call whose launches take the parameters as they are by then.
+template <class Params>
+class LaunchPlanner : protected LaunchList<Params> {
+ public:
+  // `call`: inputs, outputs, sizes and options are set.
+  LaunchPlanner(const Params& call, char* scratch) : LaunchList<Params>(scratch), params_(call) {}
+
+ protected:
+  void Add(const std::string& name, int64_t blocks, int threads, int64_t shared_bytes) {
+    LaunchList<Params>::Add(name, blocks, threads, shared_bytes, params_);
+  }
+
+  Params params_;
 };
 
 }  // namespace tfjs_lla

@@ -10,21 +10,11 @@
 
 #include "common/cuda/direct_shape.h"
 #include "common/cuda/gradient_shape.h"
+#include "common/cuda/launch.h"
 
 namespace tfjs_lla {
 
-struct ProbeLaunch {
-  std::string entry;
-  int64_t blocks;
-  int threads;
-  int shared_bytes;
-  ProbeParams params;
-};
-
-struct ProbePlan {
-  int64_t scratch_bytes = 0;
-  std::vector<ProbeLaunch> launches;
-};
+using ProbePlan = LaunchPlan<ProbeParams>;
 
 // Padded head dimensions that there are kernels for.
 inline int PaddedHeadDim(int dim) {
@@ -53,11 +43,11 @@ constexpr int64_t kFewestDirectBlocks = 16;
 // Blocks of a kernel that only reads.
 constexpr int kBlocksToKeepBusy = 2048;
 
-class ProbePlanner {
+class ProbePlanner : private LaunchPlanner<ProbeParams> {
  public:
   // `call`: inputs, outputs, sizes and options are set, `direct.use` among them, and what the GPU has. `scratch`: null to ask for its size only.
   ProbePlanner(const ProbeParams& call, ProbeSource source, bool high, char* scratch)
-      : params_(call), source_(source), high_(high), scratch_(scratch), dim_(PaddedHeadDim(call.dim)) {
+      : LaunchPlanner(call, scratch), source_(source), high_(high), dim_(PaddedHeadDim(call.dim)) {
     params_.key_tiles_per_head = DivideUp(call.keys, 64);
     params_.value_slices = DivideUp(call.value_dim, dim_);
     // Many ranges keep the GPU busy, few are quick to add up.
@@ -75,7 +65,6 @@ class ProbePlanner {
     PrepareDirect(false);
     WithDim([&](auto dim) { WithShapes([&](auto shapes) { AddForward<decltype(dim)::kValue>(shapes); }); });
     AddDirect({"forward"});
-    plan_.scratch_bytes = used_;
     return plan_;
   }
 
@@ -88,7 +77,6 @@ class ProbePlanner {
     PrepareDirect(true);
     WithDim([&](auto dim) { WithShapes([&](auto shapes) { AddGradient<decltype(dim)::kValue>(shapes); }); });
     AddDirect({"gradient_rows", "gradient_keys"});
-    plan_.scratch_bytes = used_;
     return plan_;
   }
 
@@ -105,13 +93,13 @@ class ProbePlanner {
     const int64_t tile_bytes = 2 * 64 * static_cast<int64_t>(dim_) * 2;
     const int64_t heads = params_.heads, tiles = heads * params_.key_tiles_per_head;
     const int64_t range_bytes = static_cast<int64_t>(sizeof(RangeSummary)) + dim_ * 4 + 12;
-    params_.ranges = Take(heads * params_.key_ranges * range_bytes);
-    params_.summary = reinterpret_cast<HeadSummary*>(Take(heads * sizeof(HeadSummary)));
-    params_.centre = reinterpret_cast<float*>(Take(heads * dim_ * 4));
+    params_.ranges = Take<char>(heads * params_.key_ranges * range_bytes);
+    params_.summary = Take<HeadSummary>(heads);
+    params_.centre = Take(heads * dim_);
     if (params_.direct.use != kAllDirect) {
-      params_.key_tiles = Take(tiles * tile_bytes);
-      params_.value_tiles = Take(tiles * params_.value_slices * tile_bytes);
-      params_.bias = reinterpret_cast<float*>(Take(tiles * 64 * 4));
+      params_.key_tiles = Take<char>(tiles * tile_bytes);
+      params_.value_tiles = Take<char>(tiles * params_.value_slices * tile_bytes);
+      params_.bias = Take(tiles * 64);
     }
     Add("summarize_range", heads * params_.key_ranges, kPrepareThreads, 4 * range_bytes);
     Add("summarize_head", heads, kPrepareThreads, 0);
@@ -129,19 +117,19 @@ class ProbePlanner {
     const int64_t block_bytes = factor_bytes + weight_bytes * (gradient ? 3 : 1);
     const int64_t fitting = std::max(kFewestDirectBlocks, std::min(kMostDirectBlocks, kDirectScratchBytes / block_bytes));
     direct.blocks = static_cast<int>(std::min(fitting, heads * DivideUp(params_.queries, kRows)));
-    direct.factors = reinterpret_cast<float*>(Take(direct.blocks * factor_bytes));
-    direct.weights = reinterpret_cast<float*>(Take(direct.blocks * weight_bytes));
-    if (gradient || direct.use == kMissedDirect) direct.rows = reinterpret_cast<unsigned char*>(Take(rows));
+    direct.factors = Take(direct.blocks * factor_bytes / 4);
+    direct.weights = Take(direct.blocks * weight_bytes / 4);
+    if (gradient || direct.use == kMissedDirect) direct.rows = Take<unsigned char>(rows);
     if (gradient) {
-      direct.gammas = reinterpret_cast<double*>(Take(direct.blocks * weight_bytes * 2));
-      direct.records = reinterpret_cast<DirectRecord*>(Take(rows * sizeof(DirectRecord)));
-      direct.u = reinterpret_cast<float*>(Take(rows * params_.dim * 4));
-      direct.u_rest = reinterpret_cast<float*>(Take(rows * params_.dim * 4));
-      direct.probe_rest = reinterpret_cast<float*>(Take(rows * params_.dim * 4));
+      direct.gammas = Take<double>(direct.blocks * weight_bytes / 4);
+      direct.records = Take<DirectRecord>(rows);
+      direct.u = Take(rows * params_.dim);
+      direct.u_rest = Take(rows * params_.dim);
+      direct.probe_rest = Take(rows * params_.dim);
     }
     if (direct.use == kAllDirect) return;
-    direct.variance = reinterpret_cast<float*>(Take(heads * params_.key_ranges * 8));
-    direct.smallest_ridge = reinterpret_cast<float*>(Take(heads * 4));
+    direct.variance = Take(heads * params_.key_ranges * 2);
+    direct.smallest_ridge = Take(heads);
     Add("find_variance", heads * params_.key_ranges, kPrepareThreads, kPrepareThreads * 8);
     Add("find_smallest_ridge", heads, 32, 0);
   }
@@ -161,18 +149,8 @@ class ProbePlanner {
     });
   }
 
-  static int DivideUp(int a, int b) { return (a + b - 1) / b; }
-
-  char* Take(int64_t bytes) {
-    char* at = scratch_ ? scratch_ + used_ : nullptr;
-    used_ += (bytes + 255) / 256 * 256;
-    return at;
-  }
-
   void Add(const std::string& name, int64_t blocks, int threads, int64_t shared_bytes) {
-    if (blocks > INT32_MAX) throw std::invalid_argument("too many rows for one call of a CUDA kernel");
-    plan_.launches.push_back(
-        {"tfjs_lla_" + name + "_" + std::to_string(dim_), blocks, threads, static_cast<int>(shared_bytes), params_});
+    LaunchPlanner::Add(name + "_" + std::to_string(dim_), blocks, threads, shared_bytes);
   }
 
   template <class Body>
@@ -243,7 +221,7 @@ class ProbePlanner {
   void TakeState(int64_t blocks) {
     WithSource<Shape, kDim, true>([&](auto shape, const std::string&) {
       using S = decltype(shape);
-      params_.state = reinterpret_cast<float*>(Take(blocks * S::kScratchArrays * S::kArrayBytes));
+      params_.state = Take(blocks * S::kScratchArrays * S::kArrayBytes / 4);
     });
   }
 
@@ -279,7 +257,7 @@ class ProbePlanner {
     const int tiles = DivideUp(params_.queries, kRows);
     const int64_t blocks = static_cast<int64_t>(params_.heads) * tiles;
     TakeState<S::template Forward, kDim>(blocks);
-    params_.operands = Take(blocks * ScratchOperandBytes<S::template Forward, kDim>());
+    params_.operands = Take<char>(blocks * ScratchOperandBytes<S::template Forward, kDim>());
     AddAllTiles<S::template Forward, kDim>("forward", tiles);
   }
 
@@ -289,11 +267,11 @@ class ProbePlanner {
     const int64_t blocks = static_cast<int64_t>(params_.heads) * tiles;
     const int64_t key_blocks = static_cast<int64_t>(params_.heads) * params_.key_tiles_per_head;
     params_.row_tiles = tiles;
-    params_.records = reinterpret_cast<float*>(Take(blocks * kRowFields * kRows * 4));
-    params_.tile_records = reinterpret_cast<RowTileRecord*>(Take(blocks * sizeof(RowTileRecord)));
-    params_.row_tiles_memory = Take(blocks * kRowImages * 2 * kRows * kDim * 2);
+    params_.records = Take(blocks * kRowFields * kRows);
+    params_.tile_records = Take<RowTileRecord>(blocks);
+    params_.row_tiles_memory = Take<char>(blocks * kRowImages * 2 * kRows * kDim * 2);
     TakeState<S::template GradientRows, kDim>(blocks);
-    params_.operands = Take(std::max(blocks * ScratchOperandBytes<S::template GradientRows, kDim>(),
+    params_.operands = Take<char>(std::max(blocks * ScratchOperandBytes<S::template GradientRows, kDim>(),
                                      key_blocks * ScratchOperandBytes<S::template GradientKeys, kDim>()));
     AddAllTiles<S::template GradientRows, kDim>("gradient_rows", tiles);
     if (high_ || few_ == tiles) {
@@ -311,14 +289,10 @@ class ProbePlanner {
     });
   }
 
-  ProbeParams params_;
   ProbeSource source_;
   bool high_;
-  char* scratch_;
   int dim_;
   int few_;  // query tiles that see few keys
-  int64_t used_ = 0;
-  ProbePlan plan_;
 };
 
 }  // namespace tfjs_lla

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "common/cuda/chunk_plan.h"
-#include "common/native/cuda_op.h"
+#include "common/native/cuda_plan.h"
 #include "common/native/problem.h"
 
 namespace tfjs_lla {
@@ -26,17 +26,6 @@ inline ChunkCall ChunkCallOf(const Problem& problem) {
   call.value_dim = Count(dims.Dv);
   call.causal = problem.causal;
   return call;
-}
-
-// Asks a plan how much scratch it needs, and starts what it says; `plan_of(scratch)` is the plan.
-template <typename PlanOf>
-void StartChunks(CudaCall& call, PlanOf plan_of) {
-  char* const scratch = static_cast<char*>(call.Allocate(plan_of(nullptr).scratch_bytes));
-  for (const ChunkLaunch& launch : plan_of(scratch).launches) {
-    const uint32_t blocks = static_cast<uint32_t>(launch.blocks), threads = static_cast<uint32_t>(launch.threads);
-    const uint32_t shared_bytes = static_cast<uint32_t>(launch.shared_bytes);
-    call.Launch({launch.entry, {blocks, 1, 1}, {threads, 1, 1}, shared_bytes}, launch.params);
-  }
 }
 
 // The entry points that both have, and `own` of one of them.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "common/cuda/probe_params.h"
+#include "common/native/cuda_op.h"
 #include "common/native/step_launch.h"
 #include "common/native/step_op.h"
 
@@ -10,6 +11,29 @@ namespace tfjs_lla {
 // What the kernels call it.
 inline ProbeSource SourceOf(ProbeKind kind) {
   return kind == ProbeKind::kNone ? kNoProbe : kind == ProbeKind::kGiven ? kGivenProbe : kSolvedProbe;
+}
+
+// Inputs and sizes of a call, as all kernels of the family take them; keys are counted by each for itself.
+template <typename Params>
+Params ProbeInputs(const Problem& problem, const ProbeOptions& options) {
+  const Dims& dims = problem.dims;
+  Params params{};
+  params.query = problem.query;
+  params.key = problem.key;
+  params.value = problem.value;
+  params.key_mask = reinterpret_cast<const unsigned char*>(problem.key_mask);
+  params.key_bias = problem.key_bias;
+  params.probe = options.probe;
+  params.ridge = options.ridge;
+  params.heads = Count(dims.heads);
+  params.heads_per_batch = Count(dims.heads / dims.batch);
+  params.queries = Count(dims.Tq);
+  params.dim = Count(dims.D);
+  params.value_dim = Count(dims.Dv);
+  params.causal = problem.causal;
+  params.scale = options.scale;
+  params.ridge_value = options.ridge_value;
+  return params;
 }
 
 // The kernels take dimensions to 256.

@@ -53,24 +53,8 @@ const Operations kParallax("ParallaxAttention", "parallax", ProbeKind::kGiven);
 const Operations kLocalLinear("LocalLinearAttention", "local_linear", ProbeKind::kSolved);
 
 ProbeParams ParamsOf(const Problem& problem, const ProbeOptions& options) {
-  const Dims& dims = problem.dims;
-  ProbeParams params{};
-  params.query = problem.query;
-  params.key = problem.key;
-  params.value = problem.value;
-  params.key_mask = reinterpret_cast<const unsigned char*>(problem.key_mask);
-  params.key_bias = problem.key_bias;
-  params.probe = options.probe;
-  params.ridge = options.ridge;
-  params.heads = Count(dims.heads);
-  params.heads_per_batch = Count(dims.heads / dims.batch);
-  params.queries = Count(dims.Tq);
-  params.keys = Count(dims.Tk);
-  params.dim = Count(dims.D);
-  params.value_dim = Count(dims.Dv);
-  params.causal = problem.causal;
-  params.scale = options.scale;
-  params.ridge_value = options.ridge_value;
+  ProbeParams params = ProbeInputs<ProbeParams>(problem, options);
+  params.keys = Count(problem.dims.Tk);
   params.tolerance = static_cast<float>(options.tolerance);
   params.max_iterations = Count(options.max_iterations);
   static const bool has_large_shared = HasLargeShared(FindCudaDevice().major);

@@ -8,26 +8,10 @@ namespace tfjs_lla {
 namespace {
 
 StepParams ParamsOf(const Problem& problem, const ProbeOptions& options, const ProbeOutputs& outputs) {
-  const Dims& dims = problem.dims;
-  StepParams params{};
-  params.query = problem.query;
-  params.key = problem.key;
-  params.value = problem.value;
-  params.key_mask = reinterpret_cast<const unsigned char*>(problem.key_mask);
-  params.key_bias = problem.key_bias;
-  params.probe = options.probe;
-  params.ridge = options.ridge;
+  StepParams params = ProbeInputs<StepParams>(problem, options);
+  params.new_keys = Count(problem.dims.Tk);
   params.out = outputs.out;
   params.probe_out = outputs.probe;
-  params.heads = Count(dims.heads);
-  params.heads_per_batch = Count(dims.heads / dims.batch);
-  params.queries = Count(dims.Tq);
-  params.new_keys = Count(dims.Tk);
-  params.dim = Count(dims.D);
-  params.value_dim = Count(dims.Dv);
-  params.causal = problem.causal;
-  params.scale = options.scale;
-  params.ridge_value = options.ridge_value;
   return params;
 }
 

@@ -23,12 +23,12 @@ class LinearPlanner : private ChunkPlanner {
     const Sums keys = SumKeys();
     const int64_t rows = int64_t{call_.heads} * padded_queries_;
     const int tiles = padded_queries_ / kChunkTile;
-    float* const features = TakeFloats(rows * dim_);
-    float* const cotangent = TakeFloats(rows * value_dim_);
-    float* const constants = TakeFloats(rows);
-    int* const states = TakeInts(rows);
-    int* const tile_bounds = TakeInts(int64_t{call_.heads} * tiles);
-    int* const head_bounds = TakeInts(call_.heads);
+    float* const features = Take(rows * dim_);
+    float* const cotangent = Take(rows * value_dim_);
+    float* const constants = Take(rows);
+    int* const states = Take<int>(rows);
+    int* const tile_bounds = Take<int>(int64_t{call_.heads} * tiles);
+    int* const head_bounds = Take<int>(call_.heads);
     AddRows(keys, [&](ChunkParams& p) {
       p.result = kResultFactors;
       p.dout = call_.dout;

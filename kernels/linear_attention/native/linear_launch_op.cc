@@ -23,7 +23,7 @@ ChunkCall CallOf(const Problem& problem, const LinearOptions& options) {
 void LaunchLinearForward(const Problem& problem, const LinearOptions& options, float* out, CudaCall& call) {
   ChunkCall chunks = CallOf(problem, options);
   chunks.out = out;
-  StartChunks(call, [&](char* scratch) { return LinearPlanner(chunks, !options.fast, scratch).Forward(); });
+  StartPlan(call, [&](char* scratch) { return LinearPlanner(chunks, !options.fast, scratch).Forward(); });
 }
 
 void LaunchLinearGradient(const Problem& problem, const LinearOptions& options, const LinearGradients& gradients,
@@ -33,7 +33,7 @@ void LaunchLinearGradient(const Problem& problem, const LinearOptions& options, 
   chunks.dquery = gradients.dquery;
   chunks.dkey = gradients.dkey;
   chunks.dvalue = gradients.dvalue;
-  StartChunks(call, [&](char* scratch) { return LinearPlanner(chunks, !options.fast, scratch).Gradient(); });
+  StartPlan(call, [&](char* scratch) { return LinearPlanner(chunks, !options.fast, scratch).Gradient(); });
 }
 
 }  // namespace tfjs_lla

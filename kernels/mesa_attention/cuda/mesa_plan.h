@@ -13,9 +13,9 @@ class MesaPlanner : private ChunkPlanner {
 
   ChunkPlan Forward() {
     const KeySums sums = SumKeys();
-    float* const rests = TakeFloats(Rows() * dim_);
-    float* const solutions = TakeFloats(Rows() * dim_);
-    int* const states = TakeInts(Rows());
+    float* const rests = Take(Rows() * dim_);
+    float* const solutions = Take(Rows() * dim_);
+    int* const states = Take<int>(Rows());
     AddSolver(sums, {call_.query, call_.dim, kFeatureIdentity}, rests, solutions, states, [&](ChunkParams& p) {
       p.row_state_out = states;
       p.out = call_.probe_out;
@@ -33,15 +33,15 @@ class MesaPlanner : private ChunkPlanner {
   ChunkPlan Gradient() {
     const KeySums keys = SumKeys();
     const int tiles = padded_queries_ / kChunkTile;
-    float* const probe = TakeFloats(Rows() * dim_);
-    float* const cotangent = TakeFloats(Rows() * value_dim_);
-    float* const rests = TakeFloats(Rows() * dim_);
-    float* const solutions = TakeFloats(Rows() * dim_);
-    float* const minus_solutions = TakeFloats(Rows() * dim_);
-    float* const ridge_parts = call_.dridge ? TakeFloats(int64_t{call_.heads} * tiles * dim_) : nullptr;
-    int* const states = TakeInts(Rows());
-    int* const tile_bounds = TakeInts(int64_t{call_.heads} * tiles);
-    int* const head_bounds = TakeInts(call_.heads);
+    float* const probe = Take(Rows() * dim_);
+    float* const cotangent = Take(Rows() * value_dim_);
+    float* const rests = Take(Rows() * dim_);
+    float* const solutions = Take(Rows() * dim_);
+    float* const minus_solutions = Take(Rows() * dim_);
+    float* const ridge_parts = call_.dridge ? Take(int64_t{call_.heads} * tiles * dim_) : nullptr;
+    int* const states = Take<int>(Rows());
+    int* const tile_bounds = Take<int>(int64_t{call_.heads} * tiles);
+    int* const head_bounds = Take<int>(call_.heads);
     ChunkParams rows = Common();
     rows.probe = call_.probe;
     rows.dout = call_.dout;
@@ -109,8 +109,8 @@ class MesaPlanner : private ChunkPlanner {
 
   KeySums SumKeys() {
     Prepare(kFeatureIdentity);
-    ridges_ = TakeFloats(int64_t{call_.heads} * dim_);
-    head_ridges_ = reinterpret_cast<MesaRidge*>(Take(call_.heads * sizeof(MesaRidge)));
+    ridges_ = Take(int64_t{call_.heads} * dim_);
+    head_ridges_ = Take<MesaRidge>(call_.heads);
     ChunkParams p = Common();
     p.ridge = call_.ridge;
     p.ridge_value = call_.ridge_value;
@@ -135,7 +135,7 @@ class MesaPlanner : private ChunkPlanner {
     p.gram = sums.keys.data;
     p.systems = call_.causal ? row_tiles : 1;
     const int64_t tiles = columns * (columns + 1) / 2 + columns;
-    p.factors = TakeFloats(int64_t{call_.heads} * p.systems * tiles * kChunkTile * kChunkTile);
+    p.factors = Take(int64_t{call_.heads} * p.systems * tiles * kChunkTile * kChunkTile);
     Add("mesa_factor", int64_t{call_.heads} * p.systems, 3 * kTileBytes + 4 * kChunkTile * 4, p);
     p.right_sides = right;
     p.rests = rests;

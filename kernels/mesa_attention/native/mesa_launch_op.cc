@@ -24,7 +24,7 @@ void LaunchMesaForward(const Problem& problem, const MesaOptions& options, const
   ChunkCall chunks = CallOf(problem, options);
   chunks.out = outputs.out;
   chunks.probe_out = outputs.probe;
-  StartChunks(call, [&](char* scratch) { return MesaPlanner(chunks, scratch).Forward(); });
+  StartPlan(call, [&](char* scratch) { return MesaPlanner(chunks, scratch).Forward(); });
 }
 
 void LaunchMesaGradient(const Problem& problem, const MesaOptions& options, const MesaGradients& gradients,
@@ -36,7 +36,7 @@ void LaunchMesaGradient(const Problem& problem, const MesaOptions& options, cons
   chunks.dkey = gradients.dkey;
   chunks.dvalue = gradients.dvalue;
   chunks.dridge = gradients.dridge;
-  StartChunks(call, [&](char* scratch) { return MesaPlanner(chunks, scratch).Gradient(); });
+  StartPlan(call, [&](char* scratch) { return MesaPlanner(chunks, scratch).Gradient(); });
 }
 
 }  // namespace tfjs_lla

@@ -9,6 +9,7 @@ import { Command, Option } from 'commander';
 import type { BackendName } from '../../src/node.js';
 import { layers } from '../../src/layers/index.js';
 import { startBackend } from '../common/backend.js';
+import { userPath } from '../common/user_path.js';
 import { count } from '../trainer/options.js';
 import { Random } from '../trainer/random.js';
 import { waveBatch } from '../waves/data.js';
@@ -43,7 +44,7 @@ const program = new Command('npm run train:node --')
   .option('--dim <n>', 'features of a token', count, 256)
   .option('--heads <n>', 'heads', count, 4)
   .option('--layers <n>', 'blocks', count, 4)
-  .option('--json <file>', 'append the run to this file, a JSON object a line');
+  .option('--json <file>', 'append the run to this file, a JSON object a line', userPath('train:node'));
 
 /** Waves to be forecast, the same on every backend: x [sequences, context, 4], y [sequences, context, 1]. */
 function waves(number: number, context: number): { x: tf.Tensor3D; y: tf.Tensor3D } {
@@ -88,6 +89,8 @@ async function main(): Promise<void> {
     program.error(`error: --dim must be an even multiple of --heads, got ${dim} for ${heads} heads`);
   if (steps <= WARM_UP)
     program.error(`error: --steps must be more than the ${WARM_UP} that are not timed, got ${steps}`);
+  // A file that cannot be written to is an error now, not after the training.
+  if (json !== undefined) await appendFile(json, '');
   const { backend, adapter } = await startBackend(options.backend);
   console.log(`${backend}: ${adapter}`);
   const model = makeModel(options);
@@ -122,7 +125,7 @@ async function main(): Promise<void> {
 void main().then(
   () => process.exit(0),
   (error: unknown) => {
-    console.error(error);
+    console.error(`error: ${error instanceof Error ? error.message : String(error)}`);
     process.exit(1);
   },
 );

@@ -6,7 +6,7 @@
 import { writeFileSync } from 'node:fs';
 import * as tf from '@tensorflow/tfjs-core';
 import { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
-import { Command } from 'commander';
+import { Command, InvalidArgumentError } from 'commander';
 
 import { hasMatrixFeatures, matricesOf } from '../../kernels/common/webgpu/matrices.js';
 import { findAdapter, findGpu } from '../../src/node/dawn.js';
@@ -27,12 +27,17 @@ interface Options {
   readonly parts: string;
 }
 
+function partsOf(text: string): string {
+  if (!/^[cetu]+$/.test(text)) throw new InvalidArgumentError('It must be some of the letters c, e, t and u.');
+  return text;
+}
+
 const program = new Command('npm run fast --')
   .description("Compiles, checks and times the kernels of precision 'fast' on WebGPU.")
   .option('--json <file>', 'write everything to a file, after every step')
   .option('--only <regex>', 'only rows of the table whose name it matches', regularExpression)
   .option('--limit <seconds>', 'begin nothing after this', positiveNumber, 110)
-  .option('--parts <letters>', 'c: compile; e: errors of calls; t: table of times; u: other tiles', 'cetu');
+  .option('--parts <letters>', 'c: compile; e: errors of calls; t: table of times; u: other tiles', partsOf, 'cetu');
 
 /** What an adapter says of the matrices that it multiplies; not yet among the types of WebGPU. */
 interface MatrixConfig {
@@ -159,7 +164,7 @@ async function main(): Promise<void> {
 void main().then(
   () => process.exit(0),
   (error: unknown) => {
-    console.error(error);
+    console.error(`error: ${error instanceof Error ? error.message : String(error)}`);
     process.exit(1);
   },
 );

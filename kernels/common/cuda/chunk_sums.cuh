@@ -93,18 +93,9 @@ struct SumChunk {
       SyncBlock();
     }
     float* target = p.sums + (static_cast<long long>(head) * (p.chunks + 1) + chunk) * p.sum_floats;
-    const QuarterPlace at;
-#pragma unroll
-    for (int m = 0; m < 2; m++) {
-#pragma unroll
-      for (int n = 0; n < 4; n++) {
-#pragma unroll
-        for (int e = 0; e < 4; e++) {
-          const int row = left_tile * kChunkTile + at.Row(m, e / 2);
-          target[row * p.right_width + right_tile * kChunkTile + at.Column(n) + e % 2] = sum[m][n][e];
-        }
-      }
-    }
+    ForEachNumber(sum, [&](float x, int row, int of_right) {
+      target[(left_tile * kChunkTile + row) * p.right_width + right_tile * kChunkTile + of_right] = x;
+    });
     if (!with_vector) return;
     vector += ShuffleXor(vector, 1);
     if (part == 0) target[p.left_width * p.right_width + left_tile * kChunkTile + column] = vector;

@@ -35,6 +35,21 @@ struct QuarterPlace {
   TFJS_LLA_DEVICE int Column(int n) const { return column + 8 * n + 2 * c; }
 };
 
+// Calls body(number, row, column) for each of this thread's numbers, with its place in the tile.
+// Numbers: a Quarter, or a constant one.
+template <class Numbers, class Body>
+TFJS_LLA_DEVICE void ForEachNumber(Numbers& quarter, Body body) {
+  const QuarterPlace at;
+#pragma unroll
+  for (int m = 0; m < 2; m++) {
+#pragma unroll
+    for (int n = 0; n < 4; n++) {
+#pragma unroll
+      for (int e = 0; e < 4; e++) body(quarter[m][n][e], at.Row(m, e / 2), at.Column(n) + e % 2);
+    }
+  }
+}
+
 TFJS_LLA_DEVICE void ClearQuarter(Quarter& sum) {
 #pragma unroll
   for (int m = 0; m < 2; m++) {

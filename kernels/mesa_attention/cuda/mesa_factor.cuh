@@ -64,21 +64,13 @@ struct FactorSystems {
 
   // sum = a tile of the system - sum.
   TFJS_LLA_DEVICE void AddSystem(Quarter& sum, int row, int column) const {
-    const QuarterPlace at;
     const float* gram = p.gram + (static_cast<long long>(head) * (p.chunks + 1) + chunk) * p.padded_dim * p.padded_dim;
-#pragma unroll
-    for (int m = 0; m < 2; m++) {
-#pragma unroll
-      for (int n = 0; n < 4; n++) {
-#pragma unroll
-        for (int e = 0; e < 4; e++) {
-          const int r = row * kChunkTile + at.Row(m, e / 2), c = column * kChunkTile + at.Column(n) + e % 2;
-          float x = gram[static_cast<long long>(r) * p.padded_dim + c];
-          if (r == c) x += p.ridges[head * p.padded_dim + r];
-          sum[m][n][e] = x - sum[m][n][e];
-        }
-      }
-    }
+    ForEachNumber(sum, [&](float& number, int of_row, int of_column) {
+      const int r = row * kChunkTile + of_row, c = column * kChunkTile + of_column;
+      float x = gram[static_cast<long long>(r) * p.padded_dim + c];
+      if (r == c) x += p.ridges[head * p.padded_dim + r];
+      number = x - number;
+    });
     int item = first_key;
     for (; item + 1 < shared_keys; item += kChunkTile) {
       LoadKeys(left, item, row, shared_keys);
@@ -91,15 +83,7 @@ struct FactorSystems {
   }
 
   TFJS_LLA_DEVICE static void AddKey(Quarter& sum, const float* by_row, const float* by_column) {
-    const QuarterPlace at;
-#pragma unroll
-    for (int m = 0; m < 2; m++) {
-#pragma unroll
-      for (int n = 0; n < 4; n++) {
-#pragma unroll
-        for (int e = 0; e < 4; e++) sum[m][n][e] += by_row[at.Row(m, e / 2)] * by_column[at.Column(n) + e % 2];
-      }
-    }
+    ForEachNumber(sum, [&](float& x, int row, int column) { x += by_row[row] * by_column[column]; });
   }
 
   // 64 keys from `first`, zeros from `end` on.
@@ -143,17 +127,9 @@ struct FactorSystems {
       AddTileProduct<true, false, true>(products, left, left);
       KeepTile(tiles.OwnKeys(column), left);
     }
-    const QuarterPlace at;
-#pragma unroll
-    for (int m = 0; m < 2; m++) {
-#pragma unroll
-      for (int n = 0; n < 4; n++) {
-#pragma unroll
-        for (int e = 0; e < 4; e++) {
-          if (at.Row(m, e / 2) == at.Column(n) + e % 2) products[m][n][e] += 1;
-        }
-      }
-    }
+    ForEachNumber(products, [&](float& x, int row, int column) {
+      if (row == column) x += 1;
+    });
     StoreQuarter(diagonal, products);
     SyncBlock();
     InvertFactor(diagonal, elimination, 1);

@@ -77,30 +77,12 @@ TFJS_LLA_DEVICE void InvertFactor(float* tile, float* shared, float smallest) {
 
 // Writes a thread's part of a tile.
 TFJS_LLA_DEVICE void StoreQuarter(float* tile, const Quarter& sum) {
-  const QuarterPlace at;
-#pragma unroll
-  for (int m = 0; m < 2; m++) {
-#pragma unroll
-    for (int n = 0; n < 4; n++) {
-#pragma unroll
-      for (int e = 0; e < 4; e++) tile[TileOffset(at.Row(m, e / 2), at.Column(n) + e % 2)] = sum[m][n][e];
-    }
-  }
+  ForEachNumber(sum, [&](float x, int row, int column) { tile[TileOffset(row, column)] = x; });
 }
 
 // sum = tile - sum.
 TFJS_LLA_DEVICE void SubtractFromTile(Quarter& sum, const float* tile) {
-  const QuarterPlace at;
-#pragma unroll
-  for (int m = 0; m < 2; m++) {
-#pragma unroll
-    for (int n = 0; n < 4; n++) {
-#pragma unroll
-      for (int e = 0; e < 4; e++) {
-        sum[m][n][e] = tile[TileOffset(at.Row(m, e / 2), at.Column(n) + e % 2)] - sum[m][n][e];
-      }
-    }
-  }
+  ForEachNumber(sum, [&](float& x, int row, int column) { x = tile[TileOffset(row, column)] - x; });
 }
 
 // The factor of a system in scratch: tiles of L by rows, those on the diagonal inverted; then Z, later W, by columns.

@@ -29,4 +29,8 @@ constexpr bool kLargeShared = false;
 constexpr bool kLargeShared = true;
 #endif
 
+// Where the left operand of products lies: in registers; in the thread's own part of memory, from where it is loaded for each
+// product; or as a tile half of 64 rows in shared memory, from where a warpgroup multiplies without loading it.
+enum OperandPlace { kInRegisters, kInMemory, kAsTile };
+
 }  // namespace tfjs_lla

@@ -125,6 +125,43 @@ TFJS_LLA_DEVICE void WaitForCopies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
 }
 
+// Copies of blocks of bytes by the copy engine of compute capability 9.0. A barrier in shared memory counts those that were started
+// on it before it was closed, and is then used again: its phase, 0 or 1, is over when it is closed and its copies are there.
+using CopyBarrier = unsigned long long;
+
+TFJS_LLA_DEVICE void InitBarriers(CopyBarrier* barriers, int count) {
+  for (int i = 0; i < count; i++) {
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(SharedAddress(barriers + i)) : "memory");
+  }
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+#endif
+}
+
+TFJS_LLA_DEVICE void CopyBlock(void* shared, const void* global, int bytes, CopyBarrier* barrier) {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+  asm volatile(
+      "mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [%3], %2;"
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(SharedAddress(shared)),
+      "l"(global), "r"(bytes), "r"(SharedAddress(barrier))
+      : "memory");
+#endif
+}
+
+TFJS_LLA_DEVICE void CloseBarrier(CopyBarrier* barrier) {
+  asm volatile("{.reg .b64 state; mbarrier.arrive.shared::cta.b64 state, [%0];}" ::"r"(SharedAddress(barrier)) : "memory");
+}
+
+TFJS_LLA_DEVICE void WaitForBarrier(CopyBarrier* barrier, unsigned phase) {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+  asm volatile(
+      "{.reg .pred done; again: mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1; @done bra over; bra again; over:}" ::"r"(
+          SharedAddress(barrier)),
+      "r"(phase)
+      : "memory");
+#endif
+}
+
 // Products of a warpgroup. They are started, closed to groups and waited for as copies are; until then neither the sums nor
 // the rows that they take may change, nor may the tile.
 
@@ -165,13 +202,14 @@ TFJS_LLA_DEVICE unsigned long long DescribeTile(const void* shared) {
   return kPattern << 62 | kStride << 32 | kStride << 16 | (SharedAddress(shared) & 0x3ffff) >> 4;
 }
 
+#define TFJS_LLA_SUMS(n) "+f"(d[n][0]), "+f"(d[n][1]), "+f"(d[n][2]), "+f"(d[n][3])
+
 // d [64, 8 kBlocks] = (keep ? d : 0) + a [64, 16] b, with the lanes of each warp as in MultiplyAdd for its 16 rows. The tile is
 // b [16, 8 kBlocks], or its transpose where kTransposed is false.
 template <bool kTransposed, int kBlocks>
 TFJS_LLA_DEVICE void MultiplyAddTile(float (&d)[kBlocks][4], const Half2Bits (&a)[4], unsigned long long tile, bool keep) {
   static_assert(kBlocks == 2 || kBlocks == 4 || kBlocks == 8, "products with 16, 32 or 64 columns");
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
-#define TFJS_LLA_SUMS(n) "+f"(d[n][0]), "+f"(d[n][1]), "+f"(d[n][2]), "+f"(d[n][3])
 #define TFJS_LLA_OPERANDS "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(tile), "r"(static_cast<int>(keep)), "n"(kTransposed)
   if constexpr (kBlocks == 2) {
     asm volatile(
@@ -201,9 +239,48 @@ TFJS_LLA_DEVICE void MultiplyAddTile(float (&d)[kBlocks][4], const Half2Bits (&a
         : TFJS_LLA_SUMS(0), TFJS_LLA_SUMS(1), TFJS_LLA_SUMS(2), TFJS_LLA_SUMS(3), TFJS_LLA_SUMS(4), TFJS_LLA_SUMS(5), TFJS_LLA_SUMS(6), TFJS_LLA_SUMS(7)
         : TFJS_LLA_OPERANDS);
   }
-#undef TFJS_LLA_SUMS
 #undef TFJS_LLA_OPERANDS
 #endif
 }
+
+// d [64, 8 kBlocks] = (keep ? d : 0) + rows b, where both are tiles: rows [64, 16], and b as in MultiplyAddTile<false>.
+template <int kBlocks>
+TFJS_LLA_DEVICE void MultiplyTiles(float (&d)[kBlocks][4], unsigned long long rows, unsigned long long tile, bool keep) {
+  static_assert(kBlocks == 2 || kBlocks == 4 || kBlocks == 8, "products with 16, 32 or 64 columns");
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+#define TFJS_LLA_OPERANDS "l"(rows), "l"(tile), "r"(static_cast<int>(keep))
+  if constexpr (kBlocks == 2) {
+    asm volatile(
+        "{.reg .pred keep; setp.ne.b32 keep, %10, 0;"
+        "wgmma.mma_async.sync.aligned.m64n16k16.f32.f16.f16 "
+        "{%0, %1, %2, %3, %4, %5, %6, %7}, "
+        "%8, %9, keep, 1, 1, 0, 0;}"
+        : TFJS_LLA_SUMS(0), TFJS_LLA_SUMS(1)
+        : TFJS_LLA_OPERANDS);
+  }
+  if constexpr (kBlocks == 4) {
+    asm volatile(
+        "{.reg .pred keep; setp.ne.b32 keep, %18, 0;"
+        "wgmma.mma_async.sync.aligned.m64n32k16.f32.f16.f16 "
+        "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15}, "
+        "%16, %17, keep, 1, 1, 0, 0;}"
+        : TFJS_LLA_SUMS(0), TFJS_LLA_SUMS(1), TFJS_LLA_SUMS(2), TFJS_LLA_SUMS(3)
+        : TFJS_LLA_OPERANDS);
+  }
+  if constexpr (kBlocks == 8) {
+    asm volatile(
+        "{.reg .pred keep; setp.ne.b32 keep, %34, 0;"
+        "wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 "
+        "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+        "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, "
+        "%32, %33, keep, 1, 1, 0, 0;}"
+        : TFJS_LLA_SUMS(0), TFJS_LLA_SUMS(1), TFJS_LLA_SUMS(2), TFJS_LLA_SUMS(3), TFJS_LLA_SUMS(4), TFJS_LLA_SUMS(5), TFJS_LLA_SUMS(6), TFJS_LLA_SUMS(7)
+        : TFJS_LLA_OPERANDS);
+  }
+#undef TFJS_LLA_OPERANDS
+#endif
+}
+
+#undef TFJS_LLA_SUMS
 
 }  // namespace tfjs_lla

@@ -22,13 +22,19 @@ struct SizedForwardShape {
   static constexpr int kMostKeys = kDim <= 64 ? 64 : kDim == 128 ? (kHigh ? 32 : 64) : (kHigh ? 16 : 32);
   static constexpr int kKeys = !kLarge && ((kDim == 128 && kHigh) || kDim == 256) ? 16 : kMostKeys;
   // Keys that a warp or warpgroup computes on at a time: their scores are in registers.
-    static constexpr int kMostPartKeys = kWarpgroup && kDim <= 64 ? 64 : 32;
+  static constexpr int kMostPartKeys = kWarpgroup && kDim <= 64 ? 64 : 32;
   static constexpr int kPartKeys = kKeys < kMostPartKeys ? kKeys : kMostPartKeys;
   static constexpr int kSlots = 4;
+  // Slots are filled stage by stage: of one or two each.
+  static constexpr int kMostStages = 3;
+  static constexpr bool kCopiesByBlock = kLarge && kByWarpgroup<kDim>;
 
   // Rows as operands: registers hold them for heads to 64.
   static constexpr bool kOperandsInMemory = kDim > 64;
   static constexpr bool kOperandsInShared = kLarge || kDim <= 128 || !kHigh;
+  static constexpr OperandPlace kOperandPlace =
+      !kOperandsInMemory ? kInRegisters : kLarge && kByWarpgroup<kDim> ? kAsTile : kInMemory;
+  static constexpr OperandPlace kQueryPlace = kOperandPlace;
   // Queries and, unless softmax, the direction or probe; low parts of both where split.
   static constexpr int kOperands = (kHigh ? 2 : 1) * (kSource == kNoProbe ? 1 : 2);
   // Of solution, residual and mean key, which are [kDim / 8, kThreads] of 16 bytes each: the first two lie in shared
@@ -41,7 +47,9 @@ struct SizedForwardShape {
   static constexpr int kSlotBytes = kLowOffset * (kHigh ? 2 : 1);
   static constexpr int kBiasOffset = kSlots * kSlotBytes;
   static constexpr int kOperandBytes = kThreads * (kDim / 16) * 16;
-  static constexpr int kOperandOffset = kBiasOffset + kSlots * kKeys * 4;
+  static constexpr int kBarrierOffset = kBiasOffset + kMostStages * kKeys * 4;
+  // Rows as tiles begin where their pattern of chunks does.
+  static constexpr int kOperandOffset = (kBarrierOffset + kMostStages * 8 + 1023) / 1024 * 1024;
   static constexpr int kAllOperandBytes = kOperandsInMemory ? kOperands * kOperandBytes : 0;
   static constexpr int kScratchOperandBytes = kOperandsInShared ? 0 : kAllOperandBytes;
   static constexpr int kStateOffset = kOperandOffset + kAllOperandBytes - kScratchOperandBytes;

@@ -4,6 +4,7 @@
 
 #include "common/cuda/gradient_shape.h"
 #include "common/cuda/prepare.cuh"
+#include "common/cuda/row_record.cuh"
 
 namespace tfjs_lla {
 
@@ -11,13 +12,14 @@ template <class Shape>
 struct GradientKeys {
   static constexpr int kDim = Shape::kDim, kRows = Shape::kRows, kPartRows = Shape::kPartRows;
   static constexpr bool kHigh = Shape::kHigh, kSolved = Shape::kSolved, kHasProbe = Shape::kSource != kNoProbe;
-  using Operand = RowOperand<kDim, Shape::kOperandsInMemory>;
+  using Operand = RowOperand<kDim, Shape::kOperandPlace>;
   using Scores = float[kPartRows / 8][4];
   using Sums = float[kDim / 8][4];
 
-  // How far weights are scaled up so that the largest comes to about 2^14.
+  // How far weights are scaled up so that the largest comes to about 2^14; and from a unit of products to one of images, with that.
   struct WeightScales {
     float key, value;
+    float of_query, of_key_product, of_value_product;
   };
 
   const ProbeParams& p;
@@ -28,8 +30,10 @@ struct GradientKeys {
   float bias[2];
   HeadSummary summary;
   Operand key, key_low, value, value_low;
+  StageCopies<Shape::kCopiesByBlock, Shape::kThreads> copies;
   WeightScales scales;
   int bad_bound;
+  int first_step, end_step;  // of query rows that see some key of the tile
   Sums dkey, dvalue;
   float dbias[2];
 
@@ -47,7 +51,12 @@ struct GradientKeys {
   }
 
   TFJS_LLA_DEVICE void Run() {
-    LoadOperands();
+    copies.Place(shared + Shape::kBarrierOffset, Shape::kStages);
+    // Barriers of copies are there.
+    SyncBlock();
+    first_step = FirstRow(tile * kTileKeys) / kRows;
+    end_step = (p.queries + kRows - 1) / kRows;
+    if (first_step < end_step) LoadOperands();
     ReadTileRecords();
 #pragma unroll
     for (int n = 0; n < kDim / 8; n++) {
@@ -87,34 +96,37 @@ struct GradientKeys {
     }
   }
 
-  TFJS_LLA_DEVICE static void LoadOperand(Operand& operand, const char* from, char* memory) {
-    const int lane = ThreadIndex() % kWarpSize, first = ThreadIndex() / kWarpSize * kWarpRows + lane / 4;
+  TFJS_LLA_DEVICE void LoadOperand(Operand& operand, const char* from, char* memory) {
     operand.Place(memory);
+    if constexpr (Shape::kOperandPlace == kAsTile) {
+      // With the first step.
+      CopyTileRows<kDim, kTileKeys>(copies, 0, memory, from, 0);
+    } else {
 #pragma unroll
-    for (int k = 0; k < kDim / 16; k++) {
-      Half2Bits a[4];
+      for (int k = 0; k < kDim / 16; k++) {
+        Half2Bits a[4];
 #pragma unroll
-      for (int i = 0; i < 4; i++) {
-        const int offset = ChunkOffset<kDim, kTileKeys>(first + i % 2 * 8, 2 * k + i / 2) + lane % 4 * 4;
-        a[i] = *reinterpret_cast<const Half2Bits*>(from + offset);
+        for (int i = 0; i < 4; i++) a[i] = *reinterpret_cast<const Half2Bits*>(from + FragmentOffset<kDim>(k, i));
+        operand.Set(k, a);
       }
-      operand.Set(k, a);
     }
   }
 
   TFJS_LLA_DEVICE void ReadTileRecords() {
     const RowTileRecord* records = p.tile_records + static_cast<long long>(head) * p.row_tiles;
-    float for_key = 1e-30f, for_value = 1e-30f;
-    bad_bound = 0;
-    for (int t = 0; t < p.row_tiles; t++) {
-      const RowTileRecord record = records[t];
-      for_key = Max(for_key, record.largest[kQueryImage]);
-      for_key = Max(for_key, Max(record.largest[kProbeImage], record.largest[kUImage]));
-      for_value = Max(for_value, record.largest[kDoutImage]);
-      if (record.bad_bound > bad_bound) bad_bound = record.bad_bound;
-    }
-    scales.key = 8192 / PowerOfTwoBelow(for_key);
-    scales.value = 8192 / PowerOfTwoBelow(for_value);
+    RowTileRecord all = {{1e-30f, 1e-30f, 1e-30f, 1e-30f}, 0};
+    for (int t = ThreadIndex() % kWarpSize; t < p.row_tiles; t += kWarpSize) Combine(all, records[t]);
+    CombineLanes(all);
+    bad_bound = all.bad_bound;
+    const float for_key = Max(all.largest[kQueryImage], Max(all.largest[kProbeImage], all.largest[kUImage]));
+    const float for_value = all.largest[kDoutImage];
+    // Nothing overflows where all of a head is tiny.
+    constexpr float kMost = 1e36f;
+    scales.key = 8192 / Max(PowerOfTwoBelow(for_key), 8192 / (summary.key_unit * kMost));
+    scales.value = 8192 / Max(PowerOfTwoBelow(for_value), 8192 / (summary.value_unit * kMost));
+    scales.of_key_product = scales.key / summary.key_unit;
+    scales.of_query = scales.of_key_product / kLog2E;
+    scales.of_value_product = scales.value / summary.value_unit;
   }
 
   // Which image lies in place `i` of a stage.
@@ -122,57 +134,50 @@ struct GradientKeys {
     return stage + image * Shape::kImageBytes;
   }
 
-  TFJS_LLA_DEVICE void CopyStep(int step, int stage) const {
+  TFJS_LLA_DEVICE void StartStep(int step) const {
     constexpr int kParts = kTileKeys / kRows;
-    const long long row_tile = static_cast<long long>(head) * p.row_tiles + step / kParts;
-    char* target = shared + stage * Shape::kStageBytes;
+    const int stage = (step - first_step) % Shape::kStages;
+    if (step < end_step) {
+      const long long row_tile = static_cast<long long>(head) * p.row_tiles + step / kParts;
+      char* target = shared + stage * Shape::kStageBytes;
 #pragma unroll
-    for (int image = 0; image < Shape::kImages; image++) {
-      const char* source = p.row_tiles_memory + (row_tile * kRowImages + image) * kTileBytes<kDim>;
+      for (int image = 0; image < Shape::kImages; image++) {
+        const char* source = p.row_tiles_memory + (row_tile * kRowImages + image) * kTileBytes<kDim>;
 #pragma unroll
-      for (int half = 0; half < (kHigh ? 2 : 1); half++) {
-        CopyTileRows<kDim, kRows, Shape::kThreads>(target + image * Shape::kImageBytes + half * Shape::kLowOffset,
-                                                   source + half * (kTileBytes<kDim> / 2), step % kParts * kRows);
+        for (int half = 0; half < (kHigh ? 2 : 1); half++) {
+          CopyTileRows<kDim, kRows>(copies, stage, target + image * Shape::kImageBytes + half * Shape::kLowOffset,
+                                    source + half * (kTileBytes<kDim> / 2), step % kParts * kRows);
+        }
       }
+      const float* records = p.records + row_tile * (kRowFields * kTileKeys) + step % kParts * (kRowFields * kRows);
+      copies.Copy(stage, target + Shape::kRecordOffset, records, kRowFields * kRows * 4);
     }
-    const float* records = p.records + row_tile * (kRowFields * kTileKeys) + step % kParts * kRows;
-    for (int at = ThreadIndex() * 4; at < kRowFields * kRows; at += Shape::kThreads * 4) {
-      CopyAsync(target + Shape::kRecordOffset + at * 4, records + at / kRows * kTileKeys + at % kRows);
-    }
+    copies.Close(stage, step < end_step);
   }
 
   TFJS_LLA_DEVICE void ForEachStep() {
-    const int first = FirstRow(tile * kTileKeys) / kRows, end = (p.queries + kRows - 1) / kRows;
     const int warp_first = FirstRow(tile * kTileKeys + (kByWarpgroup<kDim> ? 0 : ThreadIndex() / kWarpSize * kWarpRows));
     constexpr int kAhead = Shape::kStages - 1;
-    SyncBlock();
 #pragma unroll
-    for (int i = 0; i < kAhead; i++) {
-      if (first + i < end) CopyStep(first + i, i);
-      CommitCopies();
-    }
-    for (int step = first; step < end; step++) {
-      const int stage = (step - first) % Shape::kStages;
+    for (int i = 0; i < kAhead; i++) StartStep(first_step + i);
+    for (int step = first_step; step < end_step; step++) {
+      const int stage = (step - first_step) % Shape::kStages;
       if constexpr (kAhead == 0) {
         // One stage: everybody has left it before it is filled.
         SyncBlock();
-        CopyStep(step, 0);
-        CommitCopies();
+        StartStep(step);
       }
-      WaitForCopies<(kAhead > 0 ? kAhead - 1 : 0)>();
-      PublishTiles();
+      copies.template Wait<(kAhead > 0 ? kAhead - 1 : 0)>(stage);
+      if constexpr (!Shape::kCopiesByBlock) PublishTiles();
       SyncBlock();
-      if constexpr (kAhead > 0) {
-        if (step + kAhead < end) CopyStep(step + kAhead, (step - first + kAhead) % Shape::kStages);
-        CommitCopies();
-      }
+      if constexpr (kAhead > 0) StartStep(step + kAhead);
       const char* memory = shared + stage * Shape::kStageBytes;
 #pragma unroll 1
       for (int part = 0; part < kRows; part += kPartRows) {
         if (step * kRows + part + kPartRows > warp_first) AddPart(step * kRows + part, part, memory);
       }
     }
-    WaitForCopies<0>();
+    if constexpr (!Shape::kCopiesByBlock) WaitForCopies<0>();
   }
 
   TFJS_LLA_DEVICE static void Products(const Operand& high, const Operand& low, const char* image, Scores& s) {
@@ -184,6 +189,11 @@ struct GradientKeys {
     AddWeightedRows<kDim, kPartRows, kRows, kHigh>(sum, weights, image);
   }
 
+  // A field of this thread's two rows among eight.
+  TFJS_LLA_DEVICE static float2 Pair(const float* records, int field, int n) {
+    return *reinterpret_cast<const float2*>(records + field * kRecordRows<kDim> + n * 8 + ThreadIndex() % 4 * 2);
+  }
+
   // Turns products into weights.
   TFJS_LLA_DEVICE void FindWeights(int first, const float* records, Scores& s) const {
     const int last_key = tile * kTileKeys + kTileKeys - 1;
@@ -191,10 +201,10 @@ struct GradientKeys {
 #pragma unroll
     for (int n = 0; n < kPartRows / 8; n++) {
       const int column = n * 8 + ThreadIndex() % 4 * 2;
+      const float2 units = Pair(records, kExponentUnit, n), tops = Pair(records, kRowTop, n);
 #pragma unroll
       for (int e = 0; e < 4; e++) {
-        const float* at = records + column + e % 2;
-        s[n][e] = s[n][e] * at[kExponentUnit * kRows] + (bias[e / 2] - at[kRowTop * kRows]);
+        s[n][e] = s[n][e] * (e % 2 ? units.y : units.x) + (bias[e / 2] - (e % 2 ? tops.y : tops.x));
       }
       if (all_seen) continue;
 #pragma unroll
@@ -213,34 +223,41 @@ struct GradientKeys {
   // Adds the share of query rows from `first`, which lie `part` rows into a stage.
   TFJS_LLA_DEVICE void AddPart(int first, int part, const char* stage) {
     const char* images = stage + part * kRowBytes<kDim>;
-    const float* records = reinterpret_cast<const float*>(stage + Shape::kRecordOffset) + part;
+    constexpr int kTogether = kRecordRows<kDim>;
+    const float* records = reinterpret_cast<const float*>(stage + Shape::kRecordOffset) +
+                           part / kTogether * (kRowFields * kTogether) + part % kTogether;
     Scores s, gamma, t, y;
     Products(key, key_low, ImageAt(images, kQueryImage), s);
     Products(value, value_low, ImageAt(images, kDoutImage), gamma);
     if constexpr (kHasProbe) Products(key, key_low, ImageAt(images, kProbeImage), t);
     if constexpr (kSolved) Products(key, key_low, ImageAt(images, kUImage), y);
-    FinishProducts<0>(s);
+    // Split operands keep tensor cores busy for longer than the weights take: there it gains nothing to leave products running.
+    FinishProducts<(kHigh ? 0 : Shape::kImages - 1)>(s);
+    FindWeights(first, records, s);
     FinishProducts<0>(gamma);
     if constexpr (kHasProbe) FinishProducts<0>(t);
     if constexpr (kSolved) FinishProducts<0>(y);
-    FindWeights(first, records, s);
 #pragma unroll
     for (int n = 0; n < kPartRows / 8; n++) {
-      const float* at = records + n * 8 + ThreadIndex() % 4 * 2;
+      const float2 units = Pair(records, kExponentUnit, n), gamma_units = Pair(records, kGammaUnit, n);
+      const float2 probe_slopes = Pair(records, kProbeSlope, n), probe_offsets = Pair(records, kProbeOffset, n);
+      const float2 eta_offsets = Pair(records, kEtaOffset, n), u_slopes = Pair(records, kUSlope, n);
+      const float2 constants = Pair(records, kConstant, n);
 #pragma unroll
       for (int c = 0; c < 2; c++) {
-        const auto field = [&](RowField which) { return at[which * kRows + c]; };
-        const float query_factor = field(kQueryUnit) * scales.key, dout_factor = field(kDoutUnit) * scales.value;
-        const float probe_factor = field(kProbeUnit) * scales.key, u_factor = -field(kUUnit) * scales.key;
+        const auto of_row = [&](const float2& pair) { return c ? pair.y : pair.x; };
+        const float query_factor = of_row(units) * scales.of_query, dout_factor = of_row(gamma_units) * scales.of_value_product;
+        const float probe_factor = of_row(probe_slopes) * scales.of_key_product;
+        const float u_factor = -of_row(u_slopes) * scales.of_key_product;
 #pragma unroll
         for (int r = 0; r < 2; r++) {
           const int e = 2 * r + c;
           const float weight = s[n][e];
-          const float tau = kHasProbe ? field(kProbeOffset) + field(kProbeSlope) * t[n][e] : 1.0f;
-          float eta = gamma[n][e] * field(kGammaUnit) + field(kEtaOffset);
-          if constexpr (kSolved) eta -= field(kUSlope) * y[n][e];
+          const float tau = kHasProbe ? of_row(probe_offsets) + of_row(probe_slopes) * t[n][e] : 1.0f;
+          float eta = gamma[n][e] * of_row(gamma_units) + of_row(eta_offsets);
+          if constexpr (kSolved) eta -= of_row(u_slopes) * y[n][e];
           const float weighted_tau = weight * tau, weighted_eta = weight * eta;
-          const float score = kHasProbe ? tau * weighted_eta - field(kConstant) * weight : weighted_eta;
+          const float score = kHasProbe ? tau * weighted_eta - of_row(constants) * weight : weighted_eta;
           dbias[r] += score;
           s[n][e] = score * query_factor;
           gamma[n][e] = weighted_tau * dout_factor;

@@ -4,6 +4,7 @@
 
 #include "common/cuda/gradient_shape.h"
 #include "common/cuda/direct_rows.cuh"
+#include "common/cuda/row_record.cuh"
 
 namespace tfjs_lla {
 
@@ -11,11 +12,11 @@ template <class Shape>
 struct GradientRows {
   using Rows = QueryRows<Shape>;
   using Solver = RowSolver<Shape>;
-  using Scores = typename Rows::Scores;
+  using Scores = typename Rows::template Scores<Shape::kPairKeys>;
   using Sums = typename Rows::Sums;
   // dout, probe and u.
-  using Later = RowOperand<Shape::kDim, true>;
-  static constexpr int kDim = Shape::kDim, kPartKeys = Shape::kPartKeys;
+  using Later = RowOperand<Shape::kDim, Shape::kLaterPlace>;
+  static constexpr int kDim = Shape::kDim, kPartKeys = Shape::kPairKeys;
   static constexpr bool kHigh = Shape::kHigh, kSolved = Shape::kSolved, kHasProbe = Shape::kSource != kNoProbe;
 
   // How far the largest exponent may rise before the centre of gamma moves: a factor of 16 in weight.
@@ -37,7 +38,7 @@ struct GradientRows {
   TFJS_LLA_DEVICE GradientRows(const ProbeParams& params) : p(params), rows(params) {}
 
   TFJS_LLA_DEVICE void Run() {
-    rows.LoadQueries(rows.OperandMemory());
+    rows.LoadQueries(Shape::kQueryAsTile ? rows.shared + Shape::kQueryOffset : rows.OperandMemory());
     PlaceOperands();
     LoadInputs();
     Sums n;
@@ -137,7 +138,7 @@ struct GradientRows {
       Scores s, gamma;
       float kept[2];
       const float before[2] = {sum[0], sum[1]};
-      rows.template KeyProducts<false, false>(part, s, gamma, dout, dout);
+      Rows::Products(part.keys, s, rows.query, rows.query_low);
       Rows::Products(part.values, gamma, dout, dout_low);
       FinishProducts<1>(s);
       const bool unchanged = AdvanceWeights(rows, part, s, top, sum, kept);
@@ -308,7 +309,8 @@ struct GradientRows {
       // First these, then the weights: operands of all products at a time do not fit into registers.
       Scores s, t, eta;
       FindEta(part, eta);
-      rows.template KeyProducts<kHasProbe, kHigh>(part, s, t, probe, probe_low);
+      Rows::Products(part.keys, s, rows.query, rows.query_low);
+      if constexpr (kHasProbe) Rows::Products(part.keys, t, probe, probe_low);
       FinishProducts<kHasProbe>(s);
       rows.WeighScores(part, s, statistics.top);
       if constexpr (kHasProbe) FinishProducts<0>(t);
@@ -384,32 +386,28 @@ struct GradientRows {
                                         gamma_unit[r],
                                         -mean_gamma[r] - u_offset[r],
                                         u_slope[r],
-                                        constant[r],
-                                        rows.row_unit[r] / kLog2E,
-                                        dout_unit[r],
-                                        kHasProbe ? probe_unit[r] : 0.0f,
-                                        kSolved ? u_unit[r] : 0.0f};
+                                        constant[r]};
       if (ThreadIndex() % 4 == 0) {
-        float* const at = p.records + index * (kRowFields * Shape::kRows) + local + 8 * r;
+        constexpr int kRows = kRecordRows<kDim>;
+        const int row = local + 8 * r;
+        float* const at = p.records + index * (kRowFields * Shape::kRows) + row / kRows * (kRowFields * kRows) + row % kRows;
 #pragma unroll
-        for (int i = 0; i < kRowFields; i++) at[i * Shape::kRows] = fields[i];
+        for (int i = 0; i < kRowFields; i++) at[i * kRows] = fields[i];
       }
       if (rows.bad[r] && rows.bound[r] > all.bad_bound) all.bad_bound = rows.bound[r];
-      Raise(all.largest[kQueryImage], most[0][r] * inverse * fields[kQueryUnit]);
-      Raise(all.largest[kProbeImage], most[1][r] * inverse * fields[kProbeUnit]);
-      Raise(all.largest[kUImage], most[2][r] * inverse * fields[kUUnit]);
-      Raise(all.largest[kDoutImage], most[2][r] * inverse * fields[kDoutUnit]);
+      Raise(all.largest[kQueryImage], most[0][r] * inverse * (rows.row_unit[r] / kLog2E));
+      Raise(all.largest[kProbeImage], most[1][r] * inverse * (kHasProbe ? probe_unit[r] : 0.0f));
+      Raise(all.largest[kUImage], most[2][r] * inverse * (kSolved ? u_unit[r] : 0.0f));
+      Raise(all.largest[kDoutImage], most[2][r] * inverse * dout_unit[r]);
     }
-    // The largest of the block, through the ring's memory.
+    // The largest of the block: of each warp, then of all through the ring's memory.
+    CombineLanes(all);
     SyncBlock();
-    RowTileRecord* shared = reinterpret_cast<RowTileRecord*>(rows.shared);
-    shared[ThreadIndex()] = all;
+    RowTileRecord* const of_warps = reinterpret_cast<RowTileRecord*>(rows.shared);
+    if (ThreadIndex() % kWarpSize == 0) of_warps[ThreadIndex() / kWarpSize] = all;
     SyncBlock();
     if (ThreadIndex() != 0) return;
-    for (int t = 1; t < Shape::kThreads; t++) {
-      for (int i = 0; i < kRowImages; i++) all.largest[i] = Max(all.largest[i], shared[t].largest[i]);
-      if (shared[t].bad_bound > all.bad_bound) all.bad_bound = shared[t].bad_bound;
-    }
+    for (int warp = 1; warp < Shape::kThreads / kWarpSize; warp++) Combine(all, of_warps[warp]);
     p.tile_records[index] = all;
   }
 
@@ -422,7 +420,6 @@ struct GradientRows {
 
   template <class Rows16>
   TFJS_LLA_DEVICE void WriteImage(int image, const Rows16& high, const Rows16& low) const {
-    const int lane = ThreadIndex() % kWarpSize, first = ThreadIndex() / kWarpSize * kWarpRows + lane / 4;
     char* target =
         p.row_tiles_memory +
         ((static_cast<long long>(rows.head) * p.row_tiles + rows.tile) * kRowImages + image) * kTileBytes<kDim>;
@@ -437,8 +434,7 @@ struct GradientRows {
           low.Get(k, a);
 #pragma unroll
         for (int i = 0; i < 4; i++) {
-          const int offset = ChunkOffset<kDim, kTileKeys>(first + i % 2 * 8, 2 * k + i / 2) + lane % 4 * 4;
-          *reinterpret_cast<Half2Bits*>(target + half * (kTileBytes<kDim> / 2) + offset) = a[i];
+          *reinterpret_cast<Half2Bits*>(target + half * (kTileBytes<kDim> / 2) + FragmentOffset<kDim>(k, i)) = a[i];
         }
       }
     }
@@ -446,10 +442,10 @@ struct GradientRows {
 
   template <class Body>
   TFJS_LLA_DEVICE void ForEachPair(Body body) const {
-    rows.template ForEachStep<2>(
-        [&](int step, int slot) {
-          rows.CopyKeys(step, slot);
-          rows.CopyValues(0, step, slot + 1);
+    rows.template ForEachStep<2, kPartKeys>(
+        [&](int step, int stage, int slot) {
+          rows.CopyKeys(step, stage, slot);
+          rows.CopyValues(0, step, stage, slot + 1);
         },
         body);
   }

@@ -38,6 +38,14 @@ TFJS_LLA_DEVICE float MaxOverWarp(float x) {
   return x;
 }
 
+TFJS_LLA_DEVICE void Combine(RangeSummary& all, const RangeSummary& other) {
+  all.largest_key = Max(all.largest_key, other.largest_key);
+  all.largest_value = Max(all.largest_value, other.largest_value);
+  all.visible += other.visible;
+  if (other.first_visible < all.first_visible) all.first_visible = other.first_visible;
+  if (other.first_bad < all.first_bad) all.first_bad = other.first_bad;
+}
+
 // One block per head and range of keys. A warp takes every fourth group of keys, whose rows it loads together: there are
 // enough loads on the way to keep the memory busy.
 template <int kDim>
@@ -133,14 +141,7 @@ TFJS_LLA_DEVICE void SummarizeRange(const ProbeParams& p) {
     reinterpret_cast<float*>(out + 1)[d] = total;
   }
   if (ThreadIndex() == 0) {
-    for (int w = 1; w < kWarps; w++) {
-      const RangeSummary other = *reinterpret_cast<const RangeSummary*>(shared + w * stride);
-      summary.largest_key = Max(summary.largest_key, other.largest_key);
-      summary.largest_value = Max(summary.largest_value, other.largest_value);
-      summary.visible += other.visible;
-      if (other.first_visible < summary.first_visible) summary.first_visible = other.first_visible;
-      if (other.first_bad < summary.first_bad) summary.first_bad = other.first_bad;
-    }
+    for (int w = 1; w < kWarps; w++) Combine(summary, *reinterpret_cast<const RangeSummary*>(shared + w * stride));
     *out = summary;
   }
 }
@@ -152,16 +153,17 @@ TFJS_LLA_DEVICE void SummarizeHead(const ProbeParams& p) {
   const int head = static_cast<int>(BlockIndex()), stride = RangeBytes(kDim);
   const char* ranges = p.ranges + static_cast<long long>(head) * p.key_ranges * stride;
   RangeSummary all = {0, 0, 0, p.keys, p.keys};
-  for (int r = 0; r < p.key_ranges; r++) {
-    const RangeSummary part = *reinterpret_cast<const RangeSummary*>(ranges + r * stride);
-    all.largest_key = Max(all.largest_key, part.largest_key);
-    all.largest_value = Max(all.largest_value, part.largest_value);
-    all.visible += part.visible;
-    if (part.first_visible < all.first_visible) all.first_visible = part.first_visible;
-    if (part.first_bad < all.first_bad) all.first_bad = part.first_bad;
+  for (int r = ThreadIndex() % kWarpSize; r < p.key_ranges; r += kWarpSize) {
+    Combine(all, *reinterpret_cast<const RangeSummary*>(ranges + r * stride));
+  }
+  for (int lanes = 1; lanes < kWarpSize; lanes *= 2) {
+    const auto other = [&](int word) { return Bits(ShuffleXor(FromBits(word), lanes)); };
+    Combine(all, {ShuffleXor(all.largest_key, lanes), ShuffleXor(all.largest_value, lanes), other(all.visible),
+                  other(all.first_visible), other(all.first_bad)});
   }
   for (int d = ThreadIndex(); d < kDim; d += BlockThreads()) {
     float sum = 0;
+#pragma unroll 16
     for (int r = 0; r < p.key_ranges; r++) {
       sum += reinterpret_cast<const float*>(ranges + r * stride + sizeof(RangeSummary))[d];
     }
@@ -215,16 +217,24 @@ TFJS_LLA_DEVICE void MakeTiles(const ProbeParams& p) {
     }
   }
   SyncBlock();
+  const bool aligned = (reinterpret_cast<unsigned long long>(source) & 15) == 0 && width % 4 == 0;
   for (int i = ThreadIndex(); i < kTileKeys * (kDim / 8); i += kPrepareThreads) {
     const int row = i / (kDim / 8), chunk = i % (kDim / 8), column = first_column + chunk * 8;
     const float* from = source + (static_cast<long long>(head) * p.keys + tile * kTileKeys + row) * width;
     float x[8];
+    if (aligned && used[row] && column + 8 <= width) {
+      const float4 first = reinterpret_cast<const float4*>(from + column)[0], second = reinterpret_cast<const float4*>(from + column)[1];
+      const float numbers[8] = {first.x, first.y, first.z, first.w, second.x, second.y, second.z, second.w};
+#pragma unroll
+      for (int d = 0; d < 8; d++) x[d] = numbers[d];
+    } else {
+#pragma unroll
+      for (int d = 0; d < 8; d++) x[d] = used[row] && column + d < width ? from[column + d] : 0.0f;
+    }
 #pragma unroll
     for (int d = 0; d < 8; d++) {
-      x[d] = 0;
-      if (used[row] && column + d < width) {
-        x[d] = (from[column + d] - (of_keys ? p.centre[head * kDim + column + d] : 0.0f)) * inverse;
-      }
+      const float centre = of_keys && column + d < width ? p.centre[head * kDim + column + d] : 0.0f;
+      x[d] = used[row] && column + d < width ? (x[d] - centre) * inverse : 0.0f;
     }
     uint4 high;
     high.x = PackHalf2(x[0], x[1]);

@@ -9,7 +9,7 @@ template <class Shape>
 struct ProbeForward {
   using Rows = QueryRows<Shape>;
   using Operand = typename Rows::Operand;
-  using Scores = typename Rows::Scores;
+  using Scores = typename Rows::template Scores<Shape::kPartKeys>;
   using Sums = typename Rows::Sums;
   static constexpr int kDim = Shape::kDim, kPartKeys = Shape::kPartKeys;
   static constexpr bool kHigh = Shape::kHigh;
@@ -50,10 +50,10 @@ struct ProbeForward {
     Sums mean;
     ClearSums<kDim>(mean);
     float top[2] = {kHiddenScore, kHiddenScore}, sum[2] = {0, 0}, inverse[2];
-    rows.template ForEachStep<2>(
-        [&](int step, int slot) {
-          rows.CopyKeys(step, slot);
-          rows.CopyValues(slice, step, slot + 1);
+    rows.template ForEachStep<2, kPartKeys>(
+        [&](int step, int stage, int slot) {
+          rows.CopyKeys(step, stage, slot);
+          rows.CopyValues(slice, step, stage, slot + 1);
         },
         [&](const KeyPart& part) {
           Scores s, unused;
@@ -72,7 +72,7 @@ struct ProbeForward {
   TFJS_LLA_DEVICE void FindMeanKey(Sums& mean) {
     ClearSums<kDim>(mean);
     float top[2] = {kHiddenScore, kHiddenScore}, sum[2] = {0, 0}, inverse[2];
-    rows.template ForEachStep<1>([&](int step, int slot) { rows.CopyKeys(step, slot); },
+    rows.template ForEachStep<1, kPartKeys>([&](int step, int stage, int slot) { rows.CopyKeys(step, stage, slot); },
                                  [&](const KeyPart& part) {
                                    Scores s, unused;
                                    float kept[2];
@@ -90,7 +90,7 @@ struct ProbeForward {
   // Statistics of the weights, and the mean product of probe and key.
   TFJS_LLA_DEVICE void FindMeanProduct(float (&mean_product)[2]) {
     float top[2] = {kHiddenScore, kHiddenScore}, sum[2] = {0, 0}, inverse[2], product[2] = {0, 0};
-    rows.template ForEachStep<1>([&](int step, int slot) { rows.CopyKeys(step, slot); },
+    rows.template ForEachStep<1, kPartKeys>([&](int step, int stage, int slot) { rows.CopyKeys(step, stage, slot); },
                                  [&](const KeyPart& part) {
                                    Scores s, t;
                                    float kept[2];
@@ -180,10 +180,10 @@ struct ProbeForward {
     }
     Sums out;
     ClearSums<kDim>(out);
-    rows.template ForEachStep<2>(
-        [&](int step, int slot) {
-          rows.CopyKeys(step, slot);
-          rows.CopyValues(slice, step, slot + 1);
+    rows.template ForEachStep<2, kPartKeys>(
+        [&](int step, int stage, int slot) {
+          rows.CopyKeys(step, stage, slot);
+          rows.CopyValues(slice, step, stage, slot + 1);
         },
         [&](const KeyPart& part) {
           Scores s, t;

@@ -31,8 +31,8 @@ struct RangeSummary {
   int first_bad;
 };
 
-// What the gradient of keys takes from each query row, an array of 64 numbers per tile of rows each. The weight of a row that is
-// not ordinary comes out as zero.
+// What the gradient of keys takes from each query row: arrays of kRecordRows numbers for as many rows. The weight of a row that is
+// not ordinary comes out as zero. Units of products are those of a row's image and of the key or value tiles.
 enum RowField {
   kExponentUnit,  // of the products with key tiles
   kRowTop,        // weight = 2^(exponent - top)
@@ -42,12 +42,12 @@ enum RowField {
   kEtaOffset,  // eta = gamma unit * product + offset - slope * product of u
   kUSlope,
   kConstant,  // what makes the gradient of the scores sum to zero
-  kQueryUnit,
-  kDoutUnit,
-  kProbeUnit,
-  kUUnit,  // of the rows' images
   kRowFields
 };
+
+// Rows whose records lie together, field by field: they are copied at a time.
+template <int kDim>
+constexpr int kRecordRows = kDim <= 64 ? 32 : 16;
 
 // The rows of a query tile as they are multiplied with keys and values.
 enum RowImage { kQueryImage, kDoutImage, kProbeImage, kUImage, kRowImages };
@@ -87,7 +87,7 @@ struct ProbeParams {
   float* dbias;                 // [heads, keys], null: not asked for
   float* dprobe;                // [heads, queries, dim], only where the probe is given
   float* dridge;                // [heads, queries], null: not asked for
-  float* records;               // scratch: [heads, row_tiles, RowField, 64]
+  float* records;               // scratch: [heads, row_tiles, 64 / kRecordRows, RowField, kRecordRows]
   RowTileRecord* tile_records;  // scratch: [heads, row_tiles]
   char* row_tiles_memory;       // scratch: [heads, row_tiles, RowImage]: high parts, then low parts
   char* operands;               // scratch: of each block, where they do not fit into shared memory; of the forward pass, too

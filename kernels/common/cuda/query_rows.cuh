@@ -12,18 +12,20 @@ constexpr float kWeightShift = 8;
 // Some keys of the ring that a warp works on at a time.
 struct KeyPart {
   int first_key;
-  const char* keys;    // [kPartKeys, kDim]: high parts; low ones kLowOffset bytes further on
+  const char* keys;    // [keys of the part, kDim]: high parts; low ones kLowOffset bytes further on
   const char* values;  // the same of the slot after it
-  const float* bias;   // [kPartKeys]
+  const float* bias;   // [keys of the part]
 };
 
 // Shape: a ForwardShape, or one with its constants.
 template <class Shape>
 struct QueryRows {
-  static constexpr int kDim = Shape::kDim, kKeys = Shape::kKeys, kSlots = Shape::kSlots;
+  static constexpr int kDim = Shape::kDim, kKeys = Shape::kKeys, kSlots = Shape::kSlots, kMostStages = Shape::kMostStages;
   static constexpr bool kHigh = Shape::kHigh;
-  using Operand = RowOperand<kDim, Shape::kOperandsInMemory>;
-  static constexpr int kPartKeys = Shape::kPartKeys;
+  using Query = RowOperand<kDim, Shape::kQueryPlace>;
+  using Operand = RowOperand<kDim, Shape::kOperandPlace>;
+  // Of a row with the keys of a part.
+  template <int kPartKeys>
   using Scores = float[kPartKeys / 8][4];
   using Sums = float[kDim / 8][4];
 
@@ -41,13 +43,15 @@ struct QueryRows {
   float row_unit[2];  // a power of two: the query operand holds scale * log2(e) * query / row_unit
   HeadSummary summary;
   char* shared;
-  Operand query, query_low;
+  Query query, query_low;
+  mutable StageCopies<Shape::kCopiesByBlock, Shape::kThreads> copies;
   float unit[2];  // of the products of query and key tile: to base-2 exponents
 
   TFJS_LLA_DEVICE static int Column(int n, int e) { return n * 8 + ThreadIndex() % 4 * 2 + e % 2; }
 
   TFJS_LLA_DEVICE QueryRows(const ProbeParams& params) : p(params) {
     shared = SharedMemory();
+    copies.Place(shared + Shape::kBarrierOffset, kMostStages);
     const long long block = BlockIndex();
     head = static_cast<int>(block % p.heads);
     // The longest rows of a causal call come first, so that no multiprocessor has them left at the end.
@@ -83,14 +87,29 @@ struct QueryRows {
 
   TFJS_LLA_DEVICE long long RowIndex(int r) const { return static_cast<long long>(head) * p.queries + row[r]; }
 
+  // Whether a matrix lies so that two numbers of a row can be read or written at a time.
+  TFJS_LLA_DEVICE static bool InPairs(const float* matrix, int width) {
+    return (reinterpret_cast<unsigned long long>(matrix) & 7) == 0 && width % 2 == 0;
+  }
+
   // Numbers of this thread in a matrix [heads, queries, width]; zeros beyond its rows and columns.
   TFJS_LLA_DEVICE void LoadRows(const float* matrix, int width, Sums& x) const {
+    const bool pairs = InPairs(matrix, width);
 #pragma unroll
-    for (int n = 0; n < kDim / 8; n++) {
+    for (int r = 0; r < 2; r++) {
+      const float* const from = matrix + RowIndex(r) * width;
 #pragma unroll
-      for (int e = 0; e < 4; e++) {
-        const int column = Column(n, e);
-        x[n][e] = exists[e / 2] && column < width ? matrix[RowIndex(e / 2) * width + column] : 0.0f;
+      for (int n = 0; n < kDim / 8; n++) {
+        const int column = Column(n, 0);
+        float2 numbers = {0, 0};
+        if (exists[r] && pairs && column < width) {
+          numbers = *reinterpret_cast<const float2*>(from + column);
+        } else if (exists[r] && !pairs) {
+          if (column < width) numbers.x = from[column];
+          if (column + 1 < width) numbers.y = from[column + 1];
+        }
+        x[n][2 * r] = numbers.x;
+        x[n][2 * r + 1] = numbers.y;
       }
     }
   }
@@ -189,104 +208,106 @@ struct QueryRows {
     Round<kHigh>(x, factor, query, query_low);
   }
 
-  // Starts to copy part `step` of the head's keys, or of a slice of its values, to a slot of the ring.
-  TFJS_LLA_DEVICE void CopyPart(const char* tiles, int step, int slot) const {
+  // Starts to copy part `step` of the head's keys, or of a slice of its values, to a slot of a stage.
+  TFJS_LLA_DEVICE void CopyPart(const char* tiles, int step, int stage, int slot) const {
     constexpr int kParts = kTileKeys / kKeys;
     const char* source = tiles + static_cast<long long>(step / kParts) * kTileBytes<kDim>;
     char* target = shared + slot * Shape::kSlotBytes;
 #pragma unroll
     for (int half = 0; half < (kHigh ? 2 : 1); half++) {
-      CopyTileRows<kDim, kKeys, Shape::kThreads>(target + half * Shape::kLowOffset,
-                                                 source + half * (kTileBytes<kDim> / 2), step % kParts * kKeys);
+      CopyTileRows<kDim, kKeys>(copies, stage, target + half * Shape::kLowOffset, source + half * (kTileBytes<kDim> / 2),
+                                step % kParts * kKeys);
     }
   }
 
-  TFJS_LLA_DEVICE void CopyKeys(int step, int slot) const {
+  TFJS_LLA_DEVICE void CopyKeys(int step, int stage, int slot) const {
     const long long first_tile = static_cast<long long>(head) * p.key_tiles_per_head;
-    CopyPart(p.key_tiles + first_tile * kTileBytes<kDim>, step, slot);
-    if (biased && ThreadIndex() < kKeys / 4) {
-      CopyAsync(shared + Shape::kBiasOffset + (slot * kKeys + ThreadIndex() * 4) * 4,
-                p.bias + first_tile * kTileKeys + step * kKeys + ThreadIndex() * 4);
-    }
+    CopyPart(p.key_tiles + first_tile * kTileBytes<kDim>, step, stage, slot);
+    if (biased) copies.Copy(stage, shared + Shape::kBiasOffset + stage * kKeys * 4, p.bias + first_tile * kTileKeys + step * kKeys, kKeys * 4);
   }
 
-  TFJS_LLA_DEVICE void CopyValues(int slice, int step, int slot) const {
+  TFJS_LLA_DEVICE void CopyValues(int slice, int step, int stage, int slot) const {
     const long long first_tile = (static_cast<long long>(head) * p.value_slices + slice) * p.key_tiles_per_head;
-    CopyPart(p.value_tiles + first_tile * kTileBytes<kDim>, step, slot);
+    CopyPart(p.value_tiles + first_tile * kTileBytes<kDim>, step, stage, slot);
   }
 
-  // Calls copy(step, slot), which starts the copies of one step, ahead of body(part) for every part of that step that
-  // the warp sees. A step takes kSlotsPerStep slots from `slot` on.
-  template <int kSlotsPerStep, class Copy, class Body>
+  // Calls copy(step, stage, slot), which starts the copies of one step, ahead of body(part) for every part of kPartKeys keys of
+  // that step that the warp sees. A stage has kSlotsPerStep slots from `slot` on.
+  template <int kSlotsPerStep, int kPartKeys, class Copy, class Body>
   TFJS_LLA_DEVICE void ForEachStep(Copy copy, Body body) const {
-    constexpr int kStages = kSlots / kSlotsPerStep, kAhead = kStages - 1;
+    constexpr int kFitting = kSlots / kSlotsPerStep, kStages = kFitting < kMostStages ? kFitting : kMostStages, kAhead = kStages - 1;
+    const auto start = [&](int step) {
+      const int stage = step % kStages;
+      if (step < steps) copy(step, stage, stage * kSlotsPerStep);
+      copies.Close(stage, step < steps);
+    };
+    // What was made of rows is there for products, and nobody reads slots any more.
+    PublishTiles();
     SyncBlock();
 #pragma unroll
-    for (int i = 0; i < kAhead; i++) {
-      if (i < steps) copy(i, i * kSlotsPerStep);
-      CommitCopies();
-    }
+    for (int i = 0; i < kAhead; i++) start(i);
     for (int step = 0; step < steps; step++) {
-      WaitForCopies<kAhead - 1>();
-      PublishTiles();
+      const int stage = step % kStages;
+      copies.template Wait<kAhead - 1>(stage);
+      if constexpr (!Shape::kCopiesByBlock) PublishTiles();
       // Others' copies have arrived, too, and nobody reads the slots of the step before any more.
       SyncBlock();
-      const int next = step + kAhead;
-      if (next < steps) copy(next, next % kStages * kSlotsPerStep);
-      CommitCopies();
-      const int slot = step % kStages * kSlotsPerStep;
+      start(step + kAhead);
+      const int slot = stage * kSlotsPerStep;
 #pragma unroll
       for (int first = 0; first < kKeys; first += kPartKeys) {
         if (step * kKeys + first >= warp_end) continue;
         const char* keys = shared + slot * Shape::kSlotBytes + first * kRowBytes<kDim>;
-        const float* bias = reinterpret_cast<const float*>(shared + Shape::kBiasOffset) + slot * kKeys + first;
+        const float* bias = reinterpret_cast<const float*>(shared + Shape::kBiasOffset) + stage * kKeys + first;
         body(KeyPart{step * kKeys + first, keys, keys + Shape::kSlotBytes, bias});
       }
     }
-    WaitForCopies<0>();
+    if constexpr (!Shape::kCopiesByBlock) WaitForCopies<0>();
   }
 
   // Products of the queries with some keys, and of a second operand where it is there; in a warpgroup a group each.
-  template <bool kSecond, bool kSecondLow, bool kPrecise = kHigh, class Rows16>
-  TFJS_LLA_DEVICE void KeyProducts(const KeyPart& part, Scores& s, Scores& t, const Rows16& second,
+  template <bool kSecond, bool kSecondLow, bool kPrecise = kHigh, int kCount, class Rows16>
+  TFJS_LLA_DEVICE void KeyProducts(const KeyPart& part, float (&s)[kCount][4], float (&t)[kCount][4], const Rows16& second,
                                    const Rows16& second_low) const {
-    tfjs_lla::KeyProducts<kDim, kPartKeys, kKeys, kPrecise, kSecond, kSecondLow && kPrecise>(s, t, query, query_low, second,
-                                                                                      second_low, part.keys);
+    tfjs_lla::KeyProducts<kDim, 8 * kCount, kKeys, kPrecise, kSecond, kSecondLow && kPrecise>(s, t, query, query_low, second,
+                                                                                       second_low, part.keys);
   }
 
   // Products of rows with some keys or values, whose high parts are at `tile`; in a warpgroup one group.
-  template <class Rows16>
-  TFJS_LLA_DEVICE static void Products(const char* tile, Scores& s, const Rows16& high, const Rows16& low) {
-    tfjs_lla::KeyProducts<kDim, kPartKeys, kKeys, kHigh, false, false>(s, s, high, low, high, low, tile);
+  template <int kCount, class High, class Low>
+  TFJS_LLA_DEVICE static void Products(const char* tile, float (&s)[kCount][4], const High& high, const Low& low) {
+    tfjs_lla::KeyProducts<kDim, 8 * kCount, kKeys, kHigh, false, false>(s, s, high, low, high, low, tile);
   }
 
   // sum += s times the keys or values at `tile`, with low parts where kPrecise.
-  template <bool kPrecise = kHigh>
-  TFJS_LLA_DEVICE static void AddWeighted(Sums& sum, const Scores& s, const char* tile) {
-    Weights<kPartKeys> weights;
+  template <bool kPrecise = kHigh, int kCount>
+  TFJS_LLA_DEVICE static void AddWeighted(Sums& sum, const float (&s)[kCount][4], const char* tile) {
+    Weights<8 * kCount> weights;
     weights.template Round<kPrecise>(s);
-    AddWeightedRows<kDim, kPartKeys, kKeys, kPrecise>(sum, weights, tile);
+    AddWeightedRows<kDim, 8 * kCount, kKeys, kPrecise>(sum, weights, tile);
     FinishProducts<0>(sum);
     weights.template Release<kPrecise>();
   }
 
-  TFJS_LLA_DEVICE void Keep(const Operand& operand) const { operand.Keep(p.heads < 0, p.centre); }
+  template <class Rows16>
+  TFJS_LLA_DEVICE void Keep(const Rows16& operand) const { operand.Keep(p.heads < 0, p.centre); }
 
   // Adds the bias, hides what a row does not see. Returns the unit that `s` then has to base-2 exponents.
-  TFJS_LLA_DEVICE void MaskScores(const KeyPart& part, Scores& s, float (&to_exponent)[2]) const {
+  template <int kCount>
+  TFJS_LLA_DEVICE void MaskScores(const KeyPart& part, float (&s)[kCount][4], float (&to_exponent)[2]) const {
     to_exponent[0] = unit[0];
     to_exponent[1] = unit[1];
     if (biased) {
 #pragma unroll
-      for (int n = 0; n < kPartKeys / 8; n++) {
+      for (int n = 0; n < kCount; n++) {
 #pragma unroll
         for (int e = 0; e < 4; e++) s[n][e] = s[n][e] * unit[e / 2] + part.bias[Column(n, e)];
       }
       to_exponent[0] = to_exponent[1] = 1;
     }
-    if (part.first_key + kPartKeys > warp_full) {
+    if (part.first_key + 8 * kCount > warp_full) {
 #pragma unroll
-      for (int n = 0; n < kPartKeys / 8; n++) {
+      for (int n = 0; n < kCount; n++) {
 #pragma unroll
         for (int e = 0; e < 4; e++) {
           if (part.first_key + Column(n, e) >= bound[e / 2]) s[n][e] = kHiddenScore;
@@ -296,25 +317,37 @@ struct QueryRows {
   }
 
   // Turns products into weights relative to `top`, the largest exponent of each row.
-  TFJS_LLA_DEVICE void WeighScores(const KeyPart& part, Scores& s, const float (&top)[2]) const {
+  template <int kCount>
+  TFJS_LLA_DEVICE void WeighScores(const KeyPart& part, float (&s)[kCount][4], const float (&top)[2]) const {
     float to_exponent[2];
     MaskScores(part, s, to_exponent);
 #pragma unroll
-    for (int n = 0; n < kPartKeys / 8; n++) {
+    for (int n = 0; n < kCount; n++) {
 #pragma unroll
       for (int e = 0; e < 4; e++) s[n][e] = Exp2(s[n][e] * to_exponent[e / 2] - top[e / 2]);
     }
   }
 
-  // Writes rows of sums times `factor` to columns from `first` of a matrix [heads, queries, width].
+  // Writes rows of sums times `factor` to columns from `first`, an even one, of a matrix [heads, queries, width].
   TFJS_LLA_DEVICE void StoreRows(const Sums& x, const float (&factor)[2], float* matrix, int width, int first) const {
+    const bool pairs = InPairs(matrix, width);
 #pragma unroll
-    for (int n = 0; n < kDim / 8; n++) {
+    for (int r = 0; r < 2; r++) {
+      if (!exists[r]) continue;
+      float* const to = matrix + RowIndex(r) * width;
+      const float otherwise = bad[r] ? FromBits(0x7fc00000) : 0.0f;
 #pragma unroll
-      for (int e = 0; e < 4; e++) {
-        const int column = first + Column(n, e), r = e / 2;
-        if (!exists[r] || column >= width) continue;
-        matrix[RowIndex(r) * width + column] = ordinary[r] ? x[n][e] * factor[r] : bad[r] ? FromBits(0x7fc00000) : 0.0f;
+      for (int n = 0; n < kDim / 8; n++) {
+        const int column = first + Column(n, 0);
+        float2 numbers;
+        numbers.x = ordinary[r] ? x[n][2 * r] * factor[r] : otherwise;
+        numbers.y = ordinary[r] ? x[n][2 * r + 1] * factor[r] : otherwise;
+        if (pairs && column < width) {
+          *reinterpret_cast<float2*>(to + column) = numbers;
+        } else if (!pairs) {
+          if (column < width) to[column] = numbers.x;
+          if (column + 1 < width) to[column + 1] = numbers.y;
+        }
       }
     }
   }

@@ -49,7 +49,7 @@ template <class Shape>
 struct RowSolver {
   using Rows = QueryRows<Shape>;
   using Operand = typename Rows::Operand;
-  using Scores = typename Rows::Scores;
+  using Scores = typename Rows::template Scores<Shape::kPartKeys>;
   using Sums = typename Rows::Sums;
   static constexpr int kDim = Shape::kDim, kPartKeys = Shape::kPartKeys;
   static constexpr bool kHigh = Shape::kHigh;
@@ -58,6 +58,9 @@ struct RowSolver {
 
   // What single half precision leaves of an image, relative, eight times over: several such errors add up.
   static constexpr float kSingleError = 8.0f / 2048;
+
+  // Rows that see few keys are solved to this share of the tolerance: they have the largest solutions, and there are few.
+  static constexpr float kFewKeysTolerance = 1.0f / 4;
 
   static constexpr int kArrayLength = Shape::kArrayBytes / 16;
 
@@ -129,7 +132,7 @@ struct RowSolver {
 #pragma unroll
       for (int e = 0; e < 4; e++) image[n][e] = 0;
     }
-    rows.template ForEachStep<1>([&](int step, int slot) { rows.CopyKeys(step, slot); },
+    rows.template ForEachStep<1, kPartKeys>([&](int step, int stage, int slot) { rows.CopyKeys(step, stage, slot); },
                                  [&](const KeyPart& part) {
                                    Scores s, t;
                                    rows.template KeyProducts<true, kSplit, kPrecise>(part, s, t, direction, direction_low);
@@ -178,7 +181,8 @@ struct RowSolver {
     Rows::template Round<kSplit>(b, inverse, direction, direction_low);
     DotMeanKey(b, mean_product);
     const float unit = rows.summary.key_unit;
-    const float tolerance = p.tolerance * p.tolerance;
+    // Squared. Of rows that see few keys, whose systems are ill-conditioned, a small residual says less.
+    const float tolerance = p.tolerance * p.tolerance * (kSplit ? kFewKeysTolerance * kFewKeysTolerance : 1.0f);
     float highest[2] = {0, 0}, lowest[2] = {1e30f, 1e30f};
     // Few keys in few dimensions: a residual may fall a thousandfold by chance, and the next step does not (decision 0004).
     const float least_drop = p.tolerance < 1e-4f ? 0.25f : 0.01f;
@@ -273,8 +277,8 @@ struct RowSolver {
       unfinished = AnyInBlock(unfinished);
       more = unfinished && iterations < p.max_iterations;
       if (!more) {
-        missed[0] = unfinished && squared[0] > tolerance;
-        missed[1] = unfinished && squared[1] > tolerance;
+        missed[0] = unfinished && squared[0] > p.tolerance * p.tolerance;
+        missed[1] = unfinished && squared[1] > p.tolerance * p.tolerance;
         // One step more costs no product: the last step's length along the next direction.
         Load(kSolution, b, one);
 #pragma unroll

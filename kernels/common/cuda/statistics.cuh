@@ -58,17 +58,16 @@ TFJS_LLA_DEVICE void InvertSums(const float (&sum)[2], float (&inverse)[2]) {
 // Takes the scores of some keys into the running largest exponent and sum; they become weights relative to it, in units
 // of 2^-kWeightShift. `kept` is what sums of earlier weights are to be multiplied by. Returns whether that is 1 in all
 // rows.
-template <class Rows>
-TFJS_LLA_DEVICE bool AdvanceWeights(const Rows& rows, const KeyPart& part, typename Rows::Scores& s, float (&top)[2],
+template <class Rows, int kCount>
+TFJS_LLA_DEVICE bool AdvanceWeights(const Rows& rows, const KeyPart& part, float (&s)[kCount][4], float (&top)[2],
                                     float (&sum)[2], float (&kept)[2]) {
-  constexpr int kPartKeys = Rows::kPartKeys;
   float to_exponent[2], shifted[2];
   rows.MaskScores(part, s, to_exponent);
 #pragma unroll
   for (int r = 0; r < 2; r++) {
     float most = s[0][2 * r];
 #pragma unroll
-    for (int n = 0; n < kPartKeys / 8; n++) most = Max(most, Max(s[n][2 * r], s[n][2 * r + 1]));
+    for (int n = 0; n < kCount; n++) most = Max(most, Max(s[n][2 * r], s[n][2 * r + 1]));
     most = Max(top[r], MaxOverQuad(most) * to_exponent[r]);
     kept[r] = Exp2(top[r] - most);
     top[r] = most;
@@ -76,7 +75,7 @@ TFJS_LLA_DEVICE bool AdvanceWeights(const Rows& rows, const KeyPart& part, typen
     sum[r] *= kept[r];
   }
 #pragma unroll
-  for (int n = 0; n < kPartKeys / 8; n++) {
+  for (int n = 0; n < kCount; n++) {
 #pragma unroll
     for (int e = 0; e < 4; e++) {
       s[n][e] = Exp2(s[n][e] * to_exponent[e / 2] - shifted[e / 2]);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "common/cuda/device.cuh"
+#include "common/cuda/stage_copies.cuh"
 
 namespace tfjs_lla {
 
@@ -24,13 +25,13 @@ TFJS_LLA_DEVICE int ChunkOffset(int row, int chunk) {
   return (chunk / kChunks * kTileRows + row) * kRowBytes<kDim> + ((chunk % kChunks ^ swizzle) << 4);
 }
 
-// Starts to copy kRows rows of a tile half, from `first` on, to a tile half of as many rows; all kThreads threads together.
-template <int kDim, int kRows, int kThreads>
-TFJS_LLA_DEVICE void CopyTileRows(char* target, const char* half, int first) {
+// Starts to copy kRows rows of a tile half, from `first` on, to a tile half of as many rows in some stage.
+template <int kDim, int kRows, class Copies>
+TFJS_LLA_DEVICE void CopyTileRows(const Copies& copies, int stage, char* target, const char* half, int first) {
   constexpr int kBlockBytes = kRows * kRowBytes<kDim>;
-  for (int at = ThreadIndex() * 16; at < kRows * kDim * 2; at += kThreads * 16) {
-    const int block = at / kBlockBytes, rest = at % kBlockBytes;
-    CopyAsync(target + at, half + (block * kTileKeys + first) * kRowBytes<kDim> + rest);
+#pragma unroll
+  for (int block = 0; block < kDim / kColumns<kDim>; block++) {
+    copies.Copy(stage, target + block * kBlockBytes, half + (block * kTileKeys + first) * kRowBytes<kDim>, kBlockBytes);
   }
 }
 
@@ -61,8 +62,8 @@ TFJS_LLA_DEVICE float MaxOverQuad(float x) {
   return Max(x, ShuffleXor(x, 2));
 }
 
-// A warp's 16 rows as the left operand of products, in registers or, in wide heads, in the thread's own part of memory.
-template <int kDim, bool kInMemory>
+// A warp's 16 rows as the left operand of products.
+template <int kDim, OperandPlace kPlace>
 struct RowOperand {
   Half2Bits fragments[kDim / 16][4];
 
@@ -87,7 +88,7 @@ struct RowOperand {
 };
 
 template <int kDim>
-struct RowOperand<kDim, true> {
+struct RowOperand<kDim, kInMemory> {
   uint4* fragments;
 
   // `memory` [kDim / 16][threads of the block], 16 bytes each.
@@ -110,13 +111,37 @@ struct RowOperand<kDim, true> {
   TFJS_LLA_DEVICE void Keep(bool, void*) const {}
 };
 
+// Where this thread's part `i` of a left operand's fragment `k` lies in a tile half of 64 rows.
+template <int kDim>
+TFJS_LLA_DEVICE int FragmentOffset(int k, int i) {
+  const int lane = ThreadIndex() % kWarpSize, row = ThreadIndex() / kWarpSize * kWarpRows + lane / 4;
+  return ChunkOffset<kDim, kTileKeys>(row + i % 2 * 8, 2 * k + i / 2) + lane % 4 * 4;
+}
+
+template <int kDim>
+struct RowOperand<kDim, kAsTile> {
+  char* tile;
+
+  // `memory` begins where a pattern of chunks does. What is set counts for products after PublishTiles and a barrier.
+  TFJS_LLA_DEVICE void Place(char* memory) { tile = memory; }
+  TFJS_LLA_DEVICE void Set(int k, const Half2Bits (&a)[4]) {
+#pragma unroll
+    for (int i = 0; i < 4; i++) *reinterpret_cast<Half2Bits*>(tile + FragmentOffset<kDim>(k, i)) = a[i];
+  }
+  TFJS_LLA_DEVICE void Get(int k, Half2Bits (&a)[4]) const {
+#pragma unroll
+    for (int i = 0; i < 4; i++) a[i] = *reinterpret_cast<const Half2Bits*>(tile + FragmentOffset<kDim>(k, i));
+  }
+  TFJS_LLA_DEVICE void Keep(bool, void*) const {}
+};
+
 template <int kDim>
 constexpr int kOperandBytesPerThread = kDim / 16 * 16;
 
 // Adds to s [16, kKeys] the products of rows with the keys of a tile: (high + low) (high + low)^T without low low^T.
 // `low` is used where kLow, the tile's low half where kHigh.
-template <int kDim, int kKeys, bool kHigh, bool kLow, class Operand>
-TFJS_LLA_DEVICE void AddKeyProducts(float (&s)[kKeys / 8][4], const Operand& high, const Operand& low, int k, int n,
+template <int kDim, int kKeys, bool kHigh, bool kLow, class High, class Low>
+TFJS_LLA_DEVICE void AddKeyProducts(float (&s)[kKeys / 8][4], const High& high, const Low& low, int k, int n,
                                     const Half2Bits (&key_high)[4], const Half2Bits (&key_low)[4]) {
   Half2Bits a[4];
   high.Get(k, a);
@@ -171,22 +196,29 @@ struct Weights {
 };
 
 // Starts s [16, kKeys] = rows times the keys of a tile half of kTileRows rows, or adds to s: by a warpgroup.
-template <int kDim, int kKeys, int kTileRows, class Operand>
-TFJS_LLA_DEVICE void StartRowProducts(float (&s)[kKeys / 8][4], const Operand& rows, const char* tile, bool keep) {
+template <int kDim, int kKeys, int kTileRows, OperandPlace kPlace>
+TFJS_LLA_DEVICE void StartRowProducts(float (&s)[kKeys / 8][4], const RowOperand<kDim, kPlace>& rows, const char* tile,
+                                      bool keep) {
   const unsigned long long from = DescribeTile<kRowBytes<kDim>>(tile);
   constexpr int kSteps = kColumns<kDim> / 16;
+  // Bytes from a step of 16 dimensions to the next, within and between blocks of columns.
+  const auto offset = [](int k, int tile_rows) { return k / kSteps * tile_rows * kRowBytes<kDim> + k % kSteps * 32; };
 #pragma unroll
   for (int k = 0; k < kDim / 16; k++) {
-    Half2Bits a[4];
-    rows.Get(k, a);
-    const int offset = k / kSteps * kTileRows * kRowBytes<kDim> + k % kSteps * 32;
-    MultiplyAddTile<false>(s, a, from + offset / 16, keep || k > 0);
+    const unsigned long long keys = from + offset(k, kTileRows) / 16;
+    if constexpr (kPlace == kAsTile) {
+      MultiplyTiles(s, DescribeTile<kRowBytes<kDim>>(rows.tile) + offset(k, kTileKeys) / 16, keys, keep || k > 0);
+    } else {
+      Half2Bits a[4];
+      rows.Get(k, a);
+      MultiplyAddTile<false>(s, a, keys, keep || k > 0);
+    }
   }
 }
 
 // Starts s = rows times keys, with the low parts of rows where kLow, of the tile where kHigh: one group of products.
-template <int kDim, int kKeys, int kTileRows, bool kHigh, bool kLow, class Operand>
-TFJS_LLA_DEVICE void StartKeyProducts(float (&s)[kKeys / 8][4], const Operand& high, const Operand& low,
+template <int kDim, int kKeys, int kTileRows, bool kHigh, bool kLow, class High, class Low>
+TFJS_LLA_DEVICE void StartKeyProducts(float (&s)[kKeys / 8][4], const High& high, const Low& low,
                                       const char* tile, int low_offset) {
   StartProducts();
   StartRowProducts<kDim, kKeys, kTileRows>(s, high, tile, false);
@@ -196,9 +228,10 @@ TFJS_LLA_DEVICE void StartKeyProducts(float (&s)[kKeys / 8][4], const Operand& h
 }
 
 // s = rows times keys and, where kSecond, t that of other rows. A warpgroup leaves them unfinished, as a group each.
-template <int kDim, int kKeys, int kTileRows, bool kHigh, bool kSecond, bool kSecondLow, class Operand, class Second>
-TFJS_LLA_DEVICE void KeyProducts(float (&s)[kKeys / 8][4], float (&t)[kKeys / 8][4], const Operand& first,
-                                 const Operand& first_low, const Second& second, const Second& second_low,
+template <int kDim, int kKeys, int kTileRows, bool kHigh, bool kSecond, bool kSecondLow, class First, class FirstLow, class Second,
+          class SecondLow>
+TFJS_LLA_DEVICE void KeyProducts(float (&s)[kKeys / 8][4], float (&t)[kKeys / 8][4], const First& first,
+                                 const FirstLow& first_low, const Second& second, const SecondLow& second_low,
                                  const char* tile) {
   constexpr int kLowOffset = kTileRows * kDim * 2;
   if constexpr (kByWarpgroup<kDim>) {

@@ -7,9 +7,11 @@
 
 #include <algorithm>
 #include <deque>
+#include <map>
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace tfjs_lla {
@@ -34,8 +36,16 @@ struct Product {
   bool first;
   int columns;
   _Float16 rows[2][16];
+  unsigned long long row_tile;  // where they lie in a tile, else 0
   unsigned long long tile;
   bool transposed;
+};
+
+// A barrier of copies of blocks of bytes.
+struct Barrier {
+  std::vector<std::pair<char*, std::vector<char>>> copies;
+  bool closed = false;
+  unsigned phase = 0;  // the one that is not over
 };
 
 struct Fiber : Thread {
@@ -66,6 +76,7 @@ struct Scheduler {
   unsigned block_epoch;
   bool block_any, block_result;
   long long progress;
+  std::map<const void*, Barrier> barriers;
   std::string failure;
   bool backwards = false;
 };
@@ -258,6 +269,13 @@ _Float16 TileNumber(unsigned long long tile, int row, int column) {
 
 void Multiply(const Product& product) {
   if (product.first) std::memcpy(product.d, product.sums.data(), product.sums.size() * sizeof(float));
+  const int thread = scheduler.current->thread % 128, first_row = thread / kWarpSize * 16 + thread % kWarpSize / 4;
+  _Float16 rows[2][16];
+  for (int r = 0; r < 2; r++) {
+    for (int k = 0; k < 16; k++) {
+      rows[r][k] = product.row_tile ? TileNumber(product.row_tile, first_row + 8 * r, k) : product.rows[r][k];
+    }
+  }
   for (int column = 0; column < product.columns; column++) {
     _Float16 tile[16];
     for (int k = 0; k < 16; k++) {
@@ -267,10 +285,29 @@ void Multiply(const Product& product) {
     if (column % 8 / 2 != scheduler.current->thread % 4) continue;
     for (int r = 0; r < 2; r++) {
       float sum = 0;
-      for (int k = 0; k < 16; k++) sum += static_cast<float>(product.rows[r][k]) * static_cast<float>(tile[k]);
+      for (int k = 0; k < 16; k++) sum += static_cast<float>(rows[r][k]) * static_cast<float>(tile[k]);
       product.d[column / 8 * 4 + r * 2 + column % 2] += sum;
     }
   }
+}
+
+}  // namespace
+
+namespace {
+
+// Leaves a product to whoever waits for it; until then its sums are NaN.
+void Start(Product product, bool keep) {
+  Fiber& self = *scheduler.current;
+  float* const d = product.d;
+  const auto same = [&](const Product& other) { return other.d == d; };
+  bool open = std::any_of(self.open_products.begin(), self.open_products.end(), same);
+  for (const auto& group : self.product_groups) open |= std::any_of(group.begin(), group.end(), same);
+  product.sums.assign(product.columns / 2, 0.0f);
+  product.first = !open || !keep;
+  if (product.first && keep) product.sums.assign(d, d + product.columns / 2);
+  std::memset(d, 0xff, product.columns / 2 * sizeof(float));
+  self.open_products.push_back(std::move(product));
+  self.products++;
 }
 
 }  // namespace
@@ -280,22 +317,19 @@ void MultiplyAddTile(float* d, int columns, const unsigned (&a)[4], unsigned lon
   const int warp = self.thread / kWarpSize, lane = self.thread % kWarpSize;
   for (int i = 0; i < 4; i++) self.words[i] = a[i];
   MeetWarp(Meeting::kMultiply);
-  Product product{d, std::vector<float>(columns / 2, 0.0f), true, columns, {}, tile, transposed};
+  Product product{d, {}, true, columns, {}, 0, tile, transposed};
   for (int r = 0; r < 2; r++) {
     for (int k = 0; k < 16; k++) {
       product.rows[r][k] = Half(Lane(warp, lane / 4 * 4 + k % 8 / 2).words[r + k / 8 * 2], k % 2);
     }
   }
   LeaveWarp(Meeting::kMultiply);
-  const auto same = [&](const Product& other) { return other.d == d; };
-  bool open = std::any_of(self.open_products.begin(), self.open_products.end(), same);
-  for (const auto& group : self.product_groups) open |= std::any_of(group.begin(), group.end(), same);
-  product.first = !open || !keep;
-  if (product.first && keep) product.sums.assign(d, d + columns / 2);
-  // Whoever reads sums too early reads NaN.
-  std::memset(d, 0xff, columns / 2 * sizeof(float));
-  self.open_products.push_back(std::move(product));
-  self.products++;
+  Start(std::move(product), keep);
+}
+
+void MultiplyTiles(float* d, int columns, unsigned long long rows, unsigned long long tile, bool keep) {
+  MeetWarp(Meeting::kMultiply);
+  Start(Product{d, {}, true, columns, {}, rows, tile, false}, keep);
 }
 
 void CommitProducts() {
@@ -337,6 +371,42 @@ void WaitForCopies(int pending) {
   }
 }
 
+void InitBarriers(const void* barriers, int count) {
+  CheckShared(barriers, 8);
+  for (int i = 0; i < count; i++) scheduler.barriers[static_cast<const char*>(barriers) + 8 * i] = Barrier();
+}
+
+void CopyBlock(void* shared, const void* global, int bytes, const void* barrier) {
+  if (bytes % 16 != 0 || reinterpret_cast<uintptr_t>(global) % 16 != 0) Fail("a copied block is not aligned");
+  CheckShared(shared, 16);
+  CheckShared(static_cast<char*>(shared) + bytes - 16, 16);
+  const auto found = scheduler.barriers.find(barrier);
+  if (found == scheduler.barriers.end() || found->second.closed) Fail("a barrier that takes no copies");
+  const char* from = static_cast<const char*>(global);
+  found->second.copies.emplace_back(static_cast<char*>(shared), std::vector<char>(from, from + bytes));
+  // Whoever reads too early reads NaN.
+  std::memset(shared, 0xff, bytes);
+}
+
+void CloseBarrier(const void* barrier) {
+  const auto found = scheduler.barriers.find(barrier);
+  if (found == scheduler.barriers.end() || found->second.closed) Fail("a barrier that cannot be closed");
+  found->second.closed = true;
+  scheduler.progress++;
+}
+
+void WaitForBarrier(const void* barrier, unsigned phase) {
+  const auto found = scheduler.barriers.find(barrier);
+  if (found == scheduler.barriers.end()) Fail("a barrier that was not made");
+  Barrier& state = found->second;
+  while (state.phase == phase && !state.closed) Yield();
+  if (state.phase != phase) return;
+  for (const auto& [to, bytes] : state.copies) std::memcpy(to, bytes.data(), bytes.size());
+  state = Barrier();
+  state.phase = phase ^ 1;
+  scheduler.progress++;
+}
+
 void RunBackwards(bool backwards) { scheduler.backwards = backwards; }
 
 void Launch(long long blocks, int threads, int shared_bytes, const std::function<void()>& kernel) {
@@ -353,6 +423,7 @@ void Launch(long long blocks, int threads, int shared_bytes, const std::function
     scheduler.warp_epoch.assign(threads / kWarpSize, 0);
     scheduler.block_waiting = 0;
     scheduler.block_any = false;
+    scheduler.barriers.clear();
     scheduler.failure.clear();
     for (int t = 0; t < threads; t++) {
       Fiber& fiber = *scheduler.fibers[t];
@@ -392,6 +463,9 @@ void Launch(long long blocks, int threads, int shared_bytes, const std::function
       if (scheduler.progress == before) {
         throw std::runtime_error("threads wait for others that do not come (block " + std::to_string(index) + ")");
       }
+    }
+    for (const auto& [place, barrier] : scheduler.barriers) {
+      if (!barrier.copies.empty()) throw std::runtime_error("copies that nobody has waited for");
     }
     for (int i = 0; i < 16; i++) {
       if (shared.data()[shared_bytes + i] != '\xff') throw std::runtime_error("a write beyond shared memory");

@@ -42,11 +42,18 @@ void MultiplyAddTensorFloat(float (&d)[4], const float (&a)[4], float b0, float 
 void LoadMatrices(unsigned (&m)[4], const void* row, bool transposed);
 // Products of a warpgroup: done when they are waited for, with what then lies in shared memory.
 void MultiplyAddTile(float* d, int columns, const unsigned (&a)[4], unsigned long long tile, bool transposed, bool keep);
+// The same with rows [64, 16] of a tile.
+void MultiplyTiles(float* d, int columns, unsigned long long rows, unsigned long long tile, bool keep);
 void CommitProducts();
 void WaitForProducts(int pending);
 void CopyAsync(void* shared, const void* global);
 void CommitCopies();
 void WaitForCopies(int pending);
+// Copies that a barrier counts: there when it is closed and some thread waits for it.
+void InitBarriers(const void* barriers, int count);
+void CopyBlock(void* shared, const void* global, int bytes, const void* barrier);
+void CloseBarrier(const void* barrier);
+void WaitForBarrier(const void* barrier, unsigned phase);
 
 // Runs all blocks of a kernel, one after the other. Throws std::runtime_error where a check fails.
 void Launch(long long blocks, int threads, int shared_bytes, const std::function<void()>& kernel);

@@ -86,6 +86,18 @@ template <bool kTransposed, int kBlocks>
 inline void MultiplyAddTile(float (&d)[kBlocks][4], const Half2Bits (&a)[4], unsigned long long tile, bool keep) {
   emulator::MultiplyAddTile(&d[0][0], kBlocks * 8, a, tile, kTransposed, keep);
 }
+template <int kBlocks>
+inline void MultiplyTiles(float (&d)[kBlocks][4], unsigned long long rows, unsigned long long tile, bool keep) {
+  emulator::MultiplyTiles(&d[0][0], kBlocks * 8, rows, tile, keep);
+}
+
+using CopyBarrier = unsigned long long;
+inline void InitBarriers(CopyBarrier* barriers, int count) { emulator::InitBarriers(barriers, count); }
+inline void CopyBlock(void* shared, const void* global, int bytes, CopyBarrier* barrier) {
+  emulator::CopyBlock(shared, global, bytes, barrier);
+}
+inline void CloseBarrier(CopyBarrier* barrier) { emulator::CloseBarrier(barrier); }
+inline void WaitForBarrier(CopyBarrier* barrier, unsigned phase) { emulator::WaitForBarrier(barrier, phase); }
 inline void CopyAsync(void* shared, const void* global) { emulator::CopyAsync(shared, global); }
 inline void CommitCopies() { emulator::CommitCopies(); }
 template <int kPending>

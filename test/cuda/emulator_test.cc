@@ -97,12 +97,33 @@ void Copies() {
   Expect(!early && late, "a copy is there when it was waited for, not before");
 }
 
+void CopiesOfBlocks() {
+  alignas(16) static const float source[8] = {1, 2, 3, 4, 5, 6, 7, 8};
+  bool early = false, late = true;
+  emulator::Launch(1, 32, 64, [&] {
+    const float* target = reinterpret_cast<const float*>(SharedMemory());
+    CopyBarrier* barrier = reinterpret_cast<CopyBarrier*>(SharedMemory() + 32);
+    if (ThreadIndex() == 0) InitBarriers(barrier, 1);
+    SyncBlock();
+    for (unsigned phase = 0; phase < 3; phase++) {
+      if (ThreadIndex() == 0) CopyBlock(SharedMemory(), source, 32, barrier);
+      if (ThreadIndex() == 0) early |= target[7] == 8;
+      if (ThreadIndex() == 0) CloseBarrier(barrier);
+      WaitForBarrier(barrier, phase & 1);
+      late &= target[0] == 1 && target[7] == 8;
+      SyncBlock();
+    }
+  });
+  Expect(!early && late, "a copied block is there when its barrier was waited for");
+}
+
 }  // namespace
 
 int main() {
   Product();
   TensorFloatProduct();
   Copies();
+  CopiesOfBlocks();
   ExpectError("lanes that diverge", 16, "diverged", [] {
     if (ThreadIndex() < 5)
       AnyInWarp(true);
@@ -122,6 +143,20 @@ int main() {
   ExpectError("a copy to an address that is not aligned", 64, "not aligned", [] {
     alignas(16) static const float source[4] = {};
     CopyAsync(SharedMemory() + 4, source);
+  });
+  const auto start_block = [](bool close) {
+    alignas(16) static const float source[4] = {};
+    CopyBarrier* barrier = reinterpret_cast<CopyBarrier*>(SharedMemory() + 16);
+    if (ThreadIndex() != 0) return;
+    InitBarriers(barrier, 1);
+    CopyBlock(SharedMemory(), source, 16, barrier);
+    if (close) CloseBarrier(barrier);
+  };
+  ExpectError("a copied block that nobody waits for", 64, "nobody has waited", [&] { start_block(true); });
+  ExpectError("a barrier that is waited for and not closed", 64, "do not come", [&] {
+    start_block(false);
+    SyncBlock();
+    WaitForBarrier(reinterpret_cast<CopyBarrier*>(SharedMemory() + 16), 0);
   });
   ExpectError("a write beyond shared memory", 64, "beyond shared memory", [] { SharedMemory()[64] = 0; });
   return failures == 0 ? 0 : 1;

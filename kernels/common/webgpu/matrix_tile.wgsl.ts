@@ -32,8 +32,11 @@ const stagedStride = ({ chunk }: Tile): number => chunk + 2;
 const halvesStride = (tile: Tile): number => Math.max(tile.chunk, blockColumnsOf(tile) / 4) + 2;
 const scoresStride = (tile: Tile): number => blockColumnsOf(tile) / 4 + 1;
 
+/** Quads of one set of staged columns. */
+const regionQuads = (tile: Tile): number => blockColumnsOf(tile) * stagedStride(tile);
+
 const quadCounts = (tile: Tile): { staged: number; halves: number; scores: number } => ({
-  staged: blockColumnsOf(tile) * stagedStride(tile),
+  staged: (tile.regions ?? 1) * regionQuads(tile),
   halves: blockRowsOf(tile) * halvesStride(tile),
   scores: blockRowsOf(tile) * scoresStride(tile),
 });
@@ -60,30 +63,51 @@ const ownHalf = (tile: Tile, column: string): string => `halves[ty * ${halvesStr
 const ownScore = (tile: Tile, column: string): string => `scores[ty * ${scoresStride(tile)}u + ${column}]`;
 const columnOf = ({ threadsX }: Tile, g: number): string => `tx + ${threadsX * g}u`;
 
+const firstStaged = (tile: Tile, { region = 0 }: Columns): string => `${region * regionQuads(tile)}u`;
+
 /** Copies the columns of tile `t`; nobody may be reading the last ones. */
-function stage(tile: MatrixTile, { buffer, base, stride, offset, width }: Columns): string {
+function stage(tile: MatrixTile, columns: Columns): string {
+  const { buffer, base, stride, offset, width } = columns;
   const total = blockColumnsOf(tile) * width;
   const threads = threadsOf(tile);
   return unroll(Math.ceil(total / threads), (step) => {
     const copy = `{ let at = tid + ${step * threads}u; let column = at / ${width}u; let c = at % ${width}u;
-      staged[column * ${stagedStride(tile)}u + c] =
+      staged[${firstStaged(tile, columns)} + column * ${stagedStride(tile)}u + c] =
         ${buffer}[${base} + (t * ${blockColumnsOf(tile)}u + column) * ${stride}u + ${offset}u + c]; }`;
     return (step + 1) * threads > total ? `if (tid < ${total - step * threads}u) ${copy}` : copy;
   });
 }
+
+/** Copies several sets of columns of tile `t`, each to its region. */
+export const stageRegions = (tile: MatrixTile, sets: readonly Columns[]): string => `
+  workgroupBarrier();
+  ${sets.map((columns) => stage(tile, columns)).join('\n')}
+  workgroupBarrier();`;
+
+const loadOperand = (tile: MatrixTile, part: string, name: string, width: number): string => {
+  const { left } = matrixText(tile.matrices);
+  const stride = halvesStride(tile);
+  return perBlock(
+    width,
+    (d) => `let ${part}_${name}_${d} = ${left(`${subgroupBase(stride)} + ${d * BLOCK_QUADS}u`, stride)};`,
+  );
+};
+
+/** The same of vectors that are of half precision already, in units of `unit`. */
+export const halfOperand = (tile: MatrixTile, name: string, row: RowQuad, width: number, unit: string): string => `
+  let unit_${name} = ${unit};
+  workgroupBarrier();
+  ${perGroup(tile, width, (i, g) => `${ownHalf(tile, columnOf(tile, g))} = ${row(i, columnOf(tile, g))};`)}
+  workgroupBarrier();
+  ${loadOperand(tile, 'left', name, width)}
+  workgroupBarrier();`;
 
 /**
  * Makes the vectors of a tile's rows, `width` quads each, the left operand `name` of products, in units of a power of two
  * above their length. `isSplit`: as a sum of two half-precision numbers, for which every product is made twice.
  */
 export function matrixOperand(tile: MatrixTile, name: string, row: RowQuad, width: number, isSplit: boolean): string {
-  const { left } = matrixText(tile.matrices);
-  const load = (part: string): string =>
-    perBlock(
-      width,
-      (d) =>
-        `let ${part}_${name}_${d} = ${left(`${subgroupBase(halvesStride(tile))} + ${d * BLOCK_QUADS}u`, halvesStride(tile))};`,
-    );
+  const load = (part: string): string => loadOperand(tile, part, name, width);
   const store = (value: string): string =>
     perGroup(
       tile,
@@ -112,25 +136,27 @@ export function matrixProducts(tile: MatrixTile, columns: Columns, sets: readonl
     var product = Sum();
     ${perBlock(
       columns.width,
-      (d) => `{ let column = ${right(`${b * BLOCK * stagedStride(tile) + d * BLOCK_QUADS}u`, stagedStride(tile), true)};
+      (
+        d,
+      ) => `{ let column = ${right(`${firstStaged(tile, columns)} + ${b * BLOCK * stagedStride(tile) + d * BLOCK_QUADS}u`, stagedStride(tile), true)};
       ${parts(set)
-        .map((part) => `product = ${multiplyAdd(`${part}_${set.name}_${d}`, 'column', 'product')};`)
+        .map((part) => `product = ${multiplyAdd(`${part}_${operandOf(set)}_${d}`, 'column', 'product')};`)
         .join(' ')} }`,
     )}
     ${storeSum(`${subgroupBase(scoresStride(tile))} + ${b * BLOCK_QUADS}u`, 'product', scoresStride(tile))}
   }`;
-  const read = (name: string): string => `{ let factor = unit_${name} * ${columns.unit ?? '1.0'};
-    ${perQuad(tile, (i, q) => `{ let x = ${ownScore(tile, columnOf(tile, q))} * factor; ${unroll(4, (j) => `${name}${i}_${4 * q + j} = x[${j}];`, ' ')} }`)} }`;
+  const operandOf = ({ name, operand = name }: Products): string => operand;
+  const read = (set: Products): string => `{ let factor = unit_${operandOf(set)} * ${columns.unit ?? '1.0'};
+    ${perQuad(tile, (i, q) => `{ let x = ${ownScore(tile, columnOf(tile, q))} * factor; ${unroll(4, (j) => `${set.name}${i}_${4 * q + j} = x[${j}];`, ' ')} }`)} }`;
   return `
   workgroupBarrier();
-  ${stage(tile, columns)}
-  workgroupBarrier();
+  ${columns.region === undefined ? `${stage(tile, columns)}\nworkgroupBarrier();` : ''}
   ${sets
     .map(
       (set) => `
   ${unroll(blockColumnsOf(tile) / BLOCK, (b) => block(set, b))}
   workgroupBarrier();
-  ${read(set.name)}`,
+  ${read(set)}`,
     )
     .join('\nworkgroupBarrier();\n')}`;
 }
@@ -155,12 +181,12 @@ export function matrixAccumulate(tile: MatrixTile, name: string, columns: Column
       columns.width,
       (
         d,
-      ) => `{ let column = ${right(`${b * BLOCK * stagedStride(tile) + d * BLOCK_QUADS}u`, stagedStride(tile), false)};
+      ) => `{ let column = ${right(`${firstStaged(tile, columns)} + ${b * BLOCK * stagedStride(tile) + d * BLOCK_QUADS}u`, stagedStride(tile), false)};
       sum_${name}_${d} = ${multiplyAdd('row', 'column', `sum_${name}_${d}`)}; }`,
     )}
   }`;
   return `
-  ${isStaged ? '' : stage(tile, columns)}
+  ${isStaged || columns.region !== undefined ? '' : stage(tile, columns)}
   workgroupBarrier();
   ${unroll(blockColumnsOf(tile) / BLOCK, block)}`;
 }

@@ -8,14 +8,18 @@ const MOST_ACCUMULATED = 16;
 /** Quads of a column's vector that are staged at a time. */
 const CHUNK = 16;
 
-/** What a kernel is: one pass over the keys; more than that; passes over weights that it keeps; or over chunks and their sums. */
-export type TileUse = 'onePass' | 'passes' | 'keptWeights' | 'chunks';
+/**
+ * What a kernel is: one pass over the keys; more than that; passes over weights that it keeps; a pass over queries for rows of
+ * keys; or over chunks and their sums.
+ */
+export type TileUse = 'onePass' | 'passes' | 'keptWeights' | 'keys' | 'chunks';
 
 /** Quads and columns per turn of a kernel's loops. */
 const UNROLLED: Readonly<Record<TileUse, readonly [number, number]>> = {
   onePass: [16, 8],
   passes: [8, 4],
   keptWeights: [8, 4],
+  keys: [8, 4],
   chunks: [2, 2],
 };
 
@@ -58,10 +62,10 @@ export function chooseTile(device: GPUDevice, width: number, use: TileUse): Tile
 const WIDEST = 128;
 
 /**
- * The tile of a kernel by matrices of half precision, for vectors of up to `width` numbers; undefined where the device has no
- * such units or no room.
+ * The tile of a kernel by matrices of half precision, for vectors of up to `width` numbers and with so many sets of columns staged
+ * at a time; undefined where the device has no such units or no room.
  */
-export function chooseMatrixTile(device: GPUDevice, width: number, use: TileUse): Tile | undefined {
+export function chooseMatrixTile(device: GPUDevice, width: number, use: TileUse, regions = 1): Tile | undefined {
   const matrices = matricesOf(device);
   if (matrices === undefined || width > WIDEST) return undefined;
   const { limits } = device;
@@ -74,6 +78,7 @@ export function chooseMatrixTile(device: GPUDevice, width: number, use: TileUse)
     quads,
     ...loops,
     matrices,
+    regions,
   }));
   return tiles.find(
     (tile) =>

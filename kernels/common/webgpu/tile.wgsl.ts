@@ -3,6 +3,7 @@ import {
   clearMatrices,
   declareMatrixMemory,
   declareSums,
+  halfOperand,
   matrixAccumulate,
   matrixBytes,
   matrixOperand,
@@ -10,6 +11,7 @@ import {
   type MatrixTile,
   readSums,
   scaleSums,
+  stageRegions,
   storeHalves,
 } from './matrix_tile.wgsl.js';
 import { declareReduction, reductionBytes } from './reduce_rows.wgsl.js';
@@ -116,8 +118,16 @@ function addProducts(tile: Tile, name: string, row: RowQuad, width: number, chun
  * Makes the vectors of rows, `width` quads each, ready for products under the name `name`, before the loop over tiles. In
  * float32 they are read where they are needed.
  */
-export const operand = (tile: Tile, { name, row, isSplit = false }: Products, width: number): string =>
-  isMatrixTile(tile) ? matrixOperand(tile, name, row, width, isSplit) : '';
+export const operand = (tile: Tile, { name, row, isSplit = false, unit }: Products, width: number): string => {
+  if (!isMatrixTile(tile)) return '';
+  return unit === undefined
+    ? matrixOperand(tile, name, row, width, isSplit)
+    : halfOperand(tile, name, row, width, unit);
+};
+
+/** Stages sets of columns that have a region each; in float32 every product stages its own. */
+export const stageTogether = (tile: Tile, sets: readonly Columns[]): string =>
+  isMatrixTile(tile) ? stageRegions(tile, sets) : '';
 
 /**
  * Products of rows with the columns of tile `t`, all sets of rows against one staging of the columns. Afterwards the

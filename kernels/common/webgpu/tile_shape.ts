@@ -23,6 +23,8 @@ export interface Tile {
   readonly unrolledColumns: number;
   /** By what a tile's products are made of half-precision operands; float32 throughout where it is absent. */
   readonly matrices?: Matrices;
+  /** How many sets of columns matrices have staged at a time; one if it is absent. */
+  readonly regions?: number;
 }
 
 export const threadsOf = ({ threadsX, threadsY }: Tile): number => threadsX * threadsY;
@@ -48,6 +50,11 @@ export interface Columns {
   readonly width: number;
   /** Expression: what the numbers of the buffer are multiples of, where it holds half-precision ones. */
   readonly unit?: string;
+  /**
+   * Which of the staged sets these columns are for matrices, where several are staged together (`stageTogether`): they are not
+   * staged anew for every product.
+   */
+  readonly region?: number;
 }
 
 /** The vectors of a thread's rows, as an expression for quad `c` (itself an expression) of row `i`. */
@@ -59,6 +66,10 @@ export interface Products {
   readonly row: RowQuad;
   /** Whether half-precision operands are sums of two: 22 binary digits instead of 11. */
   readonly isSplit?: boolean;
+  /** Expression: what the vectors' numbers are multiples of, where they are of half precision already. */
+  readonly unit?: string;
+  /** The operand that the vectors were made under, where it is not `name`. */
+  readonly operand?: string;
 }
 
 /** Quads of a row's accumulator that a thread owns: columns `tx + threadsX g`. */

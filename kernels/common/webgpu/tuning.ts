@@ -21,6 +21,7 @@ const MEASURED: Readonly<Record<string, Tunings>> = {
     onePass: { subgroups: 2, quads: 8, workgroups: 528 },
     passes: { subgroups: 2, quads: 8, workgroups: 528 },
     keptWeights: { subgroups: 4, quads: 8, workgroups: 528 },
+    keys: { subgroups: 4, quads: 4, workgroups: 528 },
     chunks: { subgroups: 2, quads: 8, workgroups: 528 },
   },
 };

@@ -1,7 +1,7 @@
-import { judgeForward } from '../../test/judge.js';
-import { apply, tensorsOf } from '../../test/run_call.js';
+import { judgeForward, judgeGradient, outShape } from '../../test/judge.js';
+import { apply, runCall, tensorsOf } from '../../test/run_call.js';
 import { Random } from '../../test/random.js';
-import type { Call, Operator, PlainOptions, Values } from '../../test/values.js';
+import type { Call, Operator, PlainOptions, TensorName, Values } from '../../test/values.js';
 
 /** A call and its error against float64. */
 export interface Checked {
@@ -117,6 +117,41 @@ function* calls(): Generator<[string, Call]> {
   }
 }
 
+function relativeError(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
+  let squares = 0;
+  let norm = 0;
+  for (let i = 0; i < expected.length; i++) {
+    squares += (actual[i] - expected[i]) ** 2;
+    norm += expected[i] ** 2;
+  }
+  return Math.sqrt(squares / norm);
+}
+
+/** The same for their gradients: the largest error of those of a call, and all by name. */
+export async function checkGradients(end: number, report: (one: Checked) => void, only?: RegExp): Promise<void> {
+  for (const [name, call] of calls()) {
+    if (Date.now() > end) return;
+    if (only !== undefined && !only.test(name)) continue;
+    const start = Date.now();
+    const dout = new Random(6).normals(outShape(call)).data;
+    let error = NaN;
+    let text = '';
+    try {
+      const { gradients } = await runCall({ ...call, options: { ...call.options, precision: 'fast' } }, dout);
+      const errors = Object.entries(judgeGradient(call, dout)).map(([input, expected]) => {
+        const actual = gradients[input as TensorName];
+        return [input, actual ? relativeError(actual, expected) : NaN] as const;
+      });
+      // NaN shows, whatever the others are.
+      error = errors.reduce((most, [, one]) => (one <= most ? most : one), 0);
+      text = errors.map(([input, one]) => `d${input} ${one.toExponential(1)}`).join(', ');
+    } catch (problem) {
+      text = String(problem).slice(0, 400);
+    }
+    report({ name: `gradient of ${name}`, isGood: error <= BAR, text, error, milliseconds: Date.now() - start });
+  }
+}
+
 /** Runs calls of all kinds in `precision: 'fast'` and compares them with float64, until the clock says `end`. */
 export async function checkCalls(end: number, report: (one: Checked) => void, only?: RegExp): Promise<void> {
   for (const [name, call] of calls()) {
@@ -129,14 +164,7 @@ export async function checkCalls(end: number, report: (one: Checked) => void, on
     let text = '';
     try {
       const actual = await out.data();
-      const expected = judgeForward(call);
-      let squares = 0;
-      let norm = 0;
-      for (let i = 0; i < expected.length; i++) {
-        squares += (actual[i] - expected[i]) ** 2;
-        norm += expected[i] ** 2;
-      }
-      error = Math.sqrt(squares / norm);
+      error = relativeError(actual, judgeForward(call));
       text = error.toExponential(2);
     } catch (problem) {
       text = String(problem).slice(0, 400);

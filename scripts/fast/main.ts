@@ -16,7 +16,7 @@ import { benchDevice } from '../bench/device.js';
 import { relationsOf, verdictsOf } from '../bench/relations.js';
 import { type Row, runCase } from '../bench/run_case.js';
 import { suites } from '../bench/suites.js';
-import { type Checked, checkCalls } from './calls.js';
+import { type Checked, checkCalls, checkGradients } from './calls.js';
 import { type Tried, tune } from './tune.js';
 import { type Compilation, compileAll } from './variants.js';
 
@@ -28,16 +28,21 @@ interface Options {
 }
 
 function partsOf(text: string): string {
-  if (!/^[cetu]+$/.test(text)) throw new InvalidArgumentError('It must be some of the letters c, e, t and u.');
+  if (!/^[cegtu]+$/.test(text)) throw new InvalidArgumentError('It must be some of the letters c, e, g, t and u.');
   return text;
 }
 
 const program = new Command('npm run fast --')
   .description("Compiles, checks and times the kernels of precision 'fast' on WebGPU.")
   .option('--json <file>', 'write everything to a file, after every step')
-  .option('--only <regex>', 'only rows of the table whose name it matches', regularExpression)
+  .option('--only <regex>', 'only kernels, calls and rows of the table whose name it matches', regularExpression)
   .option('--limit <seconds>', 'begin nothing after this', positiveNumber, 110)
-  .option('--parts <letters>', 'c: compile; e: errors of calls; t: table of times; u: other tiles', partsOf, 'cetu');
+  .option(
+    '--parts <letters>',
+    'c: compile; e: errors of calls; g: of gradients; t: table of times; u: other tiles',
+    partsOf,
+    'cegtu',
+  );
 
 /** What an adapter says of the matrices that it multiplies; not yet among the types of WebGPU. */
 interface MatrixConfig {
@@ -98,21 +103,23 @@ async function main(): Promise<void> {
   console.log(`${device.adapter}; ${device.driver ?? ''}; ${JSON.stringify(results.matrices)}`);
   // Also where the product of the probe was wrong: the compiler's messages tell why.
   if (parts.includes('c') && hasMatrixFeatures(gpu)) {
-    results.compilations.push(...(await compileAll(gpu, 'hardware', true)));
-    for (const { name, milliseconds, isGood, messages } of results.compilations) {
+    const reportCompilation = (one: Compilation): void => {
+      const { name, milliseconds, isGood, messages } = one;
+      results.compilations.push(one);
       console.log(
         `${isGood ? 'compiles' : 'FAILS'}: ${name}, ${milliseconds} ms${messages.map((m) => `\n  ${m}`).join('')}`,
       );
-    }
-    save();
-  }
-  if (parts.includes('e')) {
-    await checkCalls(end, (one) => {
-      results.calls.push(one);
-      console.log(`${one.isGood ? 'right' : 'WRONG'}: ${one.name}: ${one.text}`);
       save();
-    });
+    };
+    await compileAll(gpu, 'hardware', true, reportCompilation, only);
   }
+  const reportCall = (one: Checked): void => {
+    results.calls.push(one);
+    console.log(`${one.isGood ? 'right' : 'WRONG'}: ${one.name}: ${one.text}, ${one.milliseconds} ms`);
+    save();
+  };
+  if (parts.includes('e')) await checkCalls(end, reportCall, only);
+  if (parts.includes('g')) await checkGradients(end, reportCall, only);
   if (parts.includes('t')) {
     const settings = { backend: 'webgpu', heads: 32, length: 0, dim: 64, ridge: 1, tolerance: 1e-3, growth: 0 };
     for (const one of suites.fast(settings).filter((row) => only?.test(caseName(row)) ?? true)) {

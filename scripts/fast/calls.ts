@@ -127,29 +127,15 @@ function relativeError(actual: ArrayLike<number>, expected: ArrayLike<number>): 
   return Math.sqrt(squares / norm);
 }
 
-/** The same for their gradients: the largest error of those of a call, and all by name. */
-export async function checkGradients(end: number, report: (one: Checked) => void, only?: RegExp): Promise<void> {
-  for (const [name, call] of calls()) {
-    if (Date.now() > end) return;
-    if (only !== undefined && !only.test(name)) continue;
-    const start = Date.now();
-    const dout = new Random(6).normals(outShape(call)).data;
-    let error = NaN;
-    let text = '';
-    try {
-      const { gradients } = await runCall({ ...call, options: { ...call.options, precision: 'fast' } }, dout);
-      const errors = Object.entries(judgeGradient(call, dout)).map(([input, expected]) => {
-        const actual = gradients[input as TensorName];
-        return [input, actual ? relativeError(actual, expected) : NaN] as const;
-      });
-      // NaN shows, whatever the others are.
-      error = errors.reduce((most, [, one]) => (one <= most ? most : one), 0);
-      text = errors.map(([input, one]) => `d${input} ${one.toExponential(1)}`).join(', ');
-    } catch (problem) {
-      text = String(problem).slice(0, 400);
-    }
-    report({ name: `gradient of ${name}`, isGood: error <= BAR, text, error, milliseconds: Date.now() - start });
-  }
+/** Relative errors of all gradients of a call in `precision: 'fast'`, by the name of the input. */
+export async function gradientErrors(call: Call): Promise<Record<string, number>> {
+  const dout = new Random(6).normals(outShape(call)).data;
+  const { gradients } = await runCall({ ...call, options: { ...call.options, precision: 'fast' } }, dout);
+  const errors = Object.entries(judgeGradient(call, dout)).map(([input, expected]) => {
+    const actual = gradients[input as TensorName];
+    return [input, actual ? relativeError(actual, expected) : NaN] as const;
+  });
+  return Object.fromEntries(errors);
 }
 
 /** Runs calls of all kinds in `precision: 'fast'` and compares them with float64, until the clock says `end`. */
@@ -172,5 +158,25 @@ export async function checkCalls(end: number, report: (one: Checked) => void, on
     for (const tensor of [out, ...Object.values(tensors)]) tensor.dispose();
     // Written so that NaN is wrong.
     report({ name, isGood: error <= BAR, text, error, milliseconds: Date.now() - start });
+  }
+}
+
+/** The same for their gradients: the largest error of those of a call, and all by name. */
+export async function checkGradients(end: number, report: (one: Checked) => void, only?: RegExp): Promise<void> {
+  for (const [name, call] of calls()) {
+    if (Date.now() > end) return;
+    if (only !== undefined && !only.test(name)) continue;
+    const start = Date.now();
+    let error = NaN;
+    let text = '';
+    try {
+      const errors = Object.entries(await gradientErrors(call));
+      // NaN if one is.
+      error = Math.max(...errors.map(([, one]) => one));
+      text = errors.map(([input, one]) => `d${input} ${one.toExponential(1)}`).join(', ');
+    } catch (problem) {
+      text = String(problem).slice(0, 400);
+    }
+    report({ name: `gradient of ${name}`, isGood: error <= BAR, text, error, milliseconds: Date.now() - start });
   }
 }

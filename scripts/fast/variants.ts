@@ -24,6 +24,7 @@ const tileOf = (width: number, subgroups: number, quads: number, matrices: Matri
   unrolledColumns: 1,
   matrices,
   regions,
+  areas: regions > 1 ? 2 : 1,
 });
 
 /** Kernels by matrices: every operator, heads of all padded dimensions, with and without what is added to scores. */

@@ -15,9 +15,10 @@ import type { InfoRowLayout } from './row_layout.js';
 import { rowStoreOf } from './row_store.js';
 import { type BufferType, type Shader, unroll } from './shader.js';
 import {
-  accumulate,
+  accumulateTogether,
   blockColumnsOf,
   blockRowsOf,
+  type ColumnProducts,
   type Columns,
   declareAccumulator,
   declareTile,
@@ -26,14 +27,13 @@ import {
   operand,
   perRow,
   type Products,
-  products,
+  productsTogether,
   quadOf,
   readAccumulator,
   reduceRows,
-  stageTogether,
-  storeWeights,
   threadsOf,
   tileBytes,
+  type WeightedColumns,
 } from './tile.wgsl.js';
 
 /** What a key's gradients come out as, in `keyInfo` behind what is added to its scores. */
@@ -149,10 +149,21 @@ export function gradientKeysShader(
         ${perRow(tile, (i) => `{ let y = ${key(i, 'c')} - mean; t${i}_${j} += dot(y, x); u${i}_${j} += dot(y, u); }`, ' ')}
       }
     }`;
-  const add = (sum: string, weight: (i: number, q: number) => string, from: Columns, isStaged: boolean): string => `
-    workgroupBarrier();
-    ${storeWeights(tile, weight, sum === 'k' ? 'keyWeightUnit' : 'valueWeightUnit')}
-    ${accumulate(tile, sum, from, isStaged)}`;
+  const pairs: readonly ColumnProducts[] = [
+    { columns: query, set: keys('s') },
+    { columns: cotangent, set: values('y') },
+    ...(given ? [{ columns: given, set: keys('t') }] : []),
+    ...(adjoint ? [{ columns: adjoint, set: keys('u') }] : []),
+  ];
+  const ofKey = { name: 'k', unit: 'keyWeightUnit' };
+  // `p tau` of u and of dout: by matrices each in the units of its own.
+  const tau = matrices ? 'u' : 'y';
+  const sums: readonly WeightedColumns[] = [
+    ...(adjoint ? [{ ...ofKey, columns: adjoint, value: (i: number, q: number) => `-${quadOf(tau, i, q)}` }] : []),
+    ...(given ? [{ ...ofKey, columns: given, value: (i: number, q: number) => quadOf('t', i, q) }] : []),
+    { name: 'v', unit: 'valueWeightUnit', columns: cotangent, value: (i, q) => quadOf('y', i, q) },
+    { ...ofKey, columns: query, value: (i, q) => `params.scale * ${quadOf('s', i, q)}` },
+  ];
   const result = (i: number, x: string): string =>
     `select(select(${x}, vec4f(), keyInfo${i}.y == HIDDEN), vec4f(params.nan), keyInfo${i}.y == SPOILT)`;
   const storeKey = (i: number): string => `{
@@ -215,18 +226,11 @@ ${mainHead(tile)}
   let queryTiles = (params.Tq + ${columns - 1}u) / ${columns}u;
   for (var t = firstQuery / ${columns}u; t < queryTiles; t++) {
     ${isSecond ? `if (!${isFlaggedRow(`t * ${columns}u`)}) { continue; }` : ''}
-    ${stageTogether(tile, [query, cotangent, ...(given ? [given] : []), ...(adjoint ? [adjoint] : [])])}
-    ${products(tile, query, [keys('s')])}
-    ${products(tile, cotangent, [values('y')])}
-    ${given ? products(tile, given, [keys('t')]) : ''}
-    ${adjoint ? products(tile, adjoint, [keys('u')]) : ''}
+    ${productsTogether(tile, pairs)}
     ${adjoint && !matrices ? perColumn((j) => `let column${j} = (head * params.Tqp + ${columnOf(j)}) * ${layout.quads}u;\n${careful(j)}`) : ''}
     let isCut = bound(t * ${columns}u) < firstKey + ${blockRowsOf(tile)}u;
     ${perColumn(elements)}
-    ${adjoint ? add('k', (i, q) => `-${quadOf(matrices ? 'u' : 'y', i, q)}`, adjoint, true) : ''}
-    ${given ? add('k', (i, q) => quadOf('t', i, q), given, !adjoint) : ''}
-    ${add('v', (i, q) => quadOf('y', i, q), cotangent, !given)}
-    ${add('k', (i, q) => `params.scale * ${quadOf('s', i, q)}`, query, false)}
+    ${accumulateTogether(tile, sums)}
   }
   ${readAccumulator(tile, 'k', Dp / 4, 'keyWeightUnit')}
   ${readAccumulator(tile, 'v', Dvp / 4, 'valueWeightUnit')}

@@ -63,7 +63,7 @@ const WIDEST = 128;
 
 /**
  * The tile of a kernel by matrices of half precision, for vectors of up to `width` numbers and with so many sets of columns staged
- * at a time; undefined where the device has no such units or no room.
+ * at a time; undefined where the device has no such units or no room. Where there are several, two are multiplied at a time.
  */
 export function chooseMatrixTile(device: GPUDevice, width: number, use: TileUse, regions = 1): Tile | undefined {
   const matrices = matricesOf(device);
@@ -79,6 +79,7 @@ export function chooseMatrixTile(device: GPUDevice, width: number, use: TileUse,
     ...loops,
     matrices,
     regions,
+    areas: regions > 1 ? 2 : 1,
   }));
   return tiles.find(
     (tile) =>

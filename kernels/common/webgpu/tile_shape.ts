@@ -23,8 +23,9 @@ export interface Tile {
   readonly unrolledColumns: number;
   /** By what a tile's products are made of half-precision operands; float32 throughout where it is absent. */
   readonly matrices?: Matrices;
-  /** How many sets of columns matrices have staged at a time; one if it is absent. */
+  /** How many sets of columns matrices have staged at a time, and of how many products and weights there is room for; one if absent. */
   readonly regions?: number;
+  readonly areas?: number;
 }
 
 export const threadsOf = ({ threadsX, threadsY }: Tile): number => threadsX * threadsY;
@@ -51,8 +52,7 @@ export interface Columns {
   /** Expression: what the numbers of the buffer are multiples of, where it holds half-precision ones. */
   readonly unit?: string;
   /**
-   * Which of the staged sets these columns are for matrices, where several are staged together (`stageTogether`): they are not
-   * staged anew for every product.
+   * Which of the staged sets these columns are for matrices, where several are staged together (`productsTogether`).
    */
   readonly region?: number;
 }
@@ -70,6 +70,21 @@ export interface Products {
   readonly unit?: string;
   /** The operand that the vectors were made under, where it is not `name`. */
   readonly operand?: string;
+}
+
+/** Rows that are to be multiplied with columns of their own. */
+export interface ColumnProducts {
+  readonly columns: Columns;
+  readonly set: Products;
+}
+
+/** Weights and what is to be added to an accumulator times them. */
+export interface WeightedColumns {
+  readonly name: string;
+  readonly columns: Columns;
+  readonly value: (i: number, q: number) => string;
+  /** Expression: what matrices take the weights in units of. */
+  readonly unit: string;
 }
 
 /** Quads of a row's accumulator that a thread owns: columns `tx + threadsX g`. */

@@ -21,7 +21,25 @@ interface Sizes {
 }
 
 /** What makes a call hard for half precision. */
-type Data = 'normal' | 'large keys' | 'tiny keys' | 'large scores' | 'power law' | 'large values' | 'masked';
+type Data =
+  | 'normal'
+  | 'large keys'
+  | 'tiny keys'
+  | 'large scores'
+  | 'power law'
+  | 'large values'
+  | 'values with a mean'
+  | 'masked';
+
+const DATA: readonly Data[] = [
+  'large keys',
+  'tiny keys',
+  'large scores',
+  'power law',
+  'large values',
+  'values with a mean',
+  'masked',
+];
 
 /** Relative error, in L2, that the fast kernels promise of an output. */
 const BAR = 1e-3;
@@ -53,6 +71,10 @@ function callOf(operator: Operator, options: PlainOptions, sizes: Sizes, data: D
     'tiny keys': scaled(query, 1e-6),
     'large scores': scaled(query, 12),
   };
+  const values: Partial<Record<Data, Values>> = {
+    'large values': scaled(value, 1e7),
+    'values with a mean': { ...value, data: Array.from(value.data, (x) => x + 30) },
+  };
   const mask = Array.from({ length: Tk }, (_, j) => (j % 7 === 3 || j > Tk - 5 ? 0 : 1));
   return {
     operator,
@@ -60,7 +82,7 @@ function callOf(operator: Operator, options: PlainOptions, sizes: Sizes, data: D
     tensors: {
       query: queries[data] ?? query,
       key: keys[data] ?? key,
-      value: data === 'large values' ? scaled(value, 1e7) : value,
+      value: values[data] ?? value,
       ...(operator === 'parallaxAttention' && { probe: normals(4, Tq, D) }),
       ...(data === 'masked' && {
         keyMask: { shape: [1, Tk], data: mask },
@@ -102,7 +124,7 @@ function* calls(): Generator<[string, Call]> {
         }
       }
     }
-    for (const data of ['large keys', 'tiny keys', 'large scores', 'power law', 'large values', 'masked'] as const) {
+    for (const data of DATA) {
       const isSolving = operator === 'localLinearAttention';
       // Scores and the solve as for keys of size 1.
       const square = { 'large keys': 1e12, 'tiny keys': 1e-12 }[data as string] ?? 1;

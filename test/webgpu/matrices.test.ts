@@ -56,6 +56,8 @@ const firstLarger = ({ shape, data }: Values, factor: number): Values => ({
   data: Array.from(data, (x, i) => (2 * i < data.length ? factor * x : x)),
 });
 
+const added = ({ shape, data }: Values, term: number): Values => ({ shape, data: Array.from(data, (x) => x + term) });
+
 const masked = (Tk: number): Call['tensors'] => ({
   ...gradientInputs(Tk),
   keyMask: { shape: [1, Tk], data: Array.from({ length: Tk }, (_, j) => (j < 3 || j % 7 === 3 ? 0 : 1)) },
@@ -65,7 +67,8 @@ const masked = (Tk: number): Call['tensors'] => ({
 const gradientInputs = (Tk: number): Call['tensors'] => ({
   query: normals(1, 150, 32),
   key: normals(2, Tk, 32),
-  value: normals(3, Tk, 32),
+  // What values have in common drops out of all gradients.
+  value: added(normals(3, Tk, 32), 10),
 });
 
 /** Of every call some tiles are for matrices and some for float32, and some rows see no key. */

@@ -78,8 +78,8 @@ export const largestPlace = ({ quads, info }: InfoRowLayout, row: string): strin
  * keys (gradient_keys.wgsl.ts) needs of it: the log-sum-exp (base 2), what `k.x` is added to for `tau`, what
  * `Gamma - k.u` is added to for `eta`, and the constant that makes `de` sum to zero.
  *
- * By matrices `Gamma` is taken relative to its mean over a row's first keys, so that what all values have in common costs no
- * digits of `p Gamma`; of probe and `u` the rounded numbers are used in all products.
+ * By matrices probe and `u` are used rounded in all products, and values are prepared minus a centre: what they have in common
+ * would cost digits of `Gamma`, and drops out.
  *
  * Slots of `layout`: query, dout, and the probe if there is one.
  */
@@ -103,15 +103,14 @@ export function gradientRowsShader(
   const perGroup = (text: (g: number) => string): string => unroll(groups, text, ' ');
   const N = (i: number, g: number): string => `(n${i}_${g} * inverse${i} - gbar${i} * kbar)`;
   const right = (i: number, g: number): string => `select(vec4f(), ${N(i, g)}, info${i}.y == ORDINARY)`;
-  const meanGamma = (i: number): string => (matrices ? `(gbar${i} + centre${i})` : `gbar${i}`);
   // A vector in its products with keys.
   const inProducts = (x: string): string => asOperand(tile, x);
   const cotangent = { name: 'y', row: slot(1) };
   // Bounds of products by units: no number of a key is beyond its unit.
   const boundOf = (name: string, { unit, width }: Columns): string =>
     `${Math.ceil(Math.sqrt(4 * width))}.0 * unit_${name} * ${unit}`;
-  // Weights are below 2^15; the differences of two products.
-  const gammaUnit = `(16.0 * unit_y * ${value.unit})`;
+  // Weights are below 2^15.
+  const gammaUnit = `(8.0 * unit_y * ${value.unit})`;
 
   const loop = (body: string): string => `for (var t = 0u; t < keyTiles; t++) { ${body} }`;
   const store = (i: number, text: string): string => `{
@@ -124,15 +123,6 @@ export function gradientRowsShader(
     if (tx == 0u) { terms[row${i}] = select(vec4f(${NO_WEIGHT}, 1.0, 0.0, 0.0),
       vec4f(m${i} + log2(max(l${i}, 1e-37)), ${tau}, ${eta}, ${constant}), info${i}.y == ORDINARY); }`;
 
-  // The mean of gamma over the first tile becomes its centre.
-  const moveCentre = (): string => `
-    if (t == 0u) {
-      ${perRow(tile, (i) => `var moment${i} = 0.0; var weight${i} = l${i};`, ' ')}
-      ${perQuad(tile, (i, q) => `moment${i} += dot(p${i}_${q}, ${quadOf('y', i, q)});`)}
-      ${reduceRows(tile, ['moment', 'weight'], 'sum')}
-      ${perRow(tile, (i) => `centre${i} = moment${i} / max(weight${i}, 1e-37);`, ' ')}
-    }
-    ${perRow(tile, (i) => unroll(4 * tile.quads, (j) => `y${i}_${j} -= centre${i};`, ' '))}`;
   const firstPass = (): string => `
   ${operand(tile, cotangent, value.width)}
   ${loop(`
@@ -151,7 +141,7 @@ export function gradientRowsShader(
     ${storeWeights(tile, (i, q) => `p${i}_${q}`)}
     ${kept ? keep(tile, kept, (i, q) => `p${i}_${q}`) : ''}
     ${accumulate(tile, 'a', key, true)}
-    ${matrices ? `${perRow(tile, (i) => `peak${i} = max(peak${i}, top${i});`)}\n${moveCentre()}` : ''}
+    ${matrices ? perRow(tile, (i) => `peak${i} = max(peak${i}, top${i});`) : ''}
     workgroupBarrier();
     ${perQuad(tile, (i, q) => `p${i}_${q} = ${asOperand(tile, `(p${i}_${q} * ${quadOf('y', i, q)})`)};`)}
     ${perRow(tile, (i) => `gbar${i} += ${sumOfQuads(tile, 'p', i)};`)}
@@ -176,8 +166,8 @@ export function gradientRowsShader(
   const softmaxEnd = (): string => `${flagRows(hasCoarseScores)}
     ${perRow(
       tile,
-      (i) => `${storeTerms(i, '1.0', `-${meanGamma(i)}`, '0.0')}
-    ${storeLargest(i, `heaviest${i} * (gammaBound${i} + abs(${meanGamma(i)}))`, '0.0', `heaviest${i}`)}
+      (i) => `${storeTerms(i, '1.0', `-gbar${i}`, '0.0')}
+    ${storeLargest(i, `heaviest${i} * (gammaBound${i} + abs(gbar${i}))`, '0.0', `heaviest${i}`)}
     ${store(
       i,
       perGroup(
@@ -272,10 +262,10 @@ export function gradientRowsShader(
   ${perRow(tile, (i) => `let meanSize${i} = keySize${i}; let constant${i} = overlap${i};`, ' ')}
   ${flagRows((i) => `(${isLarge('probeSize', i)} || ${hasCoarseScores(i)})`)}
   ${matrices ? '' : refineMeans(source, [{ mean: 'probeMean', size: 'probeSize', row: slot(2) }])}
-  ${lastPass([{ name: 't', row: slot(2) }], (i) => `-${meanGamma(i)}`)}
+  ${lastPass([{ name: 't', row: slot(2) }], (i) => `-gbar${i}`)}
   ${perRow(
     tile,
-    (i) => `${storeTerms(i, `1.0 - probeMean${i}`, `-${meanGamma(i)}`, `overlap${i}`)}
+    (i) => `${storeTerms(i, `1.0 - probeMean${i}`, `-gbar${i}`, `overlap${i}`)}
     ${store(
       i,
       perGroup(
@@ -308,12 +298,12 @@ export function gradientRowsShader(
       { name: 'u', row: direction(source) },
       { name: 't', row: slot(2) },
     ],
-    (i) => `meanProduct${i} - ${meanGamma(i)}`,
+    (i) => `meanProduct${i} - gbar${i}`,
   )}
   ${perRow(
     tile,
     (i) => `let isClose${i} = ${matrices ? 'false' : `${isLarge('size', i)} || ${isLarge('probeSize', i)}`};
-    ${storeTerms(i, `select(1.0 - probeMean${i}, 1.0, isClose${i})`, `select(meanProduct${i}, 0.0, isClose${i}) - ${meanGamma(i)}`, `constant${i}`)}
+    ${storeTerms(i, `select(1.0 - probeMean${i}, 1.0, isClose${i})`, `select(meanProduct${i}, 0.0, isClose${i}) - gbar${i}`, `constant${i}`)}
     if (tx == 0u) { rows[row${i} * ${layout.quads}u + ${layout.info}u].w = select(0.0, 1.0, isClose${i}); }
     ${perGroup((g) => `rows[row${i} * ${layout.quads}u + ${layout.extra + Dp / 4}u + ${column(g)}] = ${meanKey(source, i, g)};`)}
     ${perGroup((g) => `rows[row${i} * ${layout.quads}u + ${layout.extra}u + ${column(g)}] = ${solution(source, i, g)};`)}
@@ -365,7 +355,7 @@ ${mainHead(tile)}
   ${perRow(tile, (i) => `let info${i} = ${rowQuad(layout, `row${i}`, layout.info, '0u')};`)}
   ${declareBounds(tile, 'firstRow')}
   ${declareSoftmax(tile)}
-  ${perRow(tile, (i) => `var gbar${i} = 0.0;${matrices ? ` var centre${i} = 0.0; var peak${i} = m${i}; var gammaBound${i} = 0.0;` : ''}`, ' ')}
+  ${perRow(tile, (i) => `var gbar${i} = 0.0;${matrices ? ` var peak${i} = m${i}; var gammaBound${i} = 0.0;` : ''}`, ' ')}
   ${declareAccumulator(tile, 'a', key.width)}
   ${declareAccumulator(tile, 'n', key.width)}
   ${operand(tile, { name: 's', row: slot(0) }, key.width)}

@@ -139,7 +139,7 @@ export function probeAttentionGradient(
   const hasBias = call.has('keyBias');
   const rowImages = 4 * imageQuads(imagesOf(layout, probe));
   const isCentred = probe !== 'none' || hasUnits;
-  forPrepared(call, { ...preparation, layout, isCentred }, (prepared) => {
+  forPrepared(call, { ...preparation, layout, isCentred, hasCentredValues: hasUnits }, (prepared) => {
     const { heads, Tqp, Tkp } = prepared;
     const terms = call.scratch(16 * heads * Tqp);
     const keyInfo = call.scratch(8 * heads * Tkp);

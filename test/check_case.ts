@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core';
-import { judge, misses, type Judged } from './bars.js';
+import { judge, measure, type Measured, misses, type Judged } from './bars.js';
 import type { Case } from './cases.js';
 import { outShape } from './judge.js';
 import { knownMiss } from './known_misses.js';
@@ -24,15 +24,20 @@ let last: { key: string; judged: Judged } | undefined;
 
 /**
  * Runs a case of the table, gradients included, on the current backend and compares it with the float64 reference; what
- * is wrong, an empty list where nothing is. For any test framework.
+ * is wrong, an empty list where nothing is. For any test framework. `report` gets the errors of all arrays, right or wrong.
  */
-export async function checkCase(testCase: Case, backend: string): Promise<string[]> {
+export async function checkCase(
+  testCase: Case,
+  backend: string,
+  report?: (measured: Readonly<Record<string, Measured>>) => void,
+): Promise<string[]> {
   const key = judgementKey(testCase);
   if (last?.key !== key) last = { key, judged: judge(testCase) };
   const { judged } = last;
   const before = tf.memory();
   const result = await runCall(testCase, judged.dout);
   const after = tf.memory();
+  report?.(measure(testCase, judged, result));
   const factor = knownMiss(testCase.operator, testCase.name, backend);
   const isFast = testCase.options.precision === 'fast';
   const wrong = misses(testCase, judged, result, isFast ? FAST_FACTOR * factor : factor);

@@ -8,7 +8,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 import { Command, InvalidArgumentError } from 'commander';
 
-import { hasMatrixFeatures, matricesOf } from '../../kernels/common/webgpu/matrices.js';
+import { hasMatrixFeatures, type MatrixConfig, matricesOf } from '../../kernels/common/webgpu/matrices.js';
 import { findAdapter, findGpu } from '../../src/node/dawn.js';
 import { positiveNumber, regularExpression } from '../arguments.js';
 import { caseName } from '../bench/cases.js';
@@ -38,15 +38,6 @@ const program = new Command('npm run fast --')
   .option('--only <regex>', 'only rows of the table whose name it matches', regularExpression)
   .option('--limit <seconds>', 'begin nothing after this', positiveNumber, 110)
   .option('--parts <letters>', 'c: compile; e: errors of calls; t: table of times; u: other tiles', partsOf, 'cetu');
-
-/** What an adapter says of the matrices that it multiplies; not yet among the types of WebGPU. */
-interface MatrixConfig {
-  readonly componentType: string;
-  readonly resultComponentType: string;
-  readonly M: number;
-  readonly N: number;
-  readonly K: number;
-}
 
 interface Results {
   readonly adapter: string;

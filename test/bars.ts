@@ -212,8 +212,11 @@ export function measure(call: Call, judged: Judged, result: Result): Readonly<Re
   );
 }
 
-/** One line per array that misses `factor` times its bar; an empty list is a pass. */
-export function misses(call: Call, judged: Judged, result: Result, factor = 1): string[] {
+/** Least bars in relative L2 by the name of the input; `out` for the result. */
+export type LeastBars = (name: string) => number;
+
+/** One line per array that misses `factor` times its bar, or `least` where that is more; an empty list is a pass. */
+export function misses(call: Call, judged: Judged, result: Result, factor = 1, least: LeastBars = () => 0): string[] {
   const actual = arraysOf(result);
   const measured = measure(call, judged, result);
   return Object.keys(arraysOf(judged)).flatMap((name) => {
@@ -222,9 +225,10 @@ export function misses(call: Call, judged: Judged, result: Result, factor = 1): 
     if (bar === undefined)
       return Array.from(actual[name] ?? []).every(Number.isFinite) ? [] : [`${name} is not finite`];
     const { l2, max } = errors;
+    const most = { l2: Math.max(factor * bar.l2, least(name)), max: Math.max(factor * bar.max, 10 * least(name)) };
     // Written so that a NaN misses.
-    if (l2 <= factor * bar.l2 && max <= factor * bar.max) return [];
-    const figures = `L2 ${l2.toExponential(1)} (bar ${bar.l2.toExponential(1)}), max ${max.toExponential(1)}`;
-    return [`${name}: ${figures} (bar ${bar.max.toExponential(1)})`];
+    if (l2 <= most.l2 && max <= most.max) return [];
+    const figures = `L2 ${l2.toExponential(1)} (bar ${most.l2.toExponential(1)}), max ${max.toExponential(1)}`;
+    return [`${name}: ${figures} (bar ${most.max.toExponential(1)})`];
   });
 }

@@ -17,7 +17,7 @@ import { relationsOf, verdictsOf } from '../bench/relations.js';
 import { type Row, runCase } from '../bench/run_case.js';
 import { suites } from '../bench/suites.js';
 import { type Checked, checkCalls } from './calls.js';
-import { type Tried, tune } from './tune.js';
+import { tune, type TuningRun } from './tune.js';
 import { type Compilation, compileAll } from './variants.js';
 
 interface Options {
@@ -39,6 +39,11 @@ const program = new Command('npm run fast --')
   .option('--limit <seconds>', 'begin nothing after this', positiveNumber, 110)
   .option('--parts <letters>', 'c: compile; e: errors of calls; t: table of times; u: other tiles', partsOf, 'cetu');
 
+function deviceOf({ adapterInfo }: GPUDevice): TuningRun['device'] {
+  const { vendor, architecture, device, description } = adapterInfo;
+  return { vendor, architecture, device, driver: description };
+}
+
 interface Results {
   readonly adapter: string;
   readonly driver?: string;
@@ -46,7 +51,7 @@ interface Results {
   readonly compilations: Compilation[];
   readonly calls: Checked[];
   readonly table: (Row & { relations?: unknown; verdicts?: unknown })[];
-  readonly tried: Tried[];
+  readonly tuning: TuningRun;
   readonly failures: string[];
 }
 
@@ -80,7 +85,7 @@ async function main(): Promise<void> {
     compilations: [],
     calls: [],
     table: [],
-    tried: [],
+    tuning: { date: new Date().toISOString().slice(0, 10), device: deviceOf(gpu), measurements: [] },
     failures: [],
   };
   const save = (): void => {
@@ -140,11 +145,11 @@ async function main(): Promise<void> {
     }
   }
   if (parts.includes('u') && matrices) {
-    await tune(device, end, (one) => {
-      results.tried.push(one);
-      const { subgroups, quads, workgroups } = one.tuning;
+    await tune(device, gpu, end, (one) => {
+      results.tuning.measurements.push(one);
+      const { use, name, milliseconds, error, problems } = one;
       console.log(
-        `${one.name}: ${subgroups} subgroups, ${8 * quads} columns, ${workgroups} workgroups: ${figure(one.kernelMilliseconds)} ms, error ${figure(one.error)} ${one.problems[0]?.slice(0, 300) ?? ''}`,
+        `${use}: ${name}: ${JSON.stringify(one.tuning)}: ${figure(milliseconds)} ms, error ${figure(error)} ${problems[0]?.slice(0, 300) ?? ''}`,
       );
       save();
     });

@@ -1,0 +1,7 @@
+import type { Tunings } from './tuning.js';
+
+/*
+ * Written by `npm run fast:tune` from docs/benchmarks/webgpu_tuning.json: the fastest right settings of every class of devices.
+ * '' stands for devices of which nothing was measured.
+ */
+export const MEASURED: Readonly<Record<string, Tunings>> = {};

@@ -19,6 +19,6 @@ export async function registerWebGPU(): Promise<void> {
   unregister();
   const adapter = await findAdapter(await findGpu());
   const device = await requestDevice(adapter);
-  await probeMatrices(device);
+  await probeMatrices(device, adapter.info);
   register(new NodeWebGPUBackend(device, adapter.info, "initBackend('webgpu')"));
 }

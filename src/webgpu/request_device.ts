@@ -50,7 +50,7 @@ async function makeDevice(): Promise<GPUDevice> {
     fail(`the graphics adapter gave no device (${String(error)}); load the page anew, or use another backend`),
   );
   try {
-    await probeMatrices(device);
+    await probeMatrices(device, adapter.info);
     // While this waited, tfjs may have set up its own.
     refuseIfPresent();
   } catch (error) {

@@ -130,6 +130,9 @@ describe('a device whose matrices are of other sizes', () => {
     await probeMatrices(device);
     expect(matricesOf(device)).toBeUndefined();
     expect(hasMatrixFeatures(listing(device, [square(8), square(16)]))).toBe(true);
+    // A list of the adapter's that the device has not.
+    const { adapterInfo } = device;
+    expect(hasMatrixFeatures(listing(device, []), adapterInfo)).toBe(false);
   });
 
   test('computes in float32 where it lists nothing and its products are wrong', async () => {

@@ -46,16 +46,18 @@ function mayMultiply(configs: readonly MatrixConfig[] = []): boolean {
   return configs.length === 0 || configs.some(isOurs);
 }
 
-/** Whether a device may have matrix units that the kernels can use. */
-export function hasMatrixFeatures(device: GPUDevice): boolean {
+/**
+ * Whether a device may have matrix units that the kernels can use. `info`: what is known of its adapter; a device's own copy of
+ * it has been seen without the list of matrices.
+ */
+export function hasMatrixFeatures(device: GPUDevice, info?: GPUAdapterInfo): boolean {
   const { features, limits } = device;
   if (![FEATURE, 'shader-f16', 'subgroups'].every((feature) => features.has(feature))) return false;
-  // Browsers that have these features tell of the adapter here; older ones do not.
-  const { adapterInfo } = device;
-  const { subgroupMatrixConfigs } = adapterInfo as GPUAdapterInfo & {
+  // Browsers that have these features tell of the adapter at the device, too; older ones do not.
+  const { subgroupMinSize, subgroupMaxSize } = device.adapterInfo;
+  const { subgroupMatrixConfigs } = (info ?? device.adapterInfo) as GPUAdapterInfo & {
     readonly subgroupMatrixConfigs?: readonly MatrixConfig[];
   };
-  const { subgroupMinSize, subgroupMaxSize } = adapterInfo;
   return (
     limits.maxStorageBuffersPerShaderStage >= BUFFERS &&
     // Which threads own a row is laid out for one size of subgroups.

@@ -82,6 +82,11 @@ test('a setting has to be right in every case', () => {
   expect(chosen(measurements)).toEqual(setting(2));
 });
 
+test('a case that the clock cut short tells nothing', () => {
+  const measurements = [tried('a', 1, { milliseconds: 2 }), tried('a', 2), tried('b', 1, { milliseconds: 0.1 })];
+  expect(chosen(measurements)).toEqual(setting(2));
+});
+
 test('a device takes what its narrowest class shows', () => {
   const [one, two] = [run('card', [tried('a', 1)]), run('other', [tried('a', 4)])];
   const table = tableOf([one, two]);

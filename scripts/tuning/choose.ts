@@ -6,10 +6,18 @@ import type { Tried, TuningRun } from '../fast/tune.js';
 const counts = ({ milliseconds, error, bar, problems }: Tried): boolean =>
   milliseconds !== null && error !== null && error <= bar && problems.length === 0;
 
-/** The fastest setting of a use over all its cases, each in relation to its best time; undefined where none is right in all. */
-function fastest(measurements: readonly Tried[]): MatrixTuning | undefined {
+/** The cases of a use that the clock did not end amid its settings. */
+function completeCases(measurements: readonly Tried[]): string[] {
+  const countOf = (name: string): number => measurements.filter((one) => one.name === name).length;
   const names = [...new Set(measurements.map(({ name }) => name))];
-  const right = measurements.filter(counts);
+  const most = Math.max(...names.map(countOf));
+  return names.filter((name) => countOf(name) === most);
+}
+
+/** The fastest setting of a use over its cases, each in relation to its best time; undefined where none is right in all. */
+function fastest(measurements: readonly Tried[]): MatrixTuning | undefined {
+  const names = completeCases(measurements);
+  const right = measurements.filter((one) => counts(one) && names.includes(one.name));
   const timeOf = ({ milliseconds }: Tried): number => milliseconds ?? Infinity;
   const bestOf = new Map(
     names.map((name) => [name, Math.min(...right.filter((one) => one.name === name).map(timeOf))] as const),

@@ -98,6 +98,17 @@ interface Count {
   seconds: number;
 }
 
+/** The cases of one operator that are asked for. */
+const chosenCases = (operator: Operator, { extent, part, only }: Options) =>
+  casesOf(operator, extent).filter(([name], i) => i % part.count === part.index && (only?.test(name) ?? true));
+
+/** All cases that are asked for, one after another: their data are large. */
+function* allCases(options: Options): Generator<Case> {
+  for (const operator of options.operator) {
+    for (const [, build] of chosenCases(operator, options)) yield withPrecision(build(), options.precision);
+  }
+}
+
 /** What was found out so far. */
 interface Findings {
   readonly missed: Miss[];
@@ -106,13 +117,10 @@ interface Findings {
 
 /** Runs the cases of one operator until the clock says `end`; says what is wrong as it comes, and adds it to `found`. */
 async function runOperator(operator: Operator, options: Options, end: number, found: Findings): Promise<Count> {
-  const { backend, extent, part, only, precision } = options;
+  const { backend, precision } = options;
   const begin = Date.now();
   const count: Count = { passed: 0, failed: 0, left: 0, seconds: 0 };
-  const cases = casesOf(operator, extent).filter(
-    ([name], i) => i % part.count === part.index && (only?.test(name) ?? true),
-  );
-  for (const [name, build] of cases) {
+  for (const [name, build] of chosenCases(operator, options)) {
     if (Date.now() > end) {
       count.left++;
       continue;
@@ -140,7 +148,13 @@ async function main(): Promise<number> {
   const { backend, extent, part, only, precision } = options;
   const { adapter } = await initBackend(backend);
   console.log(`backend ${backend} (${adapter}), extent ${extent}, precision ${precision}`);
-  const end = Date.now() + 1000 * options.limit;
+  const begin = Date.now();
+  const end = begin + 1000 * options.limit;
+  if (backend === 'webgpu') {
+    const { compileCases } = await import('./compile_ahead.js');
+    const count = await compileCases(allCases(options));
+    console.log(`${count} shaders compiled in ${((Date.now() - begin) / 1000).toFixed(1)} seconds`);
+  }
   const found: Findings = { missed: [], errors: [] };
   const counts: Partial<Record<Operator, Count>> = {};
   for (const operator of options.operator) counts[operator] = await runOperator(operator, options, end, found);

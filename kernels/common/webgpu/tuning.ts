@@ -25,8 +25,8 @@ export function classesOf({ vendor, architecture, device }: DeviceInfo): string[
   return [device, architecture].flatMap((name) => (name === '' ? [] : [`${vendor} ${name}`])).concat(vendor, '');
 }
 
-/** Where nothing was measured for a use. */
-const UNMEASURED: MatrixTuning = { subgroups: 2, quads: 8, workgroups: 528 };
+/** Where nothing was measured for a use: what all uses that were have in common. */
+export const UNMEASURED: MatrixTuning = { subgroups: 4, quads: 4, workgroups: 528 };
 
 /** The settings in a table that hold for a device: those of the narrowest class that has them. */
 export function lookUp(table: Readonly<Record<string, Tunings>>, info: DeviceInfo, use: TileUse): MatrixTuning {

@@ -4,16 +4,12 @@ import { requestWebGPUDevice } from '../../src/backends/webgpu.js';
 import { casesOf } from '../cases.js';
 import { checkCase } from '../check_case.js';
 
-/** What is wrong with a small case of each operator that knows `'fast'`. */
+/** What is wrong with a small case, gradients included. Each operator asks the device in the same way; one compiles quickly. */
 async function checkFast(): Promise<string[]> {
-  const wrong: string[] = [];
-  for (const operator of ['softmaxAttention', 'localLinearAttention'] as const) {
-    const [, build] = casesOf(operator, 'pairs').find(([name]) => name.startsWith('size 2x2,')) ?? [];
-    if (build === undefined) throw new Error(`${operator} has no case of size 2x2`);
-    const testCase = build();
-    wrong.push(...(await checkCase({ ...testCase, options: { ...testCase.options, precision: 'fast' } }, 'webgpu')));
-  }
-  return wrong;
+  const [, build] = casesOf('softmaxAttention', 'pairs').find(([name]) => name.startsWith('size 2x2,')) ?? [];
+  if (build === undefined) throw new Error('there is no case of size 2x2');
+  const testCase = build();
+  return checkCase({ ...testCase, options: { ...testCase.options, precision: 'fast' } }, 'webgpu');
 }
 
 const gpuDevice = (): GPUDevice => (tf.backend() as tf.KernelBackend & { readonly device: GPUDevice }).device;

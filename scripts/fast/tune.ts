@@ -3,7 +3,7 @@ import { compileAhead } from '../../kernels/common/webgpu/pipelines.js';
 import type { Shader } from '../../kernels/common/webgpu/shader.js';
 import { chooseMatrixTile, type TileUse } from '../../kernels/common/webgpu/tile.js';
 import { BLOCK } from '../../kernels/common/webgpu/matrices.js';
-import { type DeviceInfo, type MatrixTuning, tryTunings } from '../../kernels/common/webgpu/tuning.js';
+import { type DeviceInfo, type MatrixTuning, tryTuning } from '../../kernels/common/webgpu/tuning.js';
 import { type BenchCase, caseName } from '../bench/cases.js';
 import type { BenchDevice } from '../bench/device.js';
 import { callOnce, measureKernels } from '../bench/run_case.js';
@@ -84,7 +84,7 @@ const ROUNDS = 2;
 
 /** Has a use take a setting; whether the device has room for it. */
 function take(device: GPUDevice, use: TileUse, dim: number, tuning: MatrixTuning): boolean {
-  tryTunings({ [use]: tuning });
+  tryTuning(tuning, use);
   const tile = chooseMatrixTile(device, dim, use);
   return tile?.threadsY === BLOCK * tuning.subgroups && tile.quads === tuning.quads;
 }
@@ -139,7 +139,7 @@ export async function tune(
         for (const tried of best.values()) report(tried);
       }
     } finally {
-      tryTunings(undefined);
+      tryTuning(undefined);
     }
   }
 }

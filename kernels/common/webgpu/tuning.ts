@@ -34,13 +34,17 @@ export function lookUp(table: Readonly<Record<string, Tunings>>, info: DeviceInf
   return found.find((tuning) => tuning !== undefined) ?? UNMEASURED;
 }
 
-let tried: Tunings | undefined;
+let tried: { readonly tuning: MatrixTuning; readonly use?: TileUse } | undefined;
 
-/** Has kernels by matrices take other settings than were measured to be best; for measurements. Undefined ends it. */
-export function tryTunings(tunings: Tunings | undefined): void {
-  tried = tunings;
+/**
+ * Has kernels by matrices, all or those of one use, take another setting than was measured to be best; for measurements and
+ * tests. Undefined ends it.
+ */
+export function tryTuning(tuning: MatrixTuning | undefined, use?: TileUse): void {
+  tried = tuning && { tuning, use };
 }
 
 export function tuningOf({ adapterInfo }: GPUDevice, use: TileUse): MatrixTuning {
-  return tried?.[use] ?? lookUp(MEASURED, adapterInfo, use);
+  if (tried !== undefined && (tried.use ?? use) === use) return tried.tuning;
+  return lookUp(MEASURED, adapterInfo, use);
 }

@@ -102,7 +102,10 @@ test('a device takes what its narrowest class shows', () => {
   expect(evaluated(moduleOf([one, two]))).toEqual({ '': table[''], 'maker other': table['maker other'] });
 });
 
-test('a device that is measured again replaces what was measured on it', () => {
+test('uses that are measured again on a device replace what was measured of them', () => {
   const [one, two, again] = [run('card', [tried('a', 1)]), run('other', []), run('card', [tried('a', 2)])];
   expect(withRun(withRun([one], two), again)).toEqual([again, two]);
+  const keys = tried('k', 1, { use: 'keys' });
+  const [{ measurements }] = withRun([one], run('card', [keys]));
+  expect(measurements).toEqual([...one.measurements, keys]);
 });

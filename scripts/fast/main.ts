@@ -17,7 +17,7 @@ import { runCase } from '../bench/run_case.js';
 import { suites } from '../bench/suites.js';
 import { type Checked, checkCalls, checkGradients } from './calls.js';
 import { figure, judged, type JudgedRow, lineOf } from './table.js';
-import { tune, type TuningRun } from './tune.js';
+import { type Tried, tune, type TuningRun } from './tune.js';
 import { type Compilation, compileAll } from './variants.js';
 
 interface Options {
@@ -134,14 +134,15 @@ async function main(): Promise<void> {
     save();
   }
   if (parts.includes('u') && matrices) {
-    await tune(device, gpu, end, (one) => {
+    const reportTried = (one: Tried): void => {
       results.tuning.measurements.push(one);
       const { use, name, milliseconds, error, problems } = one;
       console.log(
         `${use}: ${name}: ${JSON.stringify(one.tuning)}: ${figure(milliseconds)} ms, error ${figure(error)} ${problems[0]?.slice(0, 300) ?? ''}`,
       );
       save();
-    });
+    };
+    await tune(device, gpu, end, reportTried, only);
   }
   save();
 }

@@ -33,6 +33,8 @@ interface Trial {
   readonly use: TileUse;
   readonly cases: readonly BenchCase[];
   readonly tunings: readonly MatrixTuning[];
+  /** Sets of columns that the use stages at a time. */
+  readonly regions?: number;
 }
 
 const rows = (subgroups: number, quads: number, workgroups = 528): MatrixTuning => ({ subgroups, quads, workgroups });
@@ -50,6 +52,9 @@ const keptWeights: readonly MatrixTuning[] = [
   rows(2, 8, 1056),
   rows(4, 2, 528),
 ];
+
+/** Rows are keys, which no flag concerns; workgroups take one tile each. */
+const keys: readonly MatrixTuning[] = [rows(8, 2), rows(4, 2), rows(4, 4), rows(2, 2), rows(2, 4)];
 
 const common = { direction: 'forward', heads: 32, dim: 64, limits: 'device', precision: 'fast', causal: true } as const;
 const square = (n: number) => ({ queries: n, keys: n });
@@ -74,6 +79,12 @@ const TRIALS: readonly Trial[] = [
     ],
     tunings: keptWeights,
   },
+  {
+    use: 'keys',
+    cases: [{ operator: 'localLinearAttention', ...common, ...short, ...solved, direction: 'gradient' }],
+    tunings: keys,
+    regions: 4,
+  },
 ];
 
 /** Relative error, in L2, that the kernels promise of outputs (README.md, Precision). */
@@ -83,9 +94,9 @@ const MOST_ERROR = 1e-3;
 const ROUNDS = 2;
 
 /** Has a use take a setting; whether the device has room for it. */
-function take(device: GPUDevice, use: TileUse, dim: number, tuning: MatrixTuning): boolean {
+function take(device: GPUDevice, { use, regions }: Trial, dim: number, tuning: MatrixTuning): boolean {
   tryTuning(tuning, use);
-  const tile = chooseMatrixTile(device, dim, use);
+  const tile = chooseMatrixTile(device, dim, use, regions);
   return tile?.threadsY === BLOCK * tuning.subgroups && tile.quads === tuning.quads;
 }
 
@@ -109,21 +120,23 @@ const better = (one: Tried, other: Tried | undefined): Tried =>
 
 /**
  * Times the kernels by matrices under all settings that the device has room for, each checked against float64 first, until the
- * clock says `end`; `report` gets every result as it comes.
+ * clock says `end`; `report` gets every result as it comes. `only`: of cases of a name.
  */
 export async function tune(
   device: BenchDevice,
   gpu: GPUDevice,
   end: number,
   report: (one: Tried) => void,
+  only?: RegExp,
 ): Promise<void> {
   for (const trial of TRIALS) {
-    const { use, cases } = trial;
+    const cases = trial.cases.filter((one) => only?.test(caseName(one)) ?? true);
+    if (cases.length === 0) continue;
     try {
-      const tunings = trial.tunings.filter((tuning) => take(gpu, use, cases[0].dim, tuning));
+      const tunings = trial.tunings.filter((tuning) => take(gpu, trial, cases[0].dim, tuning));
       const shaders: Shader[] = [];
       for (const tuning of tunings) {
-        take(gpu, use, cases[0].dim, tuning);
+        take(gpu, trial, cases[0].dim, tuning);
         for (const one of cases) await callOnce(one, device, (body) => shaders.push(...recordShaders(body)));
       }
       await compileAhead(gpu, shaders);
@@ -132,7 +145,7 @@ export async function tune(
         for (let round = 0; round < ROUNDS; round++) {
           for (const tuning of tunings) {
             if (Date.now() > end) break;
-            take(gpu, use, one.dim, tuning);
+            take(gpu, trial, one.dim, tuning);
             best.set(tuning, better(await measure(trial, one, tuning, device), best.get(tuning)));
           }
         }

@@ -60,7 +60,7 @@ function variants(matrices: Matrices): Variant[] {
       const regions = imagesOf(rows, kind).length;
       const ofRows = (isKept: boolean): Shader =>
         gradientRowsShader(shape(kind === 'solved' ? large : 2), rows, kind, isKept);
-      const ofKeys = gradientKeysShader(shape(large, 4, regions), rows, kind, hasKeyTerms);
+      const ofKeys = gradientKeysShader(shape(2 * large, 2, regions), rows, kind, hasKeyTerms);
       const named = `gradient, probe ${kind}, ${size}`;
       return [
         { name: `${named}: rows`, shader: ofRows(kind === 'solved') },

@@ -56,10 +56,15 @@ export function tableOf(runs: readonly TuningRun[]): Record<string, Tunings> {
   return table;
 }
 
-/** A measurement in place of an earlier one of the same device, or behind all others. */
+/** Measurements in place of earlier ones of the same uses on the same device; a run of another device behind all others. */
 export function withRun(runs: readonly TuningRun[], run: TuningRun): TuningRun[] {
   const isSame = ({ device }: TuningRun): boolean => classesOf(device)[0] === classesOf(run.device)[0];
-  return runs.some(isSame) ? runs.map((one) => (isSame(one) ? run : one)) : [...runs, run];
+  const uses = new Set(run.measurements.map(({ use }) => use));
+  const merged = ({ measurements }: TuningRun): TuningRun => ({
+    ...run,
+    measurements: [...measurements.filter(({ use }) => !uses.has(use)), ...run.measurements],
+  });
+  return runs.some(isSame) ? runs.map((one) => (isSame(one) ? merged(one) : one)) : [...runs, run];
 }
 
 /** The module with the table; without classes that say what the next wider one says. */

@@ -71,7 +71,7 @@ export function chooseMatrixTile(device: GPUDevice, width: number, use: TileUse,
   const { limits } = device;
   const { subgroups, quads } = tuningOf(device, use);
   const loops = { chunk: width / 4, unrolledQuads: 1, unrolledColumns: 1 };
-  const tiles = [subgroups, 2, 1].map((count): Tile => ({
+  const tiles = [subgroups, 4, 2, 1].map((count): Tile => ({
     threadsX: 2,
     threadsY: BLOCK * count,
     rows: 1,

@@ -126,8 +126,8 @@ export function gradientKeysShader(
       ${hasBias ? `bias${i} += de;` : ''}
       s${i}_${j} = ${inUnit('de', 'x')};
       ${given ? `t${i}_${j} = ${inUnit('p * eta', 'z')};` : ''}
-      y${i}_${j} = ${matrices && adjoint ? 'p * tau' : inUnit('p * tau', 'y')};
-      ${matrices && adjoint ? `u${i}_${j} = p * tau * unit.w; y${i}_${j} *= unit.y;` : ''}
+      ${matrices && adjoint ? `u${i}_${j} = ${inUnit('p * tau', 'w')};` : ''}
+      y${i}_${j} = ${inUnit('p * tau', 'y')};
     }`;
   const elements = (j: number): string => `{
       let i = ${columnOf(j)};

@@ -28,7 +28,7 @@ export default {
     '<rootDir>/test/*_attention.test.ts',
     ...sweeping.map((name) => `<rootDir>/test/${name}.test.ts`),
   ],
-  testPathIgnorePatterns: isFullRun ? [] : ['/test/webgpu/(training|default_limits|many_rows)'],
+  testPathIgnorePatterns: isFullRun ? [] : ['/test/webgpu/(training|default_limits|many_rows|correlated_keys)'],
   // Compiling a shader for SwiftShader may take seconds.
   testTimeout: 180_000,
   globals: { testedBackends: ['webgpu'] },

@@ -10,6 +10,7 @@ const config: KnipConfig = {
     'jest.tensorflow.config.js',
     'jest.webgpu.config.js',
     'test/browser/operators*.ts',
+    'test/browser/device_worker.ts',
     'models/*/main.ts',
     'demos/worker.ts',
     'test/native_environment.ts',

@@ -184,24 +184,51 @@ export function judge(call: Call, cotangent?: ArrayLike<number>): Judged {
   return { ...judged, ...(bars && { bars }) };
 }
 
-/** One line per array that misses `factor` times its bar; an empty list is a pass. */
-export function misses(
-  call: Call,
-  judged: Judged,
-  result: { out: ArrayLike<number>; gradients: Gradients },
-  factor = 1,
-): string[] {
-  const all = { out: judged.out, ...judged.gradients };
-  const actual: Partial<Record<string, ArrayLike<number>>> = { out: result.out, ...result.gradients };
-  return Object.entries(all).flatMap(([name, expected]) => {
-    const given = actual[name];
-    if (given?.length !== expected.length) return [`${name} is missing or of another length`];
-    if (!judged.bars) return Array.from(given).every(Number.isFinite) ? [] : [`${name} is not finite`];
-    const { l2, max } = errorsOf(given, expected, floorOf(call, judged.dout, name));
-    const bar = judged.bars[name];
+/** An array of a result: its errors, and the bars for them. */
+export interface Measured {
+  readonly errors: Errors;
+  /** Absent: only finiteness is asked for. */
+  readonly bar?: Errors;
+}
+
+interface Result {
+  readonly out: ArrayLike<number>;
+  readonly gradients: Gradients;
+}
+
+const arraysOf = ({ out, gradients }: Result): Partial<Record<string, ArrayLike<number>>> => ({ out, ...gradients });
+
+/** Errors of every array of a result that is there and of its length. */
+export function measure(call: Call, judged: Judged, result: Result): Readonly<Record<string, Measured>> {
+  const actual = arraysOf(result);
+  return Object.fromEntries(
+    Object.entries(arraysOf(judged)).flatMap(([name, expected = []]) => {
+      const given = actual[name];
+      if (given?.length !== expected.length) return [];
+      return [
+        [name, { errors: errorsOf(given, expected, floorOf(call, judged.dout, name)), bar: judged.bars?.[name] }],
+      ];
+    }),
+  );
+}
+
+/** Least bars in relative L2 by the name of the input; `out` for the result. */
+export type LeastBars = (name: string) => number;
+
+/** One line per array that misses `factor` times its bar, or `least` where that is more; an empty list is a pass. */
+export function misses(call: Call, judged: Judged, result: Result, factor = 1, least: LeastBars = () => 0): string[] {
+  const actual = arraysOf(result);
+  const measured = measure(call, judged, result);
+  return Object.keys(arraysOf(judged)).flatMap((name) => {
+    if (!(name in measured)) return [`${name} is missing or of another length`];
+    const { errors, bar } = measured[name];
+    if (bar === undefined)
+      return Array.from(actual[name] ?? []).every(Number.isFinite) ? [] : [`${name} is not finite`];
+    const { l2, max } = errors;
+    const most = { l2: Math.max(factor * bar.l2, least(name)), max: Math.max(factor * bar.max, 10 * least(name)) };
     // Written so that a NaN misses.
-    if (l2 <= factor * bar.l2 && max <= factor * bar.max) return [];
-    const figures = `L2 ${l2.toExponential(1)} (bar ${bar.l2.toExponential(1)}), max ${max.toExponential(1)}`;
-    return [`${name}: ${figures} (bar ${bar.max.toExponential(1)})`];
+    if (l2 <= most.l2 && max <= most.max) return [];
+    const figures = `L2 ${l2.toExponential(1)} (bar ${most.l2.toExponential(1)}), max ${max.toExponential(1)}`;
+    return [`${name}: ${figures} (bar ${most.max.toExponential(1)})`];
   });
 }

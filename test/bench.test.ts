@@ -1,6 +1,6 @@
 import { countBad, errorsOf } from '../scripts/bench/accuracy.js';
 import type { BenchCase } from '../scripts/bench/cases.js';
-import { normals } from '../scripts/bench/data.js';
+import { headData, normals } from '../scripts/bench/data.js';
 import { benchOperators, operatorNames } from '../scripts/bench/operators.js';
 import { keyGradients, outputRow, queryGradients, sampledKeys } from '../scripts/bench/references.js';
 import { solverGradients } from '../scripts/bench/solver_gradients.js';
@@ -49,6 +49,22 @@ describe('references of the benchmark', () => {
     const square = many.reduce((a, b) => a + b * b, 0) / many.length;
     expect(Math.abs(mean)).toBeLessThan(0.02);
     expect(Math.abs(square - 1)).toBeLessThan(0.02);
+  });
+
+  it('draws correlated keys and queries: channels of the spectrum, and a mean', () => {
+    const [rows, dim] = [4000, 8];
+    const one = { heads: 1, queries: rows, keys: rows, dim, correlation: { spectrum: 1, mean: 2 } };
+    const keys = headData(one, 'key', 0);
+    const variances = Array.from({ length: dim }, (_, d) => {
+      const channel = Array.from({ length: rows }, (__, j) => keys[j * dim + d]);
+      expect(Math.abs(channel.reduce((a, b) => a + b) / rows - 2)).toBeLessThan(0.2);
+      return channel.reduce((sum, x) => sum + (x - 2) ** 2, 0) / rows;
+    });
+    expect(Math.abs(variances.reduce((a, b) => a + b) / dim - 1)).toBeLessThan(0.1);
+    for (const [d, variance] of variances.entries()) {
+      expect(Math.abs((variance * (d + 1) ** 2) / variances[0] - 1)).toBeLessThan(0.15);
+    }
+    expect(headData(one, 'value', 0)).toEqual(normals('value', 0, rows, dim));
   });
 
   for (const operator of operatorNames) {

@@ -26,6 +26,31 @@ test('a page runs a bundle of this repository', async () => {
   expect(opened.errors).toEqual([]);
 });
 
+test('a worker computes on a WebGPU device that it has asked for', async () => {
+  const script = `globalThis.answer = new Promise((resolve, reject) => {
+    const worker = new Worker('worker.js', { type: 'module' });
+    worker.onmessage = ({ data }) => resolve(data);
+    worker.onerror = ({ message }) => reject(new Error(message));
+  });`;
+  const files = { 'index.js': script, 'worker.js': await bundleForPage('test/browser/device_worker.ts') };
+  opened = await openPage(files);
+  expect(await opened.page.evaluate('answer')).toEqual({
+    features: expect.arrayContaining(['core-features-and-limits']) as string[],
+    mean: expect.closeTo(3, 4) as number,
+  });
+  expect(opened.errors).toEqual([]);
+});
+
+test('a page without WebGPU is told so where it asks for a device', async () => {
+  const files = { 'index.js': await bundleForPage('test/browser/operators_page.ts') };
+  const script = "Object.defineProperty(Navigator.prototype, 'gpu', { get: () => undefined });";
+  opened = await openPage(files, { script });
+  expect(await opened.page.evaluate('requestWebGPUDevice().catch(String)')).toBe(
+    'Error: requestWebGPUDevice: this browser has no WebGPU. Chrome and Edge from version 113 and Safari from 26 have it. ' +
+      'Use another backend here, such as webgl',
+  );
+});
+
 test('a page keeps what it stores in IndexedDB when it is loaded again', async () => {
   const script = `const open = indexedDB.open('store', 1);
     open.onupgradeneeded = () => open.result.createObjectStore('values');

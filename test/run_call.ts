@@ -96,21 +96,30 @@ export async function runForward(call: Call): Promise<{ out: Float32Array; shape
   return result;
 }
 
-/** Output and every gradient of a call, for the cotangent `dout [..., Tq, Dv]`, on the current backend. */
-export async function runCall(call: Call, dout: ArrayLike<number>): Promise<Result> {
-  const { out, shape } = await runForward(call);
-  const names = (Object.keys(call.tensors) as TensorName[]).filter((name) => name !== 'keyMask');
-  const gradients = tf.tidy(() => {
+/** The inputs of a call that have gradients. */
+const differentiable = ({ tensors }: Call): TensorName[] =>
+  (Object.keys(tensors) as TensorName[]).filter((name) => name !== 'keyMask');
+
+/** Every gradient of a call, in the order of its inputs, for the cotangent `dout [..., Tq, Dv]`, on the current backend. */
+export function gradientsOf(call: Call, dout: Values): tf.Tensor[] {
+  return tf.tidy(() => {
+    const names = differentiable(call);
     const tensors = tensorsOf(call);
     const operator = (...inputs: tf.Tensor[]) =>
       apply(call, { ...tensors, ...Object.fromEntries(names.map((name, i) => [name, inputs[i]])) });
     return tf.grads(operator)(
       names.map((name) => required(tensors[name])),
-      toTensor({ shape, data: dout }),
+      toTensor(dout),
     );
   });
+}
+
+/** Output and every gradient of a call, for the cotangent `dout [..., Tq, Dv]`, on the current backend. */
+export async function runCall(call: Call, dout: ArrayLike<number>): Promise<Result> {
+  const { out, shape } = await runForward(call);
+  const gradients = gradientsOf(call, { shape, data: dout });
   const read: Gradients = {};
-  for (const [i, name] of names.entries()) {
+  for (const [i, name] of differentiable(call).entries()) {
     const values = call.tensors[name];
     if (gradients[i].shape.join() !== values?.shape.join()) {
       throw new Error(`gradient of ${name} has shape [${gradients[i].shape.join()}]`);

@@ -1,4 +1,5 @@
 /** The tfjs backends that a visitor can choose, and whether this browser has them. */
+import { NO_ADAPTER, webGpuObstacle } from '../../src/webgpu/obstacle.js';
 
 export const BACKENDS = ['webgpu', 'webgl', 'wasm', 'cpu'] as const;
 export type BackendName = (typeof BACKENDS)[number];
@@ -16,15 +17,10 @@ export const isBackend = (name: unknown): name is BackendName => BACKENDS.some((
 export type Obstacles = Readonly<Partial<Record<BackendName, string>>>;
 
 async function webgpuObstacle(): Promise<string | undefined> {
-  // The types say that it is always there.
-  const { gpu } = navigator as { readonly gpu?: GPU };
-  if (gpu === undefined) {
-    return window.isSecureContext
-      ? 'this browser has no WebGPU. Chrome and Edge from version 113 and Safari from 26 have it'
-      : 'browsers offer WebGPU to pages on https or localhost only';
-  }
-  const adapter = await gpu.requestAdapter().catch(() => null);
-  return adapter === null ? 'this browser has WebGPU, but found no graphics adapter that it may use' : undefined;
+  const obstacle = webGpuObstacle();
+  if (obstacle !== undefined) return obstacle;
+  const adapter = await navigator.gpu.requestAdapter().catch(() => null);
+  return adapter === null ? NO_ADAPTER : undefined;
 }
 
 function webglObstacle(): string | undefined {

@@ -12,7 +12,8 @@ export interface Device {
 const TAKE: Readonly<Record<BackendName, () => Promise<string>>> = {
   async webgpu() {
     await import('@tensorflow/tfjs-backend-webgpu');
-    await import('../../src/backends/webgpu.js');
+    const { requestWebGPUDevice } = await import('../../src/backends/webgpu.js');
+    await requestWebGPUDevice();
     await set('webgpu');
     const { vendor, architecture, description } = (await navigator.gpu.requestAdapter())?.info ?? {};
     // A browser that does not tell leaves them empty.

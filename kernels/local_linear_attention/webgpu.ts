@@ -13,7 +13,7 @@ import {
   probeAttentionGradient,
 } from '../common/webgpu/probe_attention.js';
 import type { AttentionShape } from '../common/webgpu/probe_attention.wgsl.js';
-import { paddedWidth, rowLayout } from '../common/webgpu/row_layout.js';
+import { rowLayout } from '../common/webgpu/row_layout.js';
 import type { Shader } from '../common/webgpu/shader.js';
 import { progressBytes, reportProgress, scheduleOf, smallRidgeOf, solverUniforms } from '../common/webgpu/solver.js';
 import { blockRowsOf } from '../common/webgpu/tile.wgsl.js';
@@ -80,20 +80,27 @@ function forward(call: Call): Output[] {
 }
 
 /** The part of the gradient that belongs to queries: the second solve, dq and the rows' terms. */
-function gradientRows(call: Call, { prepared, layout, shape, buffers, params }: GradientPass, dridge?: Output): void {
+function gradientRows(call: Call, pass: GradientPass, dridge?: Output): void {
+  const { prepared, layout, shape, byMatrices, prepareFlagged, buffers, params } = pass;
   const { attrs, device, dims } = call;
   const { heads, Tqp, Tkp } = prepared;
-  const schedule = scheduleOf(device, shape.tile, shape.Dp, heads, Tqp / blockRowsOf(shape.tile), Tkp);
   const progress = call.scratch(progressBytes(heads, Tqp));
   call.clear(progress);
-  call.run(
-    gradientRowsShader(shape, layout, 'solved', schedule.isKept),
-    { ...buffers, progress, work: call.work(16 * schedule.workgroups * schedule.regionQuads) },
-    { ...params, ...solverUniforms(attrs, schedule) },
-    [schedule.workgroups],
-  );
+  const run = (of: AttentionShape, bound: Buffers): void => {
+    const schedule = scheduleOf(device, of.tile, of.Dp, heads, Tqp / blockRowsOf(of.tile), Tkp);
+    call.run(
+      gradientRowsShader(of, layout, 'solved', schedule.isKept),
+      { ...bound, work: call.work(16 * schedule.workgroups * schedule.regionQuads) },
+      { ...params, ...solverUniforms(attrs, schedule) },
+      [schedule.workgroups],
+    );
+  };
+  const common = { ...buffers, progress };
+  if (byMatrices) run(byMatrices, common);
+  const bound = { ...common, ...prepareFlagged() };
+  run(shape, bound);
   reportProgress(call, progress);
-  solveMissed(call, directGradientShader(shape, layout, dims.D), prepared, { ...buffers, progress }, params);
+  solveMissed(call, directGradientShader(shape, layout, dims.D), prepared, bound, params);
   if (dridge) call.run(ridgeGradientShader(layout), buffers, params, [Tqp / 64, heads]);
 }
 
@@ -105,9 +112,8 @@ function gradient(call: Call): readonly (Output | undefined)[] {
     { name: 'dout', width: Dv },
     { name: 'probe', width: D },
   ];
-  const layout = rowLayout(slots, { extra: 2 * paddedWidth(D) });
   const preparation = { ridge: attrs.ridge, smallRidge: smallRidgeOf(attrs) };
-  return probeAttentionGradient(call, layout, 'solved', preparation, (pass, { ridge }) => {
+  return probeAttentionGradient(call, slots, 'solved', preparation, (pass, { ridge }) => {
     gradientRows(call, pass, ridge);
   });
 }

@@ -3,7 +3,6 @@ import type { TensorInfo } from '@tensorflow/tfjs-core';
 import { WebGpuCall } from '../common/webgpu/call.js';
 import type { KernelCall } from '../common/kernel_call.js';
 import { probeAttention, probeAttentionGradient } from '../common/webgpu/probe_attention.js';
-import { rowLayout } from '../common/webgpu/row_layout.js';
 import { parallaxAttentionSpec } from './spec.js';
 
 /** `out [..., Tq, Dv]` for the probe that is given as fourth input. */
@@ -14,11 +13,11 @@ export function parallaxAttentionWebGpu(kernelCall: KernelCall): TensorInfo[] {
 export function parallaxAttentionGradWebGpu(kernelCall: KernelCall): TensorInfo[] {
   return WebGpuCall.run(parallaxAttentionSpec, kernelCall, (call) => {
     const { D, Dv } = call.dims;
-    const layout = rowLayout([
+    const slots = [
       { name: 'query', width: D },
       { name: 'dout', width: Dv },
       { name: 'probe', width: D, isNegated: true },
-    ]);
-    return probeAttentionGradient(call, layout, 'given');
+    ];
+    return probeAttentionGradient(call, slots, 'given');
   });
 }

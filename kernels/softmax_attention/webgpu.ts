@@ -3,7 +3,6 @@ import type { TensorInfo } from '@tensorflow/tfjs-core';
 import { WebGpuCall } from '../common/webgpu/call.js';
 import type { KernelCall } from '../common/kernel_call.js';
 import { probeAttention, probeAttentionGradient } from '../common/webgpu/probe_attention.js';
-import { rowLayout } from '../common/webgpu/row_layout.js';
 import { softmaxAttentionSpec } from './spec.js';
 
 /** `out [..., Tq, Dv]`: the probe is zero. */
@@ -14,10 +13,10 @@ export function softmaxAttentionWebGpu(kernelCall: KernelCall): TensorInfo[] {
 export function softmaxAttentionGradWebGpu(kernelCall: KernelCall): TensorInfo[] {
   return WebGpuCall.run(softmaxAttentionSpec, kernelCall, (call) => {
     const { D, Dv } = call.dims;
-    const layout = rowLayout([
+    const slots = [
       { name: 'query', width: D },
       { name: 'dout', width: Dv },
-    ]);
-    return probeAttentionGradient(call, layout, 'none');
+    ];
+    return probeAttentionGradient(call, slots, 'none');
   });
 }

@@ -1,4 +1,4 @@
-import type { BenchCase } from './cases.js';
+import { type BenchCase, correlationName } from './cases.js';
 import { keptGradients } from './kept_gradients.js';
 import { outputRow, queryGradients, type RowAt, sampledKeys, sampledRows } from './references.js';
 
@@ -28,8 +28,8 @@ const FEWEST_ROWS = 5;
 /** Cases that differ only in what the reference does not know of share its rows. */
 const cache = new Map<string, Expected>();
 
-const cacheName = ({ operator, direction, heads, queries, keys, dim, causal, ridge }: BenchCase): string =>
-  [operator, direction, heads, queries, keys, dim, causal, ridge].join(' ');
+const cacheName = ({ operator, direction, heads, queries, keys, dim, causal, ridge, correlation }: BenchCase): string =>
+  [operator, direction, heads, queries, keys, dim, causal, ridge, ...correlationName(correlation)].join(' ');
 
 function rowsToCheck({ operator, heads, queries, keys, dim }: BenchCase): RowAt[] {
   const isSolving = operator === 'localLinearAttention' || operator === 'mesaAttention';

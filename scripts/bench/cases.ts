@@ -1,6 +1,6 @@
 import { chunkRows } from '../../kernels/common/webgpu/chunk_states.js';
 import type { Precision } from '../../kernels/common/spec.js';
-import type { Sizes } from './data.js';
+import type { Correlation, Sizes } from './data.js';
 import type { OperatorName } from './operators.js';
 
 /** What a case has to reach; a row says whether it did. */
@@ -42,6 +42,10 @@ export interface BenchCase extends Sizes {
   readonly bar?: Bar;
 }
 
+/** What a case's name says of keys that are correlated. */
+export const correlationName = (correlation: Correlation | undefined): string[] =>
+  correlation === undefined ? [] : [`keys i^-${correlation.spectrum} mean ${correlation.mean}`];
+
 /** The case in words: what `--only` looks for. */
 export function caseName(one: BenchCase): string {
   const { operator, direction, causal, heads, queries, keys, dim, ridge, tolerance } = one;
@@ -53,6 +57,7 @@ export function caseName(one: BenchCase): string {
     `${heads}x${length}x${dim}`,
     ...(ridge === undefined ? [] : [`ridge ${ridge}${one.hasRidgeTensor ? ' (tensor)' : ''}`]),
     ...(operator !== 'localLinearAttention' ? [] : [`tolerance ${tolerance ?? 'default'}`]),
+    ...correlationName(one.correlation),
     ...(one.precision === 'fast' ? ['fast'] : []),
     ...(one.limits === 'default' ? ['default limits'] : []),
     ...(one.isFresh ? ['new device'] : []),

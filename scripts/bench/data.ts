@@ -37,16 +37,35 @@ export function normals(name: DataName, head: number, rows: number, width: numbe
   return numbers;
 }
 
+/** Keys and queries of a trained model rather than normal ones: channels of unlike size, and a mean. */
+export interface Correlation {
+  /** Channel `i`, from 1 on, has a standard deviation like `i^-spectrum`; their mean variance is 1. */
+  readonly spectrum: number;
+  /** Of every channel. */
+  readonly mean: number;
+}
+
 /** Sizes of a call: value and key are equally wide. */
 export interface Sizes {
   readonly heads: number;
   readonly queries: number;
   readonly keys: number;
   readonly dim: number;
+  readonly correlation?: Correlation;
 }
 
 const rowsOf = (name: DataName, { queries, keys }: Sizes): number =>
   name === 'key' || name === 'value' ? keys : queries;
+
+/** The numbers `[rows, dim]` of one head of one tensor of a call. */
+export function headData(sizes: Sizes, name: DataName, head: number): Float32Array {
+  const { dim, correlation } = sizes;
+  const numbers = normals(name, head, rowsOf(name, sizes), dim);
+  if (correlation === undefined || (name !== 'query' && name !== 'key')) return numbers;
+  const deviations = Array.from({ length: dim }, (_, i) => (i + 1) ** -correlation.spectrum);
+  const unit = Math.sqrt(dim / deviations.reduce((sum, x) => sum + x * x, 0));
+  return numbers.map((x, i) => x * deviations[i % dim] * unit + correlation.mean);
+}
 
 /** Arrays `[heads, rows, dim]` of the sizes used last, by name: suites run the cases of one size together. */
 const made = new Map<string, Map<DataName, Float32Array>>();
@@ -54,8 +73,8 @@ const MOST_SIZES = 2;
 
 /** One tensor of a call as an array. */
 export function callData(sizes: Sizes, name: DataName): Float32Array {
-  const { heads, queries, keys, dim } = sizes;
-  const key = [heads, queries, keys, dim].join(' ');
+  const { heads, queries, keys, dim, correlation } = sizes;
+  const key = [heads, queries, keys, dim, JSON.stringify(correlation)].join(' ');
   const arrays = made.get(key) ?? new Map<DataName, Float32Array>();
   made.delete(key);
   const [oldest] = made.keys();
@@ -65,7 +84,7 @@ export function callData(sizes: Sizes, name: DataName): Float32Array {
   if (array === undefined) {
     const length = rowsOf(name, sizes) * dim;
     array = new Float32Array(heads * length);
-    for (let head = 0; head < heads; head++) array.set(normals(name, head, length / dim, dim), head * length);
+    for (let head = 0; head < heads; head++) array.set(headData(sizes, name, head), head * length);
     arrays.set(name, array);
   }
   return array;

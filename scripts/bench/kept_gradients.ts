@@ -1,5 +1,6 @@
 import type { BenchCase } from './cases.js';
-import { normals } from './data.js';
+import { correlationName } from './cases.js';
+import { headData } from './data.js';
 import kept from './kept_gradients.json' with { type: 'json' };
 import { keyGradients, sampledKeys } from './references.js';
 import { solverGradients } from './solver_gradients.js';
@@ -21,12 +22,14 @@ interface KeptEntry {
 const LIVE_LENGTH = 512;
 
 /** What the gradients depend on. */
-export const keptName = ({ operator, causal, queries, keys, dim, ridge }: BenchCase): string =>
-  [operator, causal ? 'causal' : 'full', queries, keys, dim, ridge ?? ''].join(' ').trim();
+export const keptName = ({ operator, causal, queries, keys, dim, ridge, correlation }: BenchCase): string =>
+  [operator, causal ? 'causal' : 'full', queries, keys, dim, ridge ?? '', ...correlationName(correlation)]
+    .join(' ')
+    .trim();
 
 /** A number that other data would hardly have. */
-function fingerprintOf({ keys, dim }: BenchCase): number {
-  const sum = normals('key', 0, keys, dim).reduce((a, x, i) => a + x * ((i % 7) + 1), 0);
+function fingerprintOf(one: BenchCase): number {
+  const sum = headData(one, 'key', 0).reduce((a, x, i) => a + x * ((i % 7) + 1), 0);
   return Number(sum.toFixed(6));
 }
 

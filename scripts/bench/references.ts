@@ -1,5 +1,5 @@
 import type { BenchCase } from './cases.js';
-import { callData, type DataName, normals } from './data.js';
+import { callData, type DataName, headData } from './data.js';
 import { benchOperators, type ReferenceGradient, type ReferenceProblem } from './operators.js';
 
 /** A row `index` of head `head` of an array `[heads, rows, width]`. */
@@ -67,14 +67,14 @@ export function keyGradients(one: BenchCase): { dkey: Float64Array; dvalue: Floa
   const { queries, keys, dim, causal, ridge = 1 } = one;
   const problem = {
     dims: { batch: 1, heads: 1, Tq: queries, Tk: keys, D: dim, Dv: dim },
-    query: normals('query', 0, queries, dim),
-    key: normals('key', 0, keys, dim),
-    value: normals('value', 0, keys, dim),
-    probe: normals('probe', 0, queries, dim),
+    query: headData(one, 'query', 0),
+    key: headData(one, 'key', 0),
+    value: headData(one, 'value', 0),
+    probe: headData(one, 'probe', 0),
     causal,
     ridge,
   };
-  const dout = Float64Array.from(normals('dout', 0, queries, dim));
+  const dout = Float64Array.from(headData(one, 'dout', 0));
   const { dkey, dvalue } = benchOperators[one.operator].gradient(problem, dout);
   return { dkey, dvalue };
 }

@@ -1,4 +1,4 @@
-import type { BenchCase } from './cases.js';
+import { type BenchCase, correlationName } from './cases.js';
 import type { Row } from './run_case.js';
 
 /** What a row is beside the others of its run. */
@@ -32,6 +32,7 @@ function isSame(one: BenchCase, other: BenchCase, change: Partial<BenchCase>): b
   const wanted = { ...one, ...change };
   const names = ['operator', 'direction', 'causal', 'heads', 'queries', 'keys', 'dim', 'limits'] as const;
   if (names.some((name) => other[name] !== wanted[name])) return false;
+  if (correlationName(other.correlation).join() !== correlationName(wanted.correlation).join()) return false;
   if ((other.hasRidgeTensor ?? false) !== (wanted.hasRidgeTensor ?? false)) return false;
   if ((other.precision ?? 'high') !== (wanted.precision ?? 'high')) return false;
   return other.ridge === wanted.ridge && other.tolerance === wanted.tolerance;

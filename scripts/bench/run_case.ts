@@ -127,6 +127,40 @@ async function kernelTiming(device: BenchDevice, body: Body) {
     : { kernel: null, passes: {}, perCall };
 }
 
+/** What a case's kernels take, and whether its result is right. */
+export type KernelRow = Pick<Row, 'errors' | 'kernel' | 'passes' | 'problems'>;
+
+/** The kernels of a case and its errors alone: what choosing a setting asks for. */
+export async function measureKernels(one: BenchCase, device: BenchDevice): Promise<KernelRow> {
+  await device.prepare(one);
+  const run = runnable(one);
+  try {
+    const { errors, problems } = await checked(one, run);
+    const { kernel, passes } = await kernelTiming(device, run.kernel());
+    return { errors, kernel, passes, problems: [...problems, ...device.takeErrors()] };
+  } finally {
+    run.dispose();
+  }
+}
+
+/** Makes a case's call once, within `around`, without a look at what it computes. */
+export async function callOnce(one: BenchCase, device: BenchDevice, around: (body: () => void) => void): Promise<void> {
+  await device.prepare(one);
+  const run = runnable(one);
+  around(() => tf.dispose(tf.tidy(run.call)));
+  run.dispose();
+}
+
+/** Errors of the arrays of a call, and numbers that are none. */
+async function checked(one: BenchCase, run: Runnable): Promise<Pick<Row, 'errors' | 'problems'>> {
+  const arrays = await readResult(run.call, run.names);
+  const problems = Object.entries(arrays).flatMap(([name, array]) => {
+    const bad = countBad(array);
+    return bad > 0 ? [`${bad} of ${array.length} numbers of ${name} are NaN or infinite`] : [];
+  });
+  return { errors: errorsOf(one, arrays), problems };
+}
+
 /** Wall time of a call on a device that has just been busy with it; elsewhere of single calls. */
 async function wallTiming(body: Body, perCall: number | null): Promise<Timing> {
   if (perCall !== null) return timeWall(body, perCall);
@@ -161,12 +195,7 @@ export async function runCase(one: BenchCase, device: BenchDevice): Promise<Row>
   const run = runnable(one);
   try {
     const firstCall = one.isFresh ? await device.firstCall(Object.values(run.inputs), run.call) : null;
-    const arrays = await readResult(run.call, run.names);
-    const problems = Object.entries(arrays).flatMap(([name, array]) => {
-      const bad = countBad(array);
-      return bad > 0 ? [`${bad} of ${array.length} numbers of ${name} are NaN or infinite`] : [];
-    });
-    const errors = errorsOf(one, arrays);
+    const { errors, problems } = await checked(one, run);
     const kernelBody = run.kernel();
     const iterations = await device.iterations(one, kernelBody);
     const ofKernel = await kernelTiming(device, kernelBody);

@@ -1,6 +1,6 @@
 import { choleskySolve, dot } from '../../kernels/common/reference.js';
 import type { BenchCase } from './cases.js';
-import { normals } from './data.js';
+import { headData } from './data.js';
 
 /** Gradients of some keys and values of one head, `[keys, dim]` each. */
 export interface SampledGradients {
@@ -45,9 +45,7 @@ const withRidge = (matrix: Float64Array, ridge: number): Float64Array => {
 export function solverGradients(one: BenchCase, ridges: readonly number[], sampled: readonly number[]) {
   const { operator, queries, keys, dim: D, causal } = one;
   const isLocal = operator === 'localLinearAttention';
-  const all = (['query', 'key', 'value', 'dout'] as const).map((name) =>
-    Float64Array.from(normals(name, 0, name === 'key' || name === 'value' ? keys : queries, D)),
-  );
+  const all = (['query', 'key', 'value', 'dout'] as const).map((name) => Float64Array.from(headData(one, name, 0)));
   const [query, key, value, dout] = all;
   const rowOf = (array: Float64Array, i: number): Float64Array => array.subarray(i * D, (i + 1) * D);
   const results = ridges.map((): SampledGradients => {

@@ -148,6 +148,29 @@ function fast(): BenchCase[] {
   ]);
 }
 
+/** What keys of trained models are like: channels of unlike size, and a mean. */
+const CORRELATIONS = [
+  { spectrum: 0.5, mean: 2 },
+  { spectrum: 1, mean: 1 },
+] as const;
+
+/** Local linear attention on correlated keys, in both precisions. */
+const correlated = (): BenchCase[] =>
+  CORRELATIONS.flatMap((correlation) =>
+    (['forward', 'gradient'] as const).flatMap((direction) =>
+      (['high', 'fast'] as const).map((precision) =>
+        localLinear(4096, 64, 1, {
+          heads: 8,
+          direction,
+          correlation,
+          tolerance: 1e-4,
+          bar: { error: GRADIENT_ERROR },
+          ...(precision === 'fast' && { precision }),
+        }),
+      ),
+    ),
+  );
+
 /** A little of everything, at a size that a GPU simulated in software can bear. */
 function quick(): BenchCase[] {
   const small = { heads: 2 };
@@ -236,5 +259,6 @@ export const suites: Readonly<Record<string, (settings: SuiteSettings) => BenchC
   quick,
   decode,
   fast,
+  correlated,
   gradients: () => [64, 128, 32].flatMap((dim) => LENGTHS.flatMap((n) => gradientRows(n, dim))),
 };

@@ -9,6 +9,7 @@ import { positiveNumber, regularExpression } from '../arguments.js';
 import { type BackendName, initBackend } from '../../src/node.js';
 import { type Case, casesOf, type Extent, operators } from '../../test/cases.js';
 import { checkCase } from '../../test/check_case.js';
+import type { Measured } from '../../test/bars.js';
 import type { Operator } from '../../test/values.js';
 
 interface Options {
@@ -55,10 +56,30 @@ const program = new Command('npm run cases --')
   .option('--limit <seconds>', 'begin no case after this', positiveNumber, 3600)
   .option('--json <file>', 'write what was run and what is wrong to a file');
 
+/** Errors of a case's arrays, and how many times its bar the largest one is; the bars are those of `'high'`. */
+interface Errors {
+  readonly operator: Operator;
+  readonly name: string;
+  /** By array: relative L2, largest single one, and the larger of the two over its bar (null where there is none). */
+  readonly arrays: Readonly<Record<string, readonly [l2: number, max: number, timesBar: number | null]>>;
+}
+
+const digits = (x: number): number => Number(x.toPrecision(3));
+
+function figuresOf({ errors: { l2, max }, bar }: Measured): Errors['arrays'][string] {
+  return [digits(l2), digits(max), bar ? digits(Math.max(l2 / bar.l2, max / bar.max)) : null];
+}
+
 /** What is wrong with a case; an error is that too. */
-async function check(build: () => Parameters<typeof checkCase>[0], backend: string): Promise<string[]> {
+async function check(
+  build: () => Case,
+  backend: string,
+  report: (arrays: Errors['arrays']) => void,
+): Promise<string[]> {
   try {
-    return await checkCase(build(), backend);
+    return await checkCase(build(), backend, (measured) => {
+      report(Object.fromEntries(Object.entries(measured).map(([array, one]) => [array, figuresOf(one)])));
+    });
   } catch (error) {
     return [error instanceof Error ? error.message : String(error)];
   }
@@ -77,23 +98,41 @@ interface Count {
   seconds: number;
 }
 
-/** Runs the cases of one operator until the clock says `end`; says what is wrong as it comes, and adds it to `missed`. */
-async function runOperator(operator: Operator, options: Options, end: number, missed: Miss[]): Promise<Count> {
-  const { backend, extent, part, only, precision } = options;
+/** The cases of one operator that are asked for. */
+const chosenCases = (operator: Operator, { extent, part, only }: Options) =>
+  casesOf(operator, extent).filter(([name], i) => i % part.count === part.index && (only?.test(name) ?? true));
+
+/** All cases that are asked for, one after another: their data are large. */
+function* allCases(options: Options): Generator<Case> {
+  for (const operator of options.operator) {
+    for (const [, build] of chosenCases(operator, options)) yield withPrecision(build(), options.precision);
+  }
+}
+
+/** What was found out so far. */
+interface Findings {
+  readonly missed: Miss[];
+  readonly errors: Errors[];
+}
+
+/** Runs the cases of one operator until the clock says `end`; says what is wrong as it comes, and adds it to `found`. */
+async function runOperator(operator: Operator, options: Options, end: number, found: Findings): Promise<Count> {
+  const { backend, precision } = options;
   const begin = Date.now();
   const count: Count = { passed: 0, failed: 0, left: 0, seconds: 0 };
-  const cases = casesOf(operator, extent).filter(
-    ([name], i) => i % part.count === part.index && (only?.test(name) ?? true),
-  );
-  for (const [name, build] of cases) {
+  for (const [name, build] of chosenCases(operator, options)) {
     if (Date.now() > end) {
       count.left++;
       continue;
     }
-    const wrong = await check(() => withPrecision(build(), precision), backend);
+    const wrong = await check(
+      () => withPrecision(build(), precision),
+      backend,
+      (arrays) => found.errors.push({ operator, name, arrays }),
+    );
     count[wrong.length > 0 ? 'failed' : 'passed']++;
     if (wrong.length === 0) continue;
-    missed.push({ operator, name, wrong });
+    found.missed.push({ operator, name, wrong });
     console.log(`${operator}: ${name}\n  ${wrong.join('\n  ')}`);
   }
   count.seconds = (Date.now() - begin) / 1000;
@@ -109,15 +148,18 @@ async function main(): Promise<number> {
   const { backend, extent, part, only, precision } = options;
   const { adapter } = await initBackend(backend);
   console.log(`backend ${backend} (${adapter}), extent ${extent}, precision ${precision}`);
-  const end = Date.now() + 1000 * options.limit;
-  const missed: Miss[] = [];
+  const begin = Date.now();
+  const end = begin + 1000 * options.limit;
+  if (backend === 'webgpu') {
+    const { compileCases } = await import('./compile_ahead.js');
+    const count = await compileCases(allCases(options));
+    console.log(`${count} shaders compiled in ${((Date.now() - begin) / 1000).toFixed(1)} seconds`);
+  }
+  const found: Findings = { missed: [], errors: [] };
   const counts: Partial<Record<Operator, Count>> = {};
-  for (const operator of options.operator) counts[operator] = await runOperator(operator, options, end, missed);
+  for (const operator of options.operator) counts[operator] = await runOperator(operator, options, end, found);
   if (options.json !== undefined) {
-    writeFileSync(
-      options.json,
-      `${JSON.stringify({ backend, adapter, extent, precision, part, counts, missed }, null, 2)}\n`,
-    );
+    writeFileSync(options.json, `${JSON.stringify({ backend, adapter, extent, precision, part, counts, ...found })}\n`);
   }
   const sum = (of: keyof Count): number => Object.values(counts).reduce((all, count) => all + count[of], 0);
   const [passed, failed] = [sum('passed'), sum('failed') + sum('left')];

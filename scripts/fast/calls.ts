@@ -1,7 +1,7 @@
-import { judgeForward } from '../../test/judge.js';
-import { apply, tensorsOf } from '../../test/run_call.js';
+import { judgeForward, judgeGradient, outShape } from '../../test/judge.js';
+import { apply, runCall, tensorsOf } from '../../test/run_call.js';
 import { Random } from '../../test/random.js';
-import type { Call, Operator, PlainOptions, Values } from '../../test/values.js';
+import type { Call, Operator, PlainOptions, TensorName, Values } from '../../test/values.js';
 
 /** A call and its error against float64. */
 export interface Checked {
@@ -21,7 +21,25 @@ interface Sizes {
 }
 
 /** What makes a call hard for half precision. */
-type Data = 'normal' | 'large keys' | 'tiny keys' | 'large scores' | 'power law' | 'large values' | 'masked';
+type Data =
+  | 'normal'
+  | 'large keys'
+  | 'tiny keys'
+  | 'large scores'
+  | 'power law'
+  | 'large values'
+  | 'values with a mean'
+  | 'masked';
+
+const DATA: readonly Data[] = [
+  'large keys',
+  'tiny keys',
+  'large scores',
+  'power law',
+  'large values',
+  'values with a mean',
+  'masked',
+];
 
 /** Relative error, in L2, that the fast kernels promise of an output. */
 const BAR = 1e-3;
@@ -53,6 +71,10 @@ function callOf(operator: Operator, options: PlainOptions, sizes: Sizes, data: D
     'tiny keys': scaled(query, 1e-6),
     'large scores': scaled(query, 12),
   };
+  const values: Partial<Record<Data, Values>> = {
+    'large values': scaled(value, 1e7),
+    'values with a mean': { ...value, data: Array.from(value.data, (x) => x + 30) },
+  };
   const mask = Array.from({ length: Tk }, (_, j) => (j % 7 === 3 || j > Tk - 5 ? 0 : 1));
   return {
     operator,
@@ -60,7 +82,7 @@ function callOf(operator: Operator, options: PlainOptions, sizes: Sizes, data: D
     tensors: {
       query: queries[data] ?? query,
       key: keys[data] ?? key,
-      value: data === 'large values' ? scaled(value, 1e7) : value,
+      value: values[data] ?? value,
       ...(operator === 'parallaxAttention' && { probe: normals(4, Tq, D) }),
       ...(data === 'masked' && {
         keyMask: { shape: [1, Tk], data: mask },
@@ -102,7 +124,7 @@ function* calls(): Generator<[string, Call]> {
         }
       }
     }
-    for (const data of ['large keys', 'tiny keys', 'large scores', 'power law', 'large values', 'masked'] as const) {
+    for (const data of DATA) {
       const isSolving = operator === 'localLinearAttention';
       // Scores and the solve as for keys of size 1.
       const square = { 'large keys': 1e12, 'tiny keys': 1e-12 }[data as string] ?? 1;
@@ -117,6 +139,27 @@ function* calls(): Generator<[string, Call]> {
   }
 }
 
+function relativeError(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
+  let squares = 0;
+  let norm = 0;
+  for (let i = 0; i < expected.length; i++) {
+    squares += (actual[i] - expected[i]) ** 2;
+    norm += expected[i] ** 2;
+  }
+  return Math.sqrt(squares / norm);
+}
+
+/** Relative errors of all gradients of a call in `precision: 'fast'`, by the name of the input. */
+export async function gradientErrors(call: Call): Promise<Record<string, number>> {
+  const dout = new Random(6).normals(outShape(call)).data;
+  const { gradients } = await runCall({ ...call, options: { ...call.options, precision: 'fast' } }, dout);
+  const errors = Object.entries(judgeGradient(call, dout)).map(([input, expected]) => {
+    const actual = gradients[input as TensorName];
+    return [input, actual ? relativeError(actual, expected) : NaN] as const;
+  });
+  return Object.fromEntries(errors);
+}
+
 /** Runs calls of all kinds in `precision: 'fast'` and compares them with float64, until the clock says `end`. */
 export async function checkCalls(end: number, report: (one: Checked) => void, only?: RegExp): Promise<void> {
   for (const [name, call] of calls()) {
@@ -129,14 +172,7 @@ export async function checkCalls(end: number, report: (one: Checked) => void, on
     let text = '';
     try {
       const actual = await out.data();
-      const expected = judgeForward(call);
-      let squares = 0;
-      let norm = 0;
-      for (let i = 0; i < expected.length; i++) {
-        squares += (actual[i] - expected[i]) ** 2;
-        norm += expected[i] ** 2;
-      }
-      error = Math.sqrt(squares / norm);
+      error = relativeError(actual, judgeForward(call));
       text = error.toExponential(2);
     } catch (problem) {
       text = String(problem).slice(0, 400);
@@ -144,5 +180,25 @@ export async function checkCalls(end: number, report: (one: Checked) => void, on
     for (const tensor of [out, ...Object.values(tensors)]) tensor.dispose();
     // Written so that NaN is wrong.
     report({ name, isGood: error <= BAR, text, error, milliseconds: Date.now() - start });
+  }
+}
+
+/** The same for their gradients: the largest error of those of a call, and all by name. */
+export async function checkGradients(end: number, report: (one: Checked) => void, only?: RegExp): Promise<void> {
+  for (const [name, call] of calls()) {
+    if (Date.now() > end) return;
+    if (only !== undefined && !only.test(name)) continue;
+    const start = Date.now();
+    let error = NaN;
+    let text = '';
+    try {
+      const errors = Object.entries(await gradientErrors(call));
+      // NaN if one is.
+      error = Math.max(...errors.map(([, one]) => one));
+      text = errors.map(([input, one]) => `d${input} ${one.toExponential(1)}`).join(', ');
+    } catch (problem) {
+      text = String(problem).slice(0, 400);
+    }
+    report({ name: `gradient of ${name}`, isGood: error <= BAR, text, error, milliseconds: Date.now() - start });
   }
 }

@@ -1,6 +1,6 @@
 /**
  * `npm run fast`: everything about `precision: 'fast'` on WebGPU that only a GPU tells, in one run and one file: whether every
- * kernel by matrices compiles, errors on calls of all kinds, times beside float32, and times under other tiles.
+ * kernel by matrices compiles, errors on calls of all kinds, times beside float32, the same on correlated keys, and times under other tiles.
  * `npm run fast:bundle -- FILE` makes one file of it.
  */
 import { writeFileSync } from 'node:fs';
@@ -8,16 +8,16 @@ import * as tf from '@tensorflow/tfjs-core';
 import { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 import { Command, InvalidArgumentError } from 'commander';
 
-import { hasMatrixFeatures, matricesOf } from '../../kernels/common/webgpu/matrices.js';
+import { hasMatrixFeatures, type MatrixConfig, matricesOf } from '../../kernels/common/webgpu/matrices.js';
 import { findAdapter, findGpu } from '../../src/node/dawn.js';
 import { positiveNumber, regularExpression } from '../arguments.js';
 import { caseName } from '../bench/cases.js';
 import { benchDevice } from '../bench/device.js';
-import { relationsOf, verdictsOf } from '../bench/relations.js';
-import { type Row, runCase } from '../bench/run_case.js';
+import { runCase } from '../bench/run_case.js';
 import { suites } from '../bench/suites.js';
-import { type Checked, checkCalls } from './calls.js';
-import { type Tried, tune } from './tune.js';
+import { type Checked, checkCalls, checkGradients } from './calls.js';
+import { figure, judged, type JudgedRow, lineOf } from './table.js';
+import { type Tried, tune, type TuningRun } from './tune.js';
 import { type Compilation, compileAll } from './variants.js';
 
 interface Options {
@@ -28,24 +28,25 @@ interface Options {
 }
 
 function partsOf(text: string): string {
-  if (!/^[cetu]+$/.test(text)) throw new InvalidArgumentError('It must be some of the letters c, e, t and u.');
+  if (!/^[cegtku]+$/.test(text)) throw new InvalidArgumentError('It must be some of the letters c, e, g, t, k and u.');
   return text;
 }
 
 const program = new Command('npm run fast --')
   .description("Compiles, checks and times the kernels of precision 'fast' on WebGPU.")
   .option('--json <file>', 'write everything to a file, after every step')
-  .option('--only <regex>', 'only rows of the table whose name it matches', regularExpression)
+  .option('--only <regex>', 'only kernels, calls and rows of the table whose name it matches', regularExpression)
   .option('--limit <seconds>', 'begin nothing after this', positiveNumber, 110)
-  .option('--parts <letters>', 'c: compile; e: errors of calls; t: table of times; u: other tiles', partsOf, 'cetu');
+  .option(
+    '--parts <letters>',
+    'c: compile; e: errors of calls; g: of gradients; t: table of times; k: correlated keys; u: other tiles',
+    partsOf,
+    'cegtku',
+  );
 
-/** What an adapter says of the matrices that it multiplies; not yet among the types of WebGPU. */
-interface MatrixConfig {
-  readonly componentType: string;
-  readonly resultComponentType: string;
-  readonly M: number;
-  readonly N: number;
-  readonly K: number;
+function deviceOf({ adapterInfo }: GPUDevice): TuningRun['device'] {
+  const { vendor, architecture, device, description } = adapterInfo;
+  return { vendor, architecture, device, driver: description };
 }
 
 interface Results {
@@ -54,12 +55,10 @@ interface Results {
   readonly matrices: unknown;
   readonly compilations: Compilation[];
   readonly calls: Checked[];
-  readonly table: (Row & { relations?: unknown; verdicts?: unknown })[];
-  readonly tried: Tried[];
+  readonly table: JudgedRow[];
+  readonly tuning: TuningRun;
   readonly failures: string[];
 }
-
-const figure = (x: number | null | undefined): string => (x === null || x === undefined ? '-' : x.toPrecision(3));
 
 async function main(): Promise<void> {
   const { json, only, limit, parts } = program.parse().opts<Options>();
@@ -89,7 +88,7 @@ async function main(): Promise<void> {
     compilations: [],
     calls: [],
     table: [],
-    tried: [],
+    tuning: { date: new Date().toISOString().slice(0, 10), device: deviceOf(gpu), measurements: [] },
     failures: [],
   };
   const save = (): void => {
@@ -98,65 +97,52 @@ async function main(): Promise<void> {
   console.log(`${device.adapter}; ${device.driver ?? ''}; ${JSON.stringify(results.matrices)}`);
   // Also where the product of the probe was wrong: the compiler's messages tell why.
   if (parts.includes('c') && hasMatrixFeatures(gpu)) {
-    results.compilations.push(...(await compileAll(gpu, 'hardware', true)));
-    for (const { name, milliseconds, isGood, messages } of results.compilations) {
+    const reportCompilation = (one: Compilation): void => {
+      const { name, milliseconds, isGood, messages } = one;
+      results.compilations.push(one);
       console.log(
         `${isGood ? 'compiles' : 'FAILS'}: ${name}, ${milliseconds} ms${messages.map((m) => `\n  ${m}`).join('')}`,
       );
+      save();
+    };
+    await compileAll(gpu, 'hardware', true, reportCompilation, only);
+  }
+  const reportCall = (one: Checked): void => {
+    results.calls.push(one);
+    console.log(`${one.isGood ? 'right' : 'WRONG'}: ${one.name}: ${one.text}, ${one.milliseconds} ms`);
+    save();
+  };
+  if (parts.includes('e')) await checkCalls(end, reportCall, only);
+  if (parts.includes('g')) await checkGradients(end, reportCall, only);
+  const settings = { backend: 'webgpu', heads: 32, length: 0, dim: 64, ridge: 1, tolerance: 1e-3, growth: 0 };
+  const asked = [
+    ...(parts.includes('t') ? suites.fast(settings) : []),
+    ...(parts.includes('k') ? suites.correlated(settings) : []),
+  ];
+  for (const one of asked.filter((row) => only?.test(caseName(row)) ?? true)) {
+    if (Date.now() > end) {
+      results.failures.push(`${caseName(one)}: not begun in time`);
+      continue;
+    }
+    try {
+      results.table.push(judged(await runCase(one, device), results.table));
+      console.log(lineOf(results.table[results.table.length - 1]));
+    } catch (error) {
+      results.failures.push(`${caseName(one)}: ${String(error)}`);
+      console.log(results.failures[results.failures.length - 1]);
     }
     save();
   }
-  if (parts.includes('e')) {
-    await checkCalls(end, (one) => {
-      results.calls.push(one);
-      console.log(`${one.isGood ? 'right' : 'WRONG'}: ${one.name}: ${one.text}`);
-      save();
-    });
-  }
-  if (parts.includes('t')) {
-    const settings = { backend: 'webgpu', heads: 32, length: 0, dim: 64, ridge: 1, tolerance: 1e-3, growth: 0 };
-    for (const one of suites.fast(settings).filter((row) => only?.test(caseName(row)) ?? true)) {
-      if (Date.now() > end) {
-        results.failures.push(`${caseName(one)}: not begun in time`);
-        continue;
-      }
-      try {
-        const row = await runCase(one, device);
-        results.table.push(row);
-        const relations = relationsOf(row, results.table, null);
-        const verdicts = verdictsOf(row, relations);
-        results.table[results.table.length - 1] = { ...row, relations, verdicts };
-        const missed = verdicts.filter(({ isMet, what }) => isMet !== true && what !== 'wall ms');
-        const errors = row.errors.map(
-          ({ name, relative, worstRow }) => `${name} ${relative.toExponential(1)}/${worstRow.toExponential(1)}`,
-        );
-        const { iterations } = row;
-        const steps =
-          iterations && `; iterations ${figure(iterations.mean)} / ${figure(iterations.tileMean)} / ${iterations.most}`;
-        console.log(
-          `${row.name}: ${figure(row.kernel?.median)} ms (wall ${figure(row.wall.median)}), x float32 ${figure(relations.timesHigh)}, x forward ${figure(relations.timesForward)}; ${errors.join(', ')}${steps ?? ''}` +
-            `${missed.map(({ what, value, bar }) => `; MISSES ${what}: ${figure(value)}, bar ${figure(bar)}`).join('')}${row.problems.length > 0 ? `; WRONG ${row.problems[0].slice(0, 300)}` : ''}\n    ${Object.entries(
-              row.passes,
-            )
-              .map(([name, ms]) => `${name} ${figure(ms)}`)
-              .join(', ')}`,
-        );
-      } catch (error) {
-        results.failures.push(`${caseName(one)}: ${String(error)}`);
-        console.log(results.failures[results.failures.length - 1]);
-      }
-      save();
-    }
-  }
   if (parts.includes('u') && matrices) {
-    await tune(device, end, (one) => {
-      results.tried.push(one);
-      const { subgroups, quads, workgroups } = one.tuning;
+    const reportTried = (one: Tried): void => {
+      results.tuning.measurements.push(one);
+      const { use, name, milliseconds, error, problems } = one;
       console.log(
-        `${one.name}: ${subgroups} subgroups, ${8 * quads} columns, ${workgroups} workgroups: ${figure(one.kernelMilliseconds)} ms, error ${figure(one.error)} ${one.problems[0]?.slice(0, 300) ?? ''}`,
+        `${use}: ${name}: ${JSON.stringify(one.tuning)}: ${figure(milliseconds)} ms, error ${figure(error)} ${problems[0]?.slice(0, 300) ?? ''}`,
       );
       save();
-    });
+    };
+    await tune(device, gpu, end, reportTried, only);
   }
   save();
 }

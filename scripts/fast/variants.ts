@@ -1,3 +1,6 @@
+import { gradientImagesShader, imagesOf } from '../../kernels/common/webgpu/gradient_images.wgsl.js';
+import { gradientKeysShader } from '../../kernels/common/webgpu/gradient_keys.wgsl.js';
+import { gradientRowsShader, type ProbeKind } from '../../kernels/common/webgpu/gradient_rows.wgsl.js';
 import type { Matrices } from '../../kernels/common/webgpu/matrices.js';
 import { type AttentionShape, probeAttentionShader } from '../../kernels/common/webgpu/probe_attention.wgsl.js';
 import { type InfoRowLayout, paddedWidth, rowLayout } from '../../kernels/common/webgpu/row_layout.js';
@@ -11,7 +14,7 @@ interface Variant {
   readonly shader: Shader;
 }
 
-const tileOf = (width: number, subgroups: number, quads: number, matrices: Matrices): Tile => ({
+const tileOf = (width: number, subgroups: number, quads: number, matrices: Matrices, regions = 1): Tile => ({
   threadsX: 2,
   threadsY: 16 * subgroups,
   rows: 1,
@@ -20,6 +23,8 @@ const tileOf = (width: number, subgroups: number, quads: number, matrices: Matri
   unrolledQuads: 1,
   unrolledColumns: 1,
   matrices,
+  regions,
+  areas: regions > 1 ? 2 : 1,
 });
 
 /** Kernels by matrices: every operator, heads of all padded dimensions, with and without what is added to scores. */
@@ -33,8 +38,8 @@ function variants(matrices: Matrices): Variant[] {
   ];
   return sizes.flatMap(({ D, Dv, hasKeyTerms }) => {
     const [Dp, Dvp] = [paddedWidth(D), paddedWidth(Dv)];
-    const shape = (subgroups: number): AttentionShape => ({
-      tile: tileOf(Math.max(Dp, Dvp), subgroups, 8, matrices),
+    const shape = (subgroups: number, quads = 8, regions = 1): AttentionShape => ({
+      tile: tileOf(Math.max(Dp, Dvp), subgroups, quads, matrices, regions),
       Dp,
       Dvp,
       isAlignedD: D % 4 === 0,
@@ -48,7 +53,24 @@ function variants(matrices: Matrices): Variant[] {
     const twice = layout([query, { ...query, isCentred: true }]);
     const large = Math.max(Dp, Dvp) > 64 ? 2 : 4;
     const size = `${D} ${Dv}${hasKeyTerms ? ' key terms' : ''}`;
+    const probes: ProbeKind[] = ['none', 'given', 'solved'];
+    const gradients = probes.flatMap((kind) => {
+      const slots = [query, { name: 'dout', width: Dv }, ...(kind === 'none' ? [] : [{ name: 'probe', width: D }])];
+      const rows = rowLayout(slots, { extra: (kind === 'solved' ? 2 * Dp : 0) + 4, hasUnits: true });
+      const regions = imagesOf(rows, kind).length;
+      const ofRows = (isKept: boolean): Shader =>
+        gradientRowsShader(shape(kind === 'solved' ? large : 2), rows, kind, isKept);
+      const ofKeys = gradientKeysShader(shape(2 * large, 2, regions), rows, kind, hasKeyTerms);
+      const named = `gradient, probe ${kind}, ${size}`;
+      return [
+        { name: `${named}: rows`, shader: ofRows(kind === 'solved') },
+        ...(kind === 'solved' ? [{ name: `${named}: rows, weights anew`, shader: ofRows(false) }] : []),
+        { name: `${named}: images`, shader: gradientImagesShader(rows, kind) },
+        { name: `${named}: keys`, shader: ofKeys },
+      ];
+    });
     return [
+      ...gradients,
       { name: `softmax ${size}`, shader: probeAttentionShader(shape(2), layout([query]), false) },
       { name: `parallax ${size}`, shader: probeAttentionShader(shape(2), probe, true) },
       { name: `local linear ${size}`, shader: localLinearAttentionShader(shape(large), twice, true) },
@@ -100,11 +122,17 @@ async function compile(device: GPUDevice, { name, shader }: Variant, withPipelin
 }
 
 /**
- * Compiles every variant; `withPipeline`: down to the device's own code. A device without matrix units can only read the
+ * Compiles every variant, or those of a name; `withPipeline`: down to the device's own code. A device without matrix units can only read the
  * text.
  */
-export async function compileAll(device: GPUDevice, matrices: Matrices, withPipeline: boolean): Promise<Compilation[]> {
-  const results: Compilation[] = [];
-  for (const variant of variants(matrices)) results.push(await compile(device, variant, withPipeline));
-  return results;
+export async function compileAll(
+  device: GPUDevice,
+  matrices: Matrices,
+  withPipeline: boolean,
+  report: (one: Compilation) => void,
+  only?: RegExp,
+): Promise<void> {
+  for (const variant of variants(matrices)) {
+    if (only?.test(variant.name) ?? true) report(await compile(device, variant, withPipeline));
+  }
 }

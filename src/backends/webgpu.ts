@@ -1,5 +1,6 @@
 /**
  * Kernels for the `webgpu` backend; importing this module registers them, after the backend of its peer package.
+ * `requestWebGPUDevice` sets that backend up in a browser on a device with all that the kernels can use.
  *
  * @packageDocumentation
  */
@@ -25,6 +26,8 @@ import { localLinearAttentionSpec } from '../../kernels/local_linear_attention/s
 import { parallaxAttentionSpec } from '../../kernels/parallax_attention/spec.js';
 import { softmaxAttentionSpec } from '../../kernels/softmax_attention/spec.js';
 import { replaceKernels } from './replace_kernels.js';
+
+export { requestWebGPUDevice } from '../webgpu/request_device.js';
 
 const kernels: Readonly<Record<string, KernelFunc>> = {
   LocalLinearAttention: localLinearAttentionWebGpu,

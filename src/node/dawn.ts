@@ -1,4 +1,5 @@
 /** The WebGPU of this process: one that is there already, or Dawn out of the npm package `webgpu`. */
+import { requestAdapter } from '../webgpu/device.js';
 
 /** What the package `webgpu` exports. A bundle may put another source of Dawn in its place by an alias. */
 const loadDawn = () => import('webgpu');
@@ -31,7 +32,7 @@ export async function findGpu(): Promise<GPU> {
 
 /** The fastest adapter; throws, and says what to do, where there is none. */
 export async function findAdapter(gpu: GPU): Promise<GPUAdapter> {
-  const adapter = await gpu.requestAdapter({ powerPreference: 'high-performance' });
+  const adapter = await requestAdapter(gpu);
   if (adapter) return adapter;
   throw new Error(`finds no GPU that it can use; ${adviceFor(process.platform)}`);
 }
@@ -43,34 +44,6 @@ function adviceFor(platform: NodeJS.Platform): string {
     "install the GPU's driver with its part for Vulkan and the loader libvulkan.so.1 (Debian: libvulkan1; " +
     'Mesa: mesa-vulkan-drivers), then check with vulkaninfo'
   );
-}
-
-/** Features that are of use here; a device has one only if it was asked for. */
-const FEATURES = [
-  'timestamp-query',
-  'bgra8unorm-storage',
-  'shader-f16',
-  'subgroups',
-  'chromium-experimental-subgroup-matrix',
-];
-
-/** Limits that tfjs raises to what the adapter has, and the number of buffers that kernels by matrices bind; all others stay at WebGPU's defaults. */
-const RAISED_LIMITS = [
-  'maxComputeWorkgroupStorageSize',
-  'maxComputeWorkgroupsPerDimension',
-  'maxStorageBufferBindingSize',
-  'maxBufferSize',
-  'maxStorageBuffersPerShaderStage',
-  'maxComputeWorkgroupSizeX',
-  'maxComputeInvocationsPerWorkgroup',
-] as const;
-
-/** A device as tfjs' own WebGPU backend asks for it, and with what the kernels can make use of. */
-export function requestDevice(adapter: GPUAdapter): Promise<GPUDevice> {
-  return adapter.requestDevice({
-    requiredFeatures: FEATURES.filter((feature) => adapter.features.has(feature)) as GPUFeatureName[],
-    requiredLimits: Object.fromEntries(RAISED_LIMITS.map((limit) => [limit, adapter.limits[limit]])),
-  });
 }
 
 /** The name of a GPU with its driver. */

@@ -7,6 +7,7 @@ import '../../src/backends/webgpu.js';
 import { cacheSuite } from '../cache_suite.js';
 import { casesOf, operators, type Extent } from '../cases.js';
 import { checkCase } from '../check_case.js';
+import { ownDeviceSuite } from './own_device.js';
 import { switchingSuite } from './switching.js';
 
 /** Put in by the bundler. */
@@ -65,5 +66,8 @@ for (const backend of Object.keys(extents) as Backend[]) {
   if (isFullRun || backend === 'webgl') cacheSuite(backend, () => useBackend(backend), isFullRun ? 'all' : 'part');
 }
 
-// Last: by now all that it compiles on the devices is there.
+// By now all that it compiles on the devices is there.
 switchingSuite();
+
+// Last: it replaces the device.
+ownDeviceSuite();

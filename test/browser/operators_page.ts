@@ -1,10 +1,11 @@
 /** What a page under test runs: the operators on `webgpu`, reachable from outside of the page. */
 import '@tensorflow/tfjs-backend-webgpu';
 import * as tf from '@tensorflow/tfjs-core';
-import '../../src/backends/webgpu.js';
+import { requestWebGPUDevice } from '../../src/backends/webgpu.js';
 import { softmaxAttention } from '../../src/index.js';
 
 Object.assign(globalThis, {
+  requestWebGPUDevice,
   /** The mean of 1, 2 and 6, by an attention whose scores are all equal. */
   async meanByAttention(): Promise<number> {
     await tf.setBackend('webgpu');

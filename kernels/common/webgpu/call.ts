@@ -19,6 +19,21 @@ export interface Output {
   readonly buffer: GPUBuffer;
 }
 
+/** Where calls put their shaders instead of running them. */
+let recorded: Shader[] | undefined;
+
+/** The shaders of the calls that `body` makes, which compute nothing: their results are arbitrary. For compiling many at once. */
+export function recordShaders(body: () => void): Shader[] {
+  const shaders: Shader[] = [];
+  recorded = shaders;
+  try {
+    body();
+  } finally {
+    recorded = undefined;
+  }
+  return shaders;
+}
+
 /** Most bytes of scratch that a call has taken since they were last asked for. */
 let mostScratchBytes = 0;
 
@@ -139,6 +154,10 @@ export class WebGpuCall<Attrs extends AttentionAttrs> extends CallInputs<Attrs> 
     workgroups: readonly [number, number?, number?],
   ): void {
     const { device } = this;
+    if (recorded !== undefined) {
+      recorded.push(shader);
+      return;
+    }
     this.checkWorkgroups(shader, workgroups);
     const { pipeline, layout, isProven } = pipelineOf(device, shader);
     this.hasUnprovenShader ||= !isProven;

@@ -31,6 +31,9 @@ export const readFlag = `
   if (tid == 0u) { shared_number.y = flags[(head * params.Tqp + firstRow) / ${FLAGGED_ROWS}u]; }
   let isFlagged = workgroupUniformLoad(&shared_number).y != 0u;`;
 
+/** Expression: whether the tile of row `row` of the head is flagged, for kernels that only read flags. */
+export const isFlaggedRow = (row: string): string => `(flags[(head * params.Tqp + ${row}) / ${FLAGGED_ROWS}u] != 0u)`;
+
 /**
  * Rounding query and key to half precision shifts a score by about 2^-12 of `scale |q|` times the keys' deviation, whatever
  * the score is. At this many units of log(2^-12) weights are off by a thousandth.

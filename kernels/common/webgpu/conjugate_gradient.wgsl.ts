@@ -210,7 +210,7 @@ export function beginSolve(solver: WeightSource, mean: string, right: (i: number
     (
       i,
     ) => `var rr${i} = 1.0; let target${i} = targetFor(bound${i}); var isLive${i} = squares${i} > 0.0 && info${i}.z == 0.0;
-    var isMissed${i} = squares${i} > 0.0 && info${i}.z != 0.0; var iterations${i} = 0u;`,
+    var isMissed${i} = squares${i} > 0.0 && info${i}.z != 0.0; var iterations${i} = 0u; var smallest${i} = 1e37;`,
   )}`;
 }
 
@@ -218,7 +218,8 @@ export function beginSolve(solver: WeightSource, mean: string, right: (i: number
  * Iterates until every row has its tolerance or the cap is reached. A row stops when `|r| |r| / |r_before|` is below the
  * tolerance, and then takes one more step along the next direction with the last step's length, which costs no product
  * and is worth almost an iteration; at most the factor behind `leastDrop`, lest one lucky drop of the residual stand for
- * convergence.
+ * convergence. That step is at most twice the row's smallest: rounding leaves something of directions of large eigenvalues in
+ * the residual, and a step of the length that suits small ones would blow it up.
  * `a` is an accumulator of the keys' width.
  */
 export function iterate(solver: WeightSource): string {
@@ -235,6 +236,7 @@ export function iterate(solver: WeightSource): string {
     let alpha${i} = select(0.0, ${tile.matrices ? 'along' : 'rr'}${i} / max(curvature${i}, 1e-37), moves${i});
     isMissed${i} = isMissed${i} || (isLive${i} && !moves${i});
     iterations${i} += select(0u, 1u, moves${i});
+    smallest${i} = select(smallest${i}, min(smallest${i}, alpha${i}), moves${i});
     var next${i} = 0.0; var meanPart${i} = 0.0;
     ${perOwn(
       solver,
@@ -247,6 +249,7 @@ export function iterate(solver: WeightSource): string {
   const turn = (i: number): string => `{
     let beta = select(0.0, next${i} / max(rr${i}, 1e-37), moves${i});
     let isDone = moves${i} && next${i} * max(beta, params.leastDrop) <= target${i};
+    let last${i} = min(alpha${i}, 2.0 * smallest${i});
     shift${i} = ${tile.matrices ? '0.0' : `meanPart${i} + beta * shift${i}`};
     ${perOwn(
       solver,
@@ -254,7 +257,7 @@ export function iterate(solver: WeightSource): string {
         g,
       ) => `{ let u = ${asOperand(tile, `${ownQuad(solver, RESIDUAL, i, g)} + beta * ${ownDirection(solver, i, g)}`)}; ${setDirection(solver, i, g, 'u')}
       ${tile.matrices ? `shift${i} += dot(u, ${meanKey(solver, i, g)});` : ''}
-      if (isDone) { ${setQuad(solver, SOLUTION, i, g, `${solution(solver, i, g)} + alpha${i} * u`)} } }`,
+      if (isDone) { ${setQuad(solver, SOLUTION, i, g, `${solution(solver, i, g)} + last${i} * u`)} } }`,
     )}
     rr${i} = next${i};
     isLive${i} = moves${i} && !isDone;

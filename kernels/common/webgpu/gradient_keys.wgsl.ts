@@ -1,25 +1,39 @@
+import { flaggedKeys, isFlaggedRow } from './coarse_tiles.wgsl.js';
+import { imageOffset, imageQuads, imagesOf } from './gradient_images.wgsl.js';
 import type { ProbeKind } from './gradient_rows.wgsl.js';
+import { halfElement } from './matrix.wgsl.js';
 import { boundFunction } from './prepare.wgsl.js';
-import { type AttentionShape, shapeKey, shapeParams } from './probe_attention.wgsl.js';
+import {
+  type AttentionShape,
+  directivesOf,
+  flagging,
+  preparedBuffers,
+  shapeKey,
+  shapeParams,
+} from './probe_attention.wgsl.js';
 import type { InfoRowLayout } from './row_layout.js';
 import { rowStoreOf } from './row_store.js';
 import { type BufferType, type Shader, unroll } from './shader.js';
 import {
-  accumulate,
+  accumulateTogether,
   blockColumnsOf,
   blockRowsOf,
+  type ColumnProducts,
   type Columns,
   declareAccumulator,
   declareTile,
   groupsOf,
   mainHead,
+  operand,
   perRow,
-  products,
+  type Products,
+  productsTogether,
   quadOf,
+  readAccumulator,
   reduceRows,
-  storeWeights,
   threadsOf,
   tileBytes,
+  type WeightedColumns,
 } from './tile.wgsl.js';
 
 /** What a key's gradients come out as, in `keyInfo` behind what is added to its scores. */
@@ -55,6 +69,9 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
  * The part of a gradient that belongs to keys: `dk_j = sum_i scale de_ij q_i + p_ij (eta_ij x_i - tau_ij u_i)`,
  * `dv_j = sum_i p_ij tau_ij g_i` and the bias's `sum_i de_ij`, with the rows' terms of gradient_rows.wgsl.ts. A workgroup
  * owns a block of keys and passes over the queries that see them; nothing is shared, so the sums' order is fixed.
+ *
+ * By matrices the rows' vectors are half-precision images in a unit a row (gradient_images.wgsl.ts), which the weights carry; all
+ * weights of a head share one scale more. Rows of flagged tiles are not among them: the same kernel in float32 adds their share.
  */
 export function gradientKeysShader(
   shape: AttentionShape,
@@ -62,30 +79,64 @@ export function gradientKeysShader(
   probe: ProbeKind,
   hasBias: boolean,
 ): Shader {
-  const { tile, Dp, Dvp, isAlignedD, isAlignedDv, hasKeyTerms } = shape;
-  const [dkey, dvalue] = [rowStoreOf('dkey', 'params.D', isAlignedD), rowStoreOf('dvalue', 'params.Dv', isAlignedDv)];
-  const queries = (offset: number, padded: number): Columns => ({
-    buffer: 'rows',
-    base: `head * params.Tqp * ${layout.quads}u`,
-    stride: layout.quads,
-    offset,
-    width: padded / 4,
-  });
-  const [query, cotangent] = layout.slots.map(({ offset, padded }) => queries(offset, padded));
-  const given = probe === 'none' ? undefined : queries(layout.slots[2].offset, Dp);
-  const adjoint = probe === 'solved' ? queries(layout.extra, Dp) : undefined;
+  const { tile, Dp, Dvp, isAlignedD, isAlignedDv, hasKeyTerms, isSecond } = shape;
+  const { matrices } = tile;
+  const dkey = rowStoreOf('dkey', 'params.D', isAlignedD, isSecond);
+  const dvalue = rowStoreOf('dvalue', 'params.Dv', isAlignedDv, isSecond);
+  const images = imagesOf(layout, probe);
+  const columnsOf = (region: number): Columns => {
+    const { offset, padded } = images[region];
+    return matrices
+      ? {
+          buffer: 'images',
+          base: `head * params.Tqp * ${imageQuads(images)}u`,
+          stride: imageQuads(images),
+          offset: imageOffset(images, region),
+          width: padded / 4,
+          region,
+        }
+      : {
+          buffer: 'rows',
+          base: `head * params.Tqp * ${layout.quads}u`,
+          stride: layout.quads,
+          offset,
+          width: padded / 4,
+        };
+  };
+  const [query, cotangent] = [columnsOf(0), columnsOf(1)];
+  const given = probe === 'none' ? undefined : columnsOf(2);
+  const adjoint = probe === 'solved' ? columnsOf(3) : undefined;
   const key = (i: number, c: string): string => `preparedKey[key${i} * ${Dp / 4}u + ${c}]`;
   const value = (i: number, c: string): string => `preparedValue[key${i} * ${Dvp / 4}u + ${c}]`;
   const columns = blockColumnsOf(tile);
+  const keys = (name: string): Products => ({ name, row: key, operand: 'key', unit: 'keyUnit' });
+  const values = (name: string): Products => ({ name, row: value, operand: 'value', unit: 'valueUnit' });
+  const columnOf = (j: number): string =>
+    `t * ${columns}u + 4u * (tx + ${tile.threadsX * Math.floor(j / 4)}u) + ${j % 4}u`;
+  const perColumn = (text: (j: number) => string): string => unroll(4 * tile.quads, text);
+  /** Number `name` of a column in its unit, part of `unit`. */
+  const inUnit = (x: string, part: string): string => (matrices ? `${x} * unit.${part}` : x);
   const element = (i: number, j: number): string => `{
-      let score = fma(s${i}_${j}, params.logScale, ${hasKeyTerms ? `keyInfo${i}.x` : '0.0'}) - term${j}.x;
+      let score = fma(${inUnit(`s${i}_${j}`, 'x')}, params.logScale, ${hasKeyTerms ? `keyInfo${i}.x` : '0.0'}) - term.x;
       var p = exp2(score);
-      if (isCut) { p = select(0.0, p, firstKey + ty + ${tile.threadsY * i}u < bound(t * ${columns}u + 4u * tx + ${j}u)); }
-      let tau = term${j}.y${given ? ` + t${i}_${j}` : ''};
-      let eta = y${i}_${j} + term${j}.z${adjoint ? ` - u${i}_${j}` : ''};
-      s${i}_${j} = p * (tau * eta - term${j}.w);
-      ${given ? `t${i}_${j} = p * eta;` : ''}
-      y${i}_${j} = p * tau;
+      if (isCut) { p = select(0.0, p, firstKey + ty + ${tile.threadsY * i}u < bound(i)); }
+      let tau = term.y${given ? ` + ${inUnit(`t${i}_${j}`, 'z')}` : ''};
+      let eta = ${inUnit(`y${i}_${j}`, 'y')} + term.z${adjoint ? ` - ${inUnit(`u${i}_${j}`, 'w')}` : ''};
+      let de = p * (tau * eta - term.w);
+      ${hasBias ? `bias${i} += de;` : ''}
+      s${i}_${j} = ${inUnit('de', 'x')};
+      ${given ? `t${i}_${j} = ${inUnit('p * eta', 'z')};` : ''}
+      ${matrices && adjoint ? `u${i}_${j} = ${inUnit('p * tau', 'w')};` : ''}
+      y${i}_${j} = ${inUnit('p * tau', 'y')};
+    }`;
+  const elements = (j: number): string => `{
+      let i = ${columnOf(j)};
+      ${
+        matrices
+          ? `let term = records[2u * (head * params.Tqp + i)]; let unit = records[2u * (head * params.Tqp + i) + 1u];`
+          : `let term = terms[head * params.Tqp + i];`
+      }
+      ${perRow(tile, (r) => element(r, j))}
     }`;
   // A row whose products with its mean key are large has `y.x` and `y.u` from differences of keys, not of products.
   const isClose = (j: number): string => `rows[column${j} + ${layout.info}u].w != 0.0`;
@@ -98,10 +149,21 @@ export function gradientKeysShader(
         ${perRow(tile, (i) => `{ let y = ${key(i, 'c')} - mean; t${i}_${j} += dot(y, x); u${i}_${j} += dot(y, u); }`, ' ')}
       }
     }`;
-  const add = (sum: string, weight: (i: number) => string, from: Columns, isStaged: boolean): string => `
-    workgroupBarrier();
-    ${storeWeights(tile, weight)}
-    ${accumulate(tile, sum, from, isStaged)}`;
+  const pairs: readonly ColumnProducts[] = [
+    { columns: query, set: keys('s') },
+    { columns: cotangent, set: values('y') },
+    ...(given ? [{ columns: given, set: keys('t') }] : []),
+    ...(adjoint ? [{ columns: adjoint, set: keys('u') }] : []),
+  ];
+  const ofKey = { name: 'k', unit: 'keyWeightUnit' };
+  // `p tau` of u and of dout: by matrices each in the units of its own.
+  const tau = matrices ? 'u' : 'y';
+  const sums: readonly WeightedColumns[] = [
+    ...(adjoint ? [{ ...ofKey, columns: adjoint, value: (i: number, q: number) => `-${quadOf(tau, i, q)}` }] : []),
+    ...(given ? [{ ...ofKey, columns: given, value: (i: number, q: number) => quadOf('t', i, q) }] : []),
+    { name: 'v', unit: 'valueWeightUnit', columns: cotangent, value: (i, q) => quadOf('y', i, q) },
+    { ...ofKey, columns: query, value: (i, q) => `params.scale * ${quadOf('s', i, q)}` },
+  ];
   const result = (i: number, x: string): string =>
     `select(select(${x}, vec4f(), keyInfo${i}.y == HIDDEN), vec4f(params.nan), keyInfo${i}.y == SPOILT)`;
   const storeKey = (i: number): string => `{
@@ -110,20 +172,36 @@ export function gradientKeysShader(
     if (j < params.Tk) {
       ${unroll(groupsOf(tile, Dp / 4), (g) => `store_dkey(target_row, tx + ${tile.threadsX * g}u, ${result(i, `k${i}_${g}`)});`)}
       ${unroll(groupsOf(tile, Dvp / 4), (g) => `store_dvalue(target_row, tx + ${tile.threadsX * g}u, ${result(i, `v${i}_${g}`)});`)}
-      ${hasBias ? `if (tx == 0u) { dkeyBias[target_row] = ${result(i, `vec4f(bias${i})`)}.x; }` : ''}
+      ${hasBias ? `if (tx == 0u) { dkeyBias[target_row] ${isSecond ? '+=' : '='} ${result(i, `vec4f(bias${i})`)}.x; }` : ''}
     }
   }`;
-  const vec4: BufferType = { access: 'read', element: 'vec4f' };
+  const vec4 = { access: 'read', element: 'vec4f' } as const;
+  const flags = isSecond ? flagging(shape) : { buffers: {}, params: {} };
+  const rowBuffers: Record<string, BufferType> = matrices
+    ? {
+        images: { access: 'read', element: halfElement(matrices) },
+        records: vec4,
+        units: { access: 'read', element: 'u32' },
+        largest: { access: 'read', element: 'u32' },
+      }
+    : { rows: vec4, terms: vec4 };
+  const readKeyUnits = `
+  let keyUnit = unitAbove(bitcast<f32>(units[2u * head]));
+  let valueUnit = unitAbove(bitcast<f32>(units[2u * head + 1u]));
+  let keyWeightUnit = unitAbove(bitcast<f32>(largest[2u * head])) * ${2 ** -14};
+  let valueWeightUnit = unitAbove(bitcast<f32>(largest[2u * head + 1u])) * ${2 ** -14};
+  ${operand(tile, keys('key'), Dp / 4)}
+  ${operand(tile, values('value'), Dvp / 4)}`;
   return {
-    key: `gradientKeys ${shapeKey(shape)} ${probe} ${hasBias}`,
+    key: `gradientKeys ${shapeKey(shape)} ${probe} ${hasBias} ${layout.quads}`,
     workgroupSize: threadsOf(tile),
-    params: shapeParams,
+    params: { ...shapeParams, ...flags.params },
+    ...directivesOf(tile),
     buffers: {
-      rows: vec4,
-      preparedKey: vec4,
-      preparedValue: vec4,
+      ...rowBuffers,
+      ...preparedBuffers(tile),
+      ...flags.buffers,
       keyInfo: { access: 'read', element: 'vec2f' },
-      terms: vec4,
       dkey: dkey.buffer,
       dvalue: dvalue.buffer,
       ...(hasBias && { dkeyBias: { access: 'read_write', element: 'f32' } as const }),
@@ -138,29 +216,24 @@ ${declareTile(tile)}
 ${mainHead(tile)}
   let head = workgroup.x;
   let firstKey = workgroup.y * ${blockRowsOf(tile)}u;
-  if (firstKey >= params.Tk) { return; }
+  if (firstKey >= ${isSecond ? `min(params.Tk, ${flaggedKeys('head')})` : 'params.Tk'}) { return; }
   ${perRow(tile, (i) => `let key${i} = head * params.Tkp + firstKey + ty + ${tile.threadsY * i}u; let keyInfo${i} = keyInfo[key${i}];`)}
   ${declareAccumulator(tile, 'k', Dp / 4)}
   ${declareAccumulator(tile, 'v', Dvp / 4)}
   ${hasBias ? perRow(tile, (i) => `var bias${i} = 0.0;`, ' ') : ''}
+  ${matrices ? readKeyUnits : ''}
   let firstQuery = select(0u, u32(max(0i, i32(firstKey + params.Tq) - i32(params.Tk))), params.isCausal != 0u);
   let queryTiles = (params.Tq + ${columns - 1}u) / ${columns}u;
   for (var t = firstQuery / ${columns}u; t < queryTiles; t++) {
-    ${products(tile, query, [{ name: 's', row: key }])}
-    ${products(tile, cotangent, [{ name: 'y', row: value }])}
-    ${given ? products(tile, given, [{ name: 't', row: key }]) : ''}
-    ${adjoint ? products(tile, adjoint, [{ name: 'u', row: key }]) : ''}
-    ${adjoint ? unroll(4, (j) => `let column${j} = (head * params.Tqp + t * ${columns}u + 4u * tx + ${j}u) * ${layout.quads}u;`) : ''}
-    ${adjoint ? unroll(4, careful) : ''}
-    ${unroll(4, (j) => `let term${j} = terms[head * params.Tqp + t * ${columns}u + 4u * tx + ${j}u];`)}
+    ${isSecond ? `if (!${isFlaggedRow(`t * ${columns}u`)}) { continue; }` : ''}
+    ${productsTogether(tile, pairs)}
+    ${adjoint && !matrices ? perColumn((j) => `let column${j} = (head * params.Tqp + ${columnOf(j)}) * ${layout.quads}u;\n${careful(j)}`) : ''}
     let isCut = bound(t * ${columns}u) < firstKey + ${blockRowsOf(tile)}u;
-    ${perRow(tile, (i) => unroll(4, (j) => element(i, j)))}
-    ${hasBias ? perRow(tile, (i) => `bias${i} += s${i}_0 + s${i}_1 + s${i}_2 + s${i}_3;`) : ''}
-    ${adjoint ? add('k', (i) => `-${quadOf('y', i)}`, adjoint, true) : ''}
-    ${given ? add('k', (i) => quadOf('t', i), given, !adjoint) : ''}
-    ${add('v', (i) => quadOf('y', i), cotangent, !given)}
-    ${add('k', (i) => `params.scale * ${quadOf('s', i)}`, query, false)}
+    ${perColumn(elements)}
+    ${accumulateTogether(tile, sums)}
   }
+  ${readAccumulator(tile, 'k', Dp / 4, 'keyWeightUnit')}
+  ${readAccumulator(tile, 'v', Dvp / 4, 'valueWeightUnit')}
   ${hasBias ? reduceRows(tile, ['bias'], 'sum') : ''}
   ${perRow(tile, storeKey)}
 }`,

@@ -1,3 +1,4 @@
+import { flag, hasCoarseScores, readFlag } from './coarse_tiles.wgsl.js';
 import {
   beginSolve,
   direction,
@@ -12,27 +13,41 @@ import {
   solution,
   solverBuffers,
   solverParams,
+  takeTile,
   weightsAgain,
   type WeightSource,
 } from './conjugate_gradient.wgsl.js';
 import { boundFunction, ROW_STATES } from './prepare.wgsl.js';
-import { type AttentionShape, byState, keyColumns, shapeKey, shapeParams } from './probe_attention.wgsl.js';
+import {
+  type AttentionShape,
+  byState,
+  directivesOf,
+  flagging,
+  keyColumns,
+  preparedBuffers,
+  readUnits,
+  shapeKey,
+  shapeParams,
+} from './probe_attention.wgsl.js';
 import { type InfoRowLayout, rowQuad } from './row_layout.js';
 import { rowStoreOf } from './row_store.js';
 import { type Shader, unroll } from './shader.js';
-import { declareBounds, declareSoftmax, finishScores, keep, onlineSoftmax } from './softmax_weights.wgsl.js';
+import { asOperand, declareBounds, declareSoftmax, finishScores, keep, onlineSoftmax } from './softmax_weights.wgsl.js';
 import {
   accumulate,
   blockRowsOf,
   clearAccumulator,
+  type Columns,
   declareAccumulator,
   declareTile,
   groupsOf,
   mainHead,
+  operand,
   perQuad,
   perRow,
   products,
   quadOf,
+  readAccumulator,
   reduceRows,
   storeWeights,
   sumOfQuads,
@@ -44,7 +59,14 @@ import {
 export type ProbeKind = 'none' | 'given' | 'solved';
 
 /** Log-sum-exp of a row that takes part in nothing: its weights come out as zero. */
-const NO_WEIGHT = '1e30';
+export const NO_WEIGHT = '1e30';
+
+/**
+ * Expression: where a prepared row has the largest of its numbers `|de|`, `p |eta|` and `p |tau|`, which tell the units of the
+ * weights by matrices: the last of the extra quads.
+ */
+export const largestPlace = ({ quads, info }: InfoRowLayout, row: string): string =>
+  `rows[${row} * ${quads}u + ${info - 1}u]`;
 
 /**
  * The part of a gradient that belongs to query rows (operator.md, "exact gradient" and "the family"): dq, for a given
@@ -56,6 +78,9 @@ const NO_WEIGHT = '1e30';
  * keys (gradient_keys.wgsl.ts) needs of it: the log-sum-exp (base 2), what `k.x` is added to for `tau`, what
  * `Gamma - k.u` is added to for `eta`, and the constant that makes `de` sum to zero.
  *
+ * By matrices probe and `u` are used rounded in all products, and values are prepared minus a centre: what they have in common
+ * would cost digits of `Gamma`, and drops out.
+ *
  * Slots of `layout`: query, dout, and the probe if there is one.
  */
 export function gradientRowsShader(
@@ -65,6 +90,7 @@ export function gradientRowsShader(
   isKept: boolean,
 ): Shader {
   const { tile, Dp, Dvp, isAlignedD, hasKeyTerms } = shape;
+  const { matrices } = tile;
   const key = keyColumns('preparedKey', Dp);
   const value = keyColumns('preparedValue', Dvp);
   const groups = groupsOf(tile, key.width);
@@ -77,6 +103,14 @@ export function gradientRowsShader(
   const perGroup = (text: (g: number) => string): string => unroll(groups, text, ' ');
   const N = (i: number, g: number): string => `(n${i}_${g} * inverse${i} - gbar${i} * kbar)`;
   const right = (i: number, g: number): string => `select(vec4f(), ${N(i, g)}, info${i}.y == ORDINARY)`;
+  // A vector in its products with keys.
+  const inProducts = (x: string): string => asOperand(tile, x);
+  const cotangent = { name: 'y', row: slot(1) };
+  // Bounds of products by units: no number of a key is beyond its unit.
+  const boundOf = (name: string, { unit, width }: Columns): string =>
+    `${Math.ceil(Math.sqrt(4 * width))}.0 * unit_${name} * ${unit}`;
+  // Weights are below 2^15.
+  const gammaUnit = `(8.0 * unit_y * ${value.unit})`;
 
   const loop = (body: string): string => `for (var t = 0u; t < keyTiles; t++) { ${body} }`;
   const store = (i: number, text: string): string => `{
@@ -89,11 +123,12 @@ export function gradientRowsShader(
     if (tx == 0u) { terms[row${i}] = select(vec4f(${NO_WEIGHT}, 1.0, 0.0, 0.0),
       vec4f(m${i} + log2(max(l${i}, 1e-37)), ${tau}, ${eta}, ${constant}), info${i}.y == ORDINARY); }`;
 
-  const firstPass = (): string =>
-    loop(`
+  const firstPass = (): string => `
+  ${operand(tile, cotangent, value.width)}
+  ${loop(`
+    ${products(tile, value, [cotangent])}
     ${products(tile, key, [{ name: 's', row: slot(0) }])}
     ${finishScores(tile, 's', hasKeyTerms)}
-    ${products(tile, value, [{ name: 'y', row: slot(1) }])}
     ${onlineSoftmax(
       tile,
       [
@@ -105,17 +140,34 @@ export function gradientRowsShader(
     )}
     ${storeWeights(tile, (i, q) => `p${i}_${q}`)}
     ${kept ? keep(tile, kept, (i, q) => `p${i}_${q}`) : ''}
-    ${accumulate(tile, 'a', key, false)}
+    ${accumulate(tile, 'a', key, true)}
+    ${matrices ? perRow(tile, (i) => `peak${i} = max(peak${i}, top${i});`) : ''}
     workgroupBarrier();
-    ${perQuad(tile, (i, q) => `p${i}_${q} *= ${quadOf('y', i, q)};`)}
+    ${perQuad(tile, (i, q) => `p${i}_${q} = ${asOperand(tile, `(p${i}_${q} * ${quadOf('y', i, q)})`)};`)}
     ${perRow(tile, (i) => `gbar${i} += ${sumOfQuads(tile, 'p', i)};`)}
-    ${storeWeights(tile, (i, q) => `p${i}_${q}`)}
-    ${accumulate(tile, 'n', key, true)}`);
+    ${storeWeights(tile, (i, q) => `p${i}_${q}`, gammaUnit)}
+    ${accumulate(tile, 'n', key, true)}`)}
+  ${readAccumulator(tile, 'a', key.width, `${key.unit}`)}
+  ${readAccumulator(tile, 'n', key.width, `(${gammaUnit} * ${key.unit})`)}
+  ${matrices ? perRow(tile, (i) => `gammaBound${i} = ${boundOf('y', value)};`) : ''}`;
 
-  const softmaxEnd = (): string =>
-    perRow(
+  // The tile is left to float32 where a row's condition says so.
+  const flagRows = (condition: (i: number) => string): string =>
+    matrices
+      ? perRow(
+          tile,
+          (i) =>
+            `if (tx == 0u && info${i}.y == ORDINARY && ${condition(i)}) { ${flag(`(firstRow + ty + ${tile.threadsY * i}u)`)} }`,
+        )
+      : '';
+  const storeLargest = (i: number, de: string, eta: string, tau: string): string =>
+    matrices ? `if (tx == 0u) { ${largestPlace(layout, `row${i}`)} = vec4f(${de}, ${eta}, ${tau}, 0.0); }` : '';
+
+  const softmaxEnd = (): string => `${flagRows(hasCoarseScores)}
+    ${perRow(
       tile,
       (i) => `${storeTerms(i, '1.0', `-gbar${i}`, '0.0')}
+    ${storeLargest(i, `heaviest${i} * (gammaBound${i} + abs(gbar${i}))`, '0.0', `heaviest${i}`)}
     ${store(
       i,
       perGroup(
@@ -123,7 +175,7 @@ export function gradientRowsShader(
           `{ let kbar = a${i}_${g} * inverse${i}; store_dquery(target_row, ${column(g)}, ${byState(i, `params.scale * ${N(i, g)}`)}); }`,
       ),
     )}`,
-    );
+    )}`;
 
   /** Squared norms and products of the given probe with kbar and `other`. */
   const probeSums = (other: (i: number, g: number) => string, kbar: (i: number, g: number) => string): string => `
@@ -131,22 +183,67 @@ export function gradientRowsShader(
     tile,
     (i) => `var probeMean${i} = 0.0; var probeSize${i} = 0.0; var overlap${i} = 0.0; var keySize${i} = 0.0;
     ${perGroup(
-      (g) => `{ let x = ${slot(2)(i, column(g))}; let kbar = ${kbar(i, g)}; probeMean${i} += dot(x, kbar);
+      (
+        g,
+      ) => `{ let x = ${slot(2)(i, column(g))}; let kbar = ${kbar(i, g)}; probeMean${i} += dot(${inProducts('x')}, kbar);
       probeSize${i} += dot(x, x); keySize${i} += dot(kbar, kbar); overlap${i} += dot(x, ${other(i, g)}); }`,
     )}`,
   )}
   ${reduceRows(tile, ['probeMean', 'probeSize', 'overlap', 'keySize'], 'sum')}`;
 
+  /** Sums `de k` in `a`: `eta(i, q)` from products, `constant{i}`. */
   const lastPass = (
     sets: { name: string; row: (i: number, c: string) => string }[],
-    de: (i: number, q: number) => string,
-  ): string => `
+    etaOffset: (i: number) => string,
+  ): string => {
+    const eta = (i: number, q: number): string =>
+      probe === 'solved'
+        ? `${quadOf('y', i, q)} - ${quadOf('u', i, q)} + (${etaOffset(i)})`
+        : `${quadOf('y', i, q)} + (${etaOffset(i)})`;
+    const raise = (name: string, i: number, x: string): string => `${name}${i} = max(${name}${i}, abs(${x}));`;
+    const largest = ['mostScore', 'mostEta', 'mostTau'];
+    const end = (i: number): string =>
+      largest
+        .map(
+          (name) => `var all_${name}${i} = max(max(${name}${i}.x, ${name}${i}.y), max(${name}${i}.z, ${name}${i}.w));`,
+        )
+        .join(' ');
+    const setUnit = (i: number): string => {
+      const tauBound = `(abs(1.0 - probeMean${i}) + ${boundOf('t', key)})`;
+      const own = probe === 'solved' ? ` + ${boundOf('u', key)}` : '';
+      const etaBound = `(gammaBound${i} + abs(${etaOffset(i)})${own})`;
+      return `let scoreUnit = unitAbove(heaviest${i} * l${i} * (${tauBound} * ${etaBound} + abs(constant${i}))) * ${2 ** -15};
+      ${largest.map((name) => `var ${name}${i} = vec4f();`).join(' ')}`;
+    };
+    return `
   ${clearAccumulator(tile, 'a', key.width)}
+  ${operand(tile, cotangent, value.width)}
+  ${sets.map((set) => operand(tile, set, key.width)).join('\n')}
+  ${matrices ? perRow(tile, setUnit) : ''}
   ${loop(`
+    ${products(tile, value, [cotangent])}
     ${weightsAgain(source, sets)}
-    ${products(tile, value, [{ name: 'y', row: slot(1) }])}
-    ${storeWeights(tile, de)}
-    ${accumulate(tile, 'a', key, false)}`)}`;
+    ${perQuad(
+      tile,
+      (i, q) => `let tau${i}_${q} = ${quadOf('t', i, q)} + (1.0 - probeMean${i}); let eta${i}_${q} = ${eta(i, q)};
+      let de${i}_${q} = w${i}_${q} * (tau${i}_${q} * eta${i}_${q} - constant${i});
+      ${matrices ? `${raise('mostScore', i, `de${i}_${q}`)} ${raise('mostEta', i, `w${i}_${q} * eta${i}_${q}`)} ${raise('mostTau', i, `w${i}_${q} * tau${i}_${q}`)}` : ''}`,
+    )}
+    ${storeWeights(tile, (i, q) => `de${i}_${q}`, 'scoreUnit')}
+    ${accumulate(tile, 'a', key, true)}`)}
+  ${readAccumulator(tile, 'a', key.width, `(scoreUnit * ${key.unit})`)}
+  ${
+    matrices
+      ? `${perRow(tile, end)}
+  ${reduceRows(
+    tile,
+    largest.map((name) => `all_${name}`),
+    'max',
+  )}
+  ${perRow(tile, (i) => storeLargest(i, ...(largest.map((name) => `all_${name}${i} * inverse${i}`) as [string, string, string])))}`
+      : ''
+  }`;
+  };
 
   const givenEnd = (): string => `
   ${probeSums(
@@ -162,13 +259,10 @@ export function gradientRowsShader(
       ),
     ),
   )}
-  ${perRow(tile, (i) => `let meanSize${i} = keySize${i};`, ' ')}
-  ${refineMeans(source, [{ mean: 'probeMean', size: 'probeSize', row: slot(2) }])}
-  ${lastPass(
-    [{ name: 't', row: slot(2) }],
-    (i, q) =>
-      `w${i}_${q} * ((${quadOf('t', i, q)} + (1.0 - probeMean${i})) * (${quadOf('y', i, q)} - gbar${i}) - overlap${i})`,
-  )}
+  ${perRow(tile, (i) => `let meanSize${i} = keySize${i}; let constant${i} = overlap${i};`, ' ')}
+  ${flagRows((i) => `(${isLarge('probeSize', i)} || ${hasCoarseScores(i)})`)}
+  ${matrices ? '' : refineMeans(source, [{ mean: 'probeMean', size: 'probeSize', row: slot(2) }])}
+  ${lastPass([{ name: 't', row: slot(2) }], (i) => `-gbar${i}`)}
   ${perRow(
     tile,
     (i) => `${storeTerms(i, `1.0 - probeMean${i}`, `-gbar${i}`, `overlap${i}`)}
@@ -188,22 +282,27 @@ export function gradientRowsShader(
     (i, g) => solution(source, i, g),
     (i, g) => meanKey(source, i, g),
   )}
-  ${refineMeans(source, [
-    { mean: 'meanProduct', size: 'size', row: direction(source) },
-    { mean: 'probeMean', size: 'probeSize', row: slot(2) },
-  ])}
+  ${flagRows((i) => isLarge('probeSize', i))}
+  ${
+    matrices
+      ? `${perRow(tile, (i) => `meanProduct${i} = 0.0; ${perGroup((g) => `meanProduct${i} += dot(${inProducts(solution(source, i, g))}, ${meanKey(source, i, g)});`)}`)}
+  ${reduceRows(tile, ['meanProduct'], 'sum')}`
+      : refineMeans(source, [
+          { mean: 'meanProduct', size: 'size', row: direction(source) },
+          { mean: 'probeMean', size: 'probeSize', row: slot(2) },
+        ])
+  }
   ${perRow(tile, (i) => `let constant${i} = info${i}.x * overlap${i};`, ' ')}
   ${lastPass(
     [
       { name: 'u', row: direction(source) },
       { name: 't', row: slot(2) },
     ],
-    (i, q) => `w${i}_${q} * ((${quadOf('t', i, q)} + (1.0 - probeMean${i})) *
-      (${quadOf('y', i, q)} - ${quadOf('u', i, q)} + (meanProduct${i} - gbar${i})) - constant${i})`,
+    (i) => `meanProduct${i} - gbar${i}`,
   )}
   ${perRow(
     tile,
-    (i) => `let isClose${i} = ${isLarge('size', i)} || ${isLarge('probeSize', i)};
+    (i) => `let isClose${i} = ${matrices ? 'false' : `${isLarge('size', i)} || ${isLarge('probeSize', i)}`};
     ${storeTerms(i, `select(1.0 - probeMean${i}, 1.0, isClose${i})`, `select(meanProduct${i}, 0.0, isClose${i}) - gbar${i}`, `constant${i}`)}
     if (tx == 0u) { rows[row${i} * ${layout.quads}u + ${layout.info}u].w = select(0.0, 1.0, isClose${i}); }
     ${perGroup((g) => `rows[row${i} * ${layout.quads}u + ${layout.extra + Dp / 4}u + ${column(g)}] = ${meanKey(source, i, g)};`)}
@@ -224,15 +323,18 @@ export function gradientRowsShader(
   const gridTile = `
   let head = workgroup.x;
   let firstRow = (params.Tqp / ${blockRowsOf(tile)}u - 1u - workgroup.y) * ${blockRowsOf(tile)}u;
+  ${shape.isSecond ? `${readFlag} if (!isFlagged) { return; }` : ''}
   ${perRow(tile, (i) => `let row${i} = head * params.Tqp + firstRow + ty + ${tile.threadsY * i}u;`)}`;
+  const flags = flagging(shape);
   return {
-    key: `gradientRows ${shapeKey(shape)} ${probe} ${isKept}`,
+    key: `gradientRows ${shapeKey(shape)} ${probe} ${isKept} ${layout.quads}`,
     workgroupSize: threadsOf(tile),
-    params: { ...shapeParams, ...(isSolved && solverParams) },
+    params: { ...shapeParams, ...(isSolved && solverParams), ...flags.params },
+    ...directivesOf(tile),
     buffers: {
-      rows: { access: isSolved ? 'read_write' : 'read', element: 'vec4f' },
-      preparedKey: { access: 'read', element: 'vec4f' },
-      preparedValue: { access: 'read', element: 'vec4f' },
+      rows: { access: isSolved || matrices ? 'read_write' : 'read', element: 'vec4f' },
+      ...preparedBuffers(tile),
+      ...flags.buffers,
       ...(hasKeyTerms && { keyTerms: { access: 'read', element: 'vec4f' } as const }),
       terms: { access: 'read_write', element: 'vec4f' },
       dquery: dquery.buffer,
@@ -248,16 +350,19 @@ ${probe === 'given' ? dprobe.text : ''}
 ${isSolved ? targetFunction(Dp) : ''}
 ${declareTile(tile)}
 ${mainHead(tile)}
-  ${isSolved ? nextTile(tile) : gridTile}
+  ${isSolved ? `${nextTile(tile)}\n${takeTile(shape)}` : gridTile}
+  ${readUnits(shape, layout)}
   ${perRow(tile, (i) => `let info${i} = ${rowQuad(layout, `row${i}`, layout.info, '0u')};`)}
   ${declareBounds(tile, 'firstRow')}
   ${declareSoftmax(tile)}
-  ${perRow(tile, (i) => `var gbar${i} = 0.0;`, ' ')}
+  ${perRow(tile, (i) => `var gbar${i} = 0.0;${matrices ? ` var peak${i} = m${i}; var gammaBound${i} = 0.0;` : ''}`, ' ')}
   ${declareAccumulator(tile, 'a', key.width)}
   ${declareAccumulator(tile, 'n', key.width)}
-  ${firstPass()}
+  ${operand(tile, { name: 's', row: slot(0) }, key.width)}
+  ${matrices ? `{ ${firstPass()} }` : firstPass()}
   ${reduceRows(tile, ['l', 'gbar'], 'sum')}
   ${perRow(tile, (i) => `let inverse${i} = 1.0 / max(l${i}, 1e-37); gbar${i} *= inverse${i};`)}
+  ${matrices ? `${reduceRows(tile, ['peak'], 'max')}\n${perRow(tile, (i) => `let heaviest${i} = exp2(clamp(peak${i} - m${i}, -200.0, 15.0)) * inverse${i};`)}` : ''}
   ${ends[probe]()}
 }`,
   };

@@ -30,15 +30,40 @@ export function rememberMatrices(device: GPUDevice, matrices: Matrices | undefin
   else found.set(device, matrices);
 }
 
-/** Whether a device may have matrix units that the kernels can use. */
-export function hasMatrixFeatures({ features, limits, adapterInfo }: GPUDevice): boolean {
-  const { subgroupMinSize, subgroupMaxSize } = adapterInfo;
+/** What an adapter says that it multiplies; not yet among the types of WebGPU. */
+export interface MatrixConfig {
+  readonly componentType: string;
+  readonly resultComponentType: string;
+  readonly M: number;
+  readonly N: number;
+  readonly K: number;
+}
+
+/** Whether a list of what is multiplied has the matrices of the kernels; an empty one says nothing. */
+function mayMultiply(configs: readonly MatrixConfig[] = []): boolean {
+  const isOurs = ({ componentType, resultComponentType, M, N, K }: MatrixConfig): boolean =>
+    componentType === 'f16' && resultComponentType === 'f32' && [M, N, K].every((size) => size === BLOCK);
+  return configs.length === 0 || configs.some(isOurs);
+}
+
+/**
+ * Whether a device may have matrix units that the kernels can use. `info`: what is known of its adapter; a device's own copy of
+ * it has been seen without the list of matrices.
+ */
+export function hasMatrixFeatures(device: GPUDevice, info?: GPUAdapterInfo): boolean {
+  const { features, limits } = device;
+  if (![FEATURE, 'shader-f16', 'subgroups'].every((feature) => features.has(feature))) return false;
+  // Browsers that have these features tell of the adapter at the device, too; older ones do not.
+  const { subgroupMinSize, subgroupMaxSize } = device.adapterInfo;
+  const { subgroupMatrixConfigs } = (info ?? device.adapterInfo) as GPUAdapterInfo & {
+    readonly subgroupMatrixConfigs?: readonly MatrixConfig[];
+  };
   return (
-    [FEATURE, 'shader-f16', 'subgroups'].every((feature) => features.has(feature)) &&
     limits.maxStorageBuffersPerShaderStage >= BUFFERS &&
     // Which threads own a row is laid out for one size of subgroups.
     subgroupMinSize === SUBGROUP &&
-    subgroupMaxSize === SUBGROUP
+    subgroupMaxSize === SUBGROUP &&
+    mayMultiply(subgroupMatrixConfigs)
   );
 }
 

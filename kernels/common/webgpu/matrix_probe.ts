@@ -103,7 +103,7 @@ export async function multipliesRight(device: GPUDevice, matrices: Matrices): Pr
 }
 
 /** Finds out, once for a device and before its first call, whether `precision: 'fast'` has matrix units to compute by. */
-export async function probeMatrices(device: GPUDevice): Promise<void> {
-  if (!hasMatrixFeatures(device)) return;
+export async function probeMatrices(device: GPUDevice, info?: GPUAdapterInfo): Promise<void> {
+  if (!hasMatrixFeatures(device, info)) return;
   rememberMatrices(device, (await multipliesRight(device, 'hardware')) ? 'hardware' : undefined);
 }

@@ -5,6 +5,7 @@ import { unroll } from './shader.js';
 import {
   blockColumnsOf,
   blockRowsOf,
+  type ColumnProducts,
   type Columns,
   perGroup,
   perQuad,
@@ -13,6 +14,7 @@ import {
   type RowQuad,
   threadsOf,
   type Tile,
+  type WeightedColumns,
 } from './tile_shape.js';
 
 /*
@@ -29,13 +31,19 @@ const BLOCK_QUADS = BLOCK / 4;
 
 /** Quads from row to row. One or two more than there are, so that neighbouring rows lie in different banks. */
 const stagedStride = ({ chunk }: Tile): number => chunk + 2;
-const halvesStride = (tile: Tile): number => Math.max(tile.chunk, blockColumnsOf(tile) / 4) + 2;
+const halvesStride = (tile: Tile): number => Math.max(tile.chunk, ((tile.areas ?? 1) * blockColumnsOf(tile)) / 4) + 2;
 const scoresStride = (tile: Tile): number => blockColumnsOf(tile) / 4 + 1;
 
+/** Quads of one set of staged columns. */
+const regionQuads = (tile: Tile): number => blockColumnsOf(tile) * stagedStride(tile);
+
+/** Quads of one area of products. */
+const areaQuads = (tile: Tile): number => blockRowsOf(tile) * scoresStride(tile);
+
 const quadCounts = (tile: Tile): { staged: number; halves: number; scores: number } => ({
-  staged: blockColumnsOf(tile) * stagedStride(tile),
+  staged: (tile.regions ?? 1) * regionQuads(tile),
   halves: blockRowsOf(tile) * halvesStride(tile),
-  scores: blockRowsOf(tile) * scoresStride(tile),
+  scores: (tile.areas ?? 1) * areaQuads(tile),
 });
 
 /** With 64 rows, 64 columns and heads of 64: 9 KiB of columns, 9 of halves, 17 of scores. */
@@ -60,30 +68,45 @@ const ownHalf = (tile: Tile, column: string): string => `halves[ty * ${halvesStr
 const ownScore = (tile: Tile, column: string): string => `scores[ty * ${scoresStride(tile)}u + ${column}]`;
 const columnOf = ({ threadsX }: Tile, g: number): string => `tx + ${threadsX * g}u`;
 
+const firstStaged = (tile: Tile, { region = 0 }: Columns): string => `${region * regionQuads(tile)}u`;
+
 /** Copies the columns of tile `t`; nobody may be reading the last ones. */
-function stage(tile: MatrixTile, { buffer, base, stride, offset, width }: Columns): string {
+function stage(tile: MatrixTile, columns: Columns): string {
+  const { buffer, base, stride, offset, width } = columns;
   const total = blockColumnsOf(tile) * width;
   const threads = threadsOf(tile);
   return unroll(Math.ceil(total / threads), (step) => {
     const copy = `{ let at = tid + ${step * threads}u; let column = at / ${width}u; let c = at % ${width}u;
-      staged[column * ${stagedStride(tile)}u + c] =
+      staged[${firstStaged(tile, columns)} + column * ${stagedStride(tile)}u + c] =
         ${buffer}[${base} + (t * ${blockColumnsOf(tile)}u + column) * ${stride}u + ${offset}u + c]; }`;
     return (step + 1) * threads > total ? `if (tid < ${total - step * threads}u) ${copy}` : copy;
   });
 }
+
+const loadOperand = (tile: MatrixTile, part: string, name: string, width: number): string => {
+  const { left } = matrixText(tile.matrices);
+  const stride = halvesStride(tile);
+  return perBlock(
+    width,
+    (d) => `let ${part}_${name}_${d} = ${left(`${subgroupBase(stride)} + ${d * BLOCK_QUADS}u`, stride)};`,
+  );
+};
+
+/** The same of vectors that are of half precision already, in units of `unit`. */
+export const halfOperand = (tile: MatrixTile, name: string, row: RowQuad, width: number, unit: string): string => `
+  let unit_${name} = ${unit};
+  workgroupBarrier();
+  ${perGroup(tile, width, (i, g) => `${ownHalf(tile, columnOf(tile, g))} = ${row(i, columnOf(tile, g))};`)}
+  workgroupBarrier();
+  ${loadOperand(tile, 'left', name, width)}
+  workgroupBarrier();`;
 
 /**
  * Makes the vectors of a tile's rows, `width` quads each, the left operand `name` of products, in units of a power of two
  * above their length. `isSplit`: as a sum of two half-precision numbers, for which every product is made twice.
  */
 export function matrixOperand(tile: MatrixTile, name: string, row: RowQuad, width: number, isSplit: boolean): string {
-  const { left } = matrixText(tile.matrices);
-  const load = (part: string): string =>
-    perBlock(
-      width,
-      (d) =>
-        `let ${part}_${name}_${d} = ${left(`${subgroupBase(halvesStride(tile))} + ${d * BLOCK_QUADS}u`, halvesStride(tile))};`,
-    );
+  const load = (part: string): string => loadOperand(tile, part, name, width);
   const store = (value: string): string =>
     perGroup(
       tile,
@@ -105,40 +128,90 @@ export function matrixOperand(tile: MatrixTile, name: string, row: RowQuad, widt
   ${isSplit ? `${store('x - half(x)')}\nworkgroupBarrier();\n${load('low')}\nworkgroupBarrier();` : ''}`;
 }
 
-export function matrixProducts(tile: MatrixTile, columns: Columns, sets: readonly Products[]): string {
+const operandOf = ({ name, operand = name }: Products): string => operand;
+
+/** Sums of the products of rows and of the columns that are staged, to the rows' part of area `area` of `scores`. */
+function storeProducts(tile: MatrixTile, columns: Columns, set: Products, area = 0): string {
   const { right, multiplyAdd, storeSum } = matrixText(tile.matrices);
-  const parts = ({ isSplit }: Products): string[] => ['left', ...(isSplit ? ['low'] : [])];
-  const block = (set: Products, b: number): string => `{
+  const parts = ['left', ...(set.isSplit ? ['low'] : [])];
+  return unroll(
+    blockColumnsOf(tile) / BLOCK,
+    (b) => `{
     var product = Sum();
     ${perBlock(
       columns.width,
-      (d) => `{ let column = ${right(`${b * BLOCK * stagedStride(tile) + d * BLOCK_QUADS}u`, stagedStride(tile), true)};
-      ${parts(set)
-        .map((part) => `product = ${multiplyAdd(`${part}_${set.name}_${d}`, 'column', 'product')};`)
+      (
+        d,
+      ) => `{ let column = ${right(`${firstStaged(tile, columns)} + ${b * BLOCK * stagedStride(tile) + d * BLOCK_QUADS}u`, stagedStride(tile), true)};
+      ${parts
+        .map((part) => `product = ${multiplyAdd(`${part}_${operandOf(set)}_${d}`, 'column', 'product')};`)
         .join(' ')} }`,
     )}
-    ${storeSum(`${subgroupBase(scoresStride(tile))} + ${b * BLOCK_QUADS}u`, 'product', scoresStride(tile))}
-  }`;
-  const read = (name: string): string => `{ let factor = unit_${name} * ${columns.unit ?? '1.0'};
-    ${perQuad(tile, (i, q) => `{ let x = ${ownScore(tile, columnOf(tile, q))} * factor; ${unroll(4, (j) => `${name}${i}_${4 * q + j} = x[${j}];`, ' ')} }`)} }`;
-  return `
+    ${storeSum(`${area * areaQuads(tile)}u + ${subgroupBase(scoresStride(tile))} + ${b * BLOCK_QUADS}u`, 'product', scoresStride(tile))}
+  }`,
+  );
+}
+
+/** Has the threads read their products. */
+const readProducts = (tile: MatrixTile, columns: Columns, set: Products, area = 0): string => `{
+    let factor = unit_${operandOf(set)} * ${columns.unit ?? '1.0'};
+    ${perQuad(tile, (i, q) => `{ let x = ${ownScore(tile, `${area * areaQuads(tile)}u + ${columnOf(tile, q)}`)} * factor; ${unroll(4, (j) => `${set.name}${i}_${4 * q + j} = x[${j}];`, ' ')} }`)} }`;
+
+export const matrixProducts = (tile: MatrixTile, columns: Columns, sets: readonly Products[]): string => `
   workgroupBarrier();
   ${stage(tile, columns)}
   workgroupBarrier();
   ${sets
     .map(
       (set) => `
-  ${unroll(blockColumnsOf(tile) / BLOCK, (b) => block(set, b))}
+  ${storeProducts(tile, columns, set)}
   workgroupBarrier();
-  ${read(set.name)}`,
+  ${readProducts(tile, columns, set)}`,
     )
     .join('\nworkgroupBarrier();\n')}`;
-}
+
+const inTurns = <Item>(tile: Tile, items: readonly Item[], text: (items: readonly Item[]) => string): string => {
+  const { areas = 1 } = tile;
+  const turns = Array.from({ length: Math.ceil(items.length / areas) }, (_, turn) =>
+    items.slice(turn * areas, (turn + 1) * areas),
+  );
+  return turns.map(text).join('\nworkgroupBarrier();\n');
+};
+
+/** Stages sets of columns, each in its region, and makes products with them: as many at a time as there are areas. */
+export const productsOfRegions = (tile: MatrixTile, pairs: readonly ColumnProducts[]): string => `
+  workgroupBarrier();
+  ${pairs.map(({ columns }) => stage(tile, columns)).join('\n')}
+  workgroupBarrier();
+  ${inTurns(
+    tile,
+    pairs,
+    (some) => `
+  ${some.map(({ columns, set }, area) => storeProducts(tile, columns, set, area)).join('\n')}
+  workgroupBarrier();
+  ${some.map(({ columns, set }, area) => readProducts(tile, columns, set, area)).join('\n')}`,
+  )}`;
+
+/** The same for weights, behind `productsOfRegions`: a barrier is between the last reading of weights and the next writing. */
+export const accumulateRegions = (tile: MatrixTile, sums: readonly WeightedColumns[]): string =>
+  inTurns(
+    tile,
+    sums,
+    (some) => `
+  ${some.map(({ value, unit }, area) => storeHalves(tile, value, unit, area)).join('\n')}
+  workgroupBarrier();
+  ${some.map(({ name, columns }, area) => addWeighted(tile, name, columns, area)).join('\n')}`,
+  );
 
 /** Weights in units of a power of two, an expression. */
-export const storeHalves = (tile: MatrixTile, value: (i: number, q: number) => string, unit: string): string =>
+export const storeHalves = (
+  tile: MatrixTile,
+  value: (i: number, q: number) => string,
+  unit: string,
+  area = 0,
+): string =>
   `{ let inverse = inverseOf(${unit});
-  ${perQuad(tile, (i, q) => `${ownHalf(tile, columnOf(tile, q))} = toHalf4(${value(i, q)} * inverse);`)} }`;
+  ${perQuad(tile, (i, q) => `${ownHalf(tile, `${(area * blockColumnsOf(tile)) / 4}u + ${columnOf(tile, q)}`)} = toHalf4(${value(i, q)} * inverse);`)} }`;
 
 export const declareSums = (name: string, width: number): string =>
   perBlock(width, (d) => `var sum_${name}_${d} = Sum();`, ' ');
@@ -146,24 +219,30 @@ export const declareSums = (name: string, width: number): string =>
 export const clearMatrices = (name: string, width: number): string =>
   perBlock(width, (d) => `sum_${name}_${d} = Sum();`, ' ');
 
-/** `isStaged`: the columns are. Behind products or a barrier, nobody reads those that are staged any more. */
-export function matrixAccumulate(tile: MatrixTile, name: string, columns: Columns, isStaged: boolean): string {
+/** Adds weights times the columns that are staged. */
+function addWeighted(tile: MatrixTile, name: string, columns: Columns, area = 0): string {
   const { left, right, multiplyAdd } = matrixText(tile.matrices);
-  const block = (b: number): string => `{
-    let row = ${left(`${subgroupBase(halvesStride(tile))} + ${b * BLOCK_QUADS}u`, halvesStride(tile))};
+  const first = (area * blockColumnsOf(tile)) / 4;
+  return unroll(
+    blockColumnsOf(tile) / BLOCK,
+    (b) => `{
+    let row = ${left(`${subgroupBase(halvesStride(tile))} + ${first + b * BLOCK_QUADS}u`, halvesStride(tile))};
     ${perBlock(
       columns.width,
       (
         d,
-      ) => `{ let column = ${right(`${b * BLOCK * stagedStride(tile) + d * BLOCK_QUADS}u`, stagedStride(tile), false)};
+      ) => `{ let column = ${right(`${firstStaged(tile, columns)} + ${b * BLOCK * stagedStride(tile) + d * BLOCK_QUADS}u`, stagedStride(tile), false)};
       sum_${name}_${d} = ${multiplyAdd('row', 'column', `sum_${name}_${d}`)}; }`,
     )}
-  }`;
-  return `
+  }`,
+  );
+}
+
+/** `isStaged`: the columns are. Behind products or a barrier, nobody reads those that are staged any more. */
+export const matrixAccumulate = (tile: MatrixTile, name: string, columns: Columns, isStaged: boolean): string => `
   ${isStaged ? '' : stage(tile, columns)}
   workgroupBarrier();
-  ${unroll(blockColumnsOf(tile) / BLOCK, block)}`;
-}
+  ${addWeighted(tile, name, columns)}`;
 
 /** `text` for each slice of an accumulator that fits in `scores`: its first quad and its quads. */
 function perSlice(tile: Tile, width: number, text: (first: number, quads: number) => string): string {

@@ -33,13 +33,40 @@ export function pipelineOf(
   device: GPUDevice,
   shader: Shader,
 ): { pipeline: GPUComputePipeline; layout: GPUBindGroupLayout; isProven: boolean } {
-  let cache = caches.get(device);
-  if (cache === undefined) caches.set(device, (cache = new Map<string, Compiled>()));
+  const cache = cacheOf(device);
   let compiled = cache.get(shader.key);
   if (compiled === undefined) cache.set(shader.key, (compiled = compile(device, shader)));
   if (compiled.failure !== undefined) throw compiled.failure;
   const { pipeline, layout, state } = compiled;
   return { pipeline, layout, isProven: state === 'good' };
+}
+
+/**
+ * Compiles shaders at the same time, as far as the device can, so that calls find them ready. One that does not compile is left
+ * to the first call that needs it, which reports it.
+ */
+export async function compileAhead(device: GPUDevice, shaders: readonly Shader[]): Promise<void> {
+  const cache = cacheOf(device);
+  const missing = new Map(shaders.filter(({ key }) => !cache.has(key)).map((shader) => [shader.key, shader]));
+  device.pushErrorScope('validation');
+  const all = [...missing.values()].map(async (shader) => {
+    const module = device.createShaderModule({ label: shader.key, code: shaderText(shader) });
+    const pipeline = await device.createComputePipelineAsync({
+      label: shader.key,
+      layout: 'auto',
+      compute: { module, entryPoint: 'main' },
+    });
+    if (!cache.has(shader.key)) {
+      cache.set(shader.key, { pipeline, layout: pipeline.getBindGroupLayout(0), state: 'good' });
+    }
+  });
+  await Promise.all([device.popErrorScope(), Promise.allSettled(all)]);
+}
+
+function cacheOf(device: GPUDevice): Map<string, Compiled> {
+  let cache = caches.get(device);
+  if (cache === undefined) caches.set(device, (cache = new Map<string, Compiled>()));
+  return cache;
 }
 
 function compile(device: GPUDevice, shader: Shader): Compiled {

@@ -44,15 +44,15 @@ export const sharedParams: Record<string, ParamType> = {
 };
 
 /**
- * The centre of every head's keys, `[heads, Dp]`: the mean of a sample of those that are visible and finite; behind it,
+ * The centre of every head's keys, or of its values, `[heads, Dp]`: the mean of a sample of those that are visible and finite; behind it,
  * at `heads Dp + head`, the mean over channels of their variance. One workgroup a head, one thread a channel.
  */
-export function centreShader(inputs: KeyInputs, D: number, Dp: number): Shader {
+export function centreShader(inputs: KeyInputs, { name, width: D, padded: Dp }: Slot): Shader {
   return {
-    key: `centre ${JSON.stringify(inputs)} D${D} Dp${Dp}`,
+    key: `centre ${JSON.stringify(inputs)} ${name} D${D} Dp${Dp}`,
     workgroupSize: Dp,
     params: { ...sharedParams, heads: 'u32' },
-    buffers: { key: f32('read'), ...keyBuffers(inputs), centre: f32('read_write') },
+    buffers: { [name]: f32('read'), ...keyBuffers(inputs), centre: f32('read_write') },
     workgroupBytes: 4 * (Dp + CENTRE_SAMPLE),
     text: () => `
 ${IS_FINITE}
@@ -67,7 +67,7 @@ fn main(@builtin(local_invocation_index) d: u32, @builtin(workgroup_id) workgrou
   for (var s = d; s < samples; s += ${Dp}u) {
     let j = s * params.Tk / samples;
     var used = isVisible(head, j) && isFinite(bias(head, j));
-    for (var c = 0u; c < ${D}u; c++) { used = used && isFinite(key[(first + j) * ${D}u + c]); }
+    for (var c = 0u; c < ${D}u; c++) { used = used && isFinite(${name}[(first + j) * ${D}u + c]); }
     isUsed[s] = select(0u, 1u, used);
   }
   workgroupBarrier();
@@ -76,13 +76,13 @@ fn main(@builtin(local_invocation_index) d: u32, @builtin(workgroup_id) workgrou
   for (var s = 0u; s < samples; s++) {
     if (isUsed[s] == 0u) { continue; }
     count += 1.0;
-    if (d < ${D}u) { sum += key[(first + s * params.Tk / samples) * ${D}u + d]; }
+    if (d < ${D}u) { sum += ${name}[(first + s * params.Tk / samples) * ${D}u + d]; }
   }
   let mean = sum / max(count, 1.0);
   var squares = 0.0;
   for (var s = 0u; s < samples; s++) {
     if (isUsed[s] == 0u || d >= ${D}u) { continue; }
-    let y = key[(first + s * params.Tk / samples) * ${D}u + d] - mean;
+    let y = ${name}[(first + s * params.Tk / samples) * ${D}u + d] - mean;
     squares += y * y;
   }
   centre[workgroup.x * ${Dp}u + d] = mean;

@@ -72,13 +72,19 @@ const KEY_WRITERS: Readonly<Record<KeyForm, KeyWriter>> = {
 };
 
 /**
- * Keys and values as the kernels read them: `key [heads, Tkp, Dp]` minus the centre, `value [heads, Tkp, Dvp]`, padded
+ * Keys and values as the kernels read them: `key [heads, Tkp, Dp]` and `value [heads, Tkp, Dvp]`, minus a centre where they have one, padded
  * with zeros; zeros also for keys that are hidden or not finite, since a product with 0 must be 0 (docs/decisions/0002).
  *
  * `keyTerms [heads, Tkp]` is what is added to a score: the bias times log2(e), or -1e30 for a key that is hidden or
  * padding. `marks [heads, 4]` gets, as `Tk - j`, the first visible key and the first that is not finite.
  */
-export function keysShader(inputs: KeyInputs, key: Slot, value: Slot, isCentred: boolean, form: KeyForm): Shader {
+export function keysShader(
+  inputs: KeyInputs,
+  key: Slot,
+  value: Slot,
+  centred: { readonly key: boolean; readonly value: boolean },
+  form: KeyForm,
+): Shader {
   const writer = KEY_WRITERS[form];
   const isFlagged = form === 'flagged';
   const copy = (slot: Slot, index: number, shift: string): string => `
@@ -88,16 +94,17 @@ export function keysShader(inputs: KeyInputs, key: Slot, value: Slot, isCentred:
     ${writer.write(['preparedKey', 'preparedValue'][index], index, `destination * ${slot.padded / 4}u + c`)}
   }`;
   // The centre is zero beyond D, and so the padding of a kept key.
-  const shift = isCentred ? ` - centre[workgroup.y * ${key.padded / 4}u + c]` : '';
+  const shift = (buffer: string, { padded }: Slot): string => ` - ${buffer}[workgroup.y * ${padded / 4}u + c]`;
   return {
-    key: `keys ${form} ${JSON.stringify([inputs, key, value, isCentred])}`,
+    key: `keys ${form} ${JSON.stringify([inputs, key, value, centred])}`,
     workgroupSize: ROWS * LANES,
     params: { ...sharedParams, Tkp: 'u32', ...(isFlagged && { Tqp: 'u32' as const, heads: 'u32' as const }) },
     buffers: {
       key: f32('read'),
       value: f32('read'),
       ...keyBuffers(inputs),
-      ...(isCentred && { centre: vec4('read') }),
+      ...(centred.key && { centre: vec4('read') }),
+      ...(centred.value && { valueCentre: vec4('read') }),
       ...writer.buffers(['preparedKey', 'preparedValue']),
       ...(writer.hasTerms && {
         keyTerms: f32('read_write'),
@@ -137,8 +144,8 @@ fn main(@builtin(local_invocation_index) tid: u32, @builtin(workgroup_id) workgr
   let isKept = visible && isGood;
   let destination = workgroup.y * params.Tkp + j;
   if (j < params.Tkp) {
-    ${copy(key, 0, shift)}
-    ${copy(value, 1, '')}
+    ${copy(key, 0, centred.key ? shift('centre', key) : '')}
+    ${copy(value, 1, centred.value ? shift('valueCentre', value) : '')}
     ${
       writer.hasTerms
         ? `if (lane == 0u) {

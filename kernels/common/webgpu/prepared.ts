@@ -1,7 +1,7 @@
 import type { AttentionDims } from '../dims.js';
 import type { AttentionAttrs } from '../spec.js';
 import type { WebGpuCall } from './call.js';
-import { type ElementMap, paddedWidth, ROW_PADDING, type RowLayout } from './row_layout.js';
+import { type ElementMap, paddedWidth, ROW_PADDING, type RowLayout, type Slot } from './row_layout.js';
 import { centreShader, foldMaskShader, type RidgeSource, rowsShader } from './prepare.wgsl.js';
 import { type KeyForm, keysShader } from './prepare_keys.wgsl.js';
 
@@ -35,6 +35,8 @@ export interface Preparation {
   readonly floatsPerHead?: number;
   /** Whether a vector is subtracted from all keys of a head: for the operators that this changes nothing for. */
   readonly isCentred: boolean;
+  /** The same for values: for gradients, which tell no vector that all values of a head have in common. */
+  readonly hasCentredValues?: boolean;
   /** A ridge per row: the input of that name where it is given, else this number. */
   readonly ridge?: number;
   /** A ridge below this times the mean variance of the keys counts as small. */
@@ -66,7 +68,7 @@ export function forPrepared<Attrs extends AttentionAttrs>(
 ): void {
   const { dims, device } = call;
   const { Tq, Tk, D, Dv } = dims;
-  const { isCentred, layout, smallRidge = 0, floatsPerHead = 0 } = preparation;
+  const { isCentred, hasCentredValues = false, layout, smallRidge = 0, floatsPerHead = 0 } = preparation;
   const [Tqp, Tkp] = [roundUp(Tq, ROW_PADDING), roundUp(Tk, ROW_PADDING)];
   const [Dp, Dvp] = [paddedWidth(D), paddedWidth(Dv)];
   const groups = headGroups(device, dims, Math.max(4 * Tqp * layout.quads, Tkp * Math.max(Dp, Dvp), floatsPerHead));
@@ -84,6 +86,7 @@ export function forPrepared<Attrs extends AttentionAttrs>(
     ...(layout.info === undefined && { rowInfo: call.scratch(8 * most * Tqp) }),
     marks: call.scratch(16 * most),
     ...(isCentred && { centre: call.scratch(4 * most * (Dp + 1)) }),
+    ...(hasCentredValues && { valueCentre: call.scratch(4 * most * (Dvp + 1)) }),
     ...(isHalf && { units: call.scratch(8 * most) }),
   };
   const isFolded = call.has('keyMask') && call.has('keyBias');
@@ -107,9 +110,14 @@ export function forPrepared<Attrs extends AttentionAttrs>(
     call.clear(buffers.marks);
     if (buffers.units) call.clear(buffers.units);
     if (foldedBias) call.run(foldMaskShader(), { ...given, foldedBias }, shared, [Math.ceil(Tk / 256), heads]);
-    if (isCentred) call.run(centreShader(keyInputs, D, Dp), { ...keySource, ...buffers }, shared, [heads]);
+    const findCentre = (slot: Slot, centre?: GPUBuffer): void => {
+      if (centre) call.run(centreShader(keyInputs, slot), { ...keySource, centre }, shared, [heads]);
+    };
+    findCentre(keySlot, buffers.centre);
+    findCentre(valueSlot, buffers.valueCentre);
     const prepareKeys = (form: KeyForm, others: Readonly<Record<string, GPUBuffer>> = {}): void => {
-      const shader = keysShader(keyInputs, keySlot, valueSlot, isCentred, form);
+      const centred = { key: isCentred, value: hasCentredValues };
+      const shader = keysShader(keyInputs, keySlot, valueSlot, centred, form);
       call.run(shader, { ...keySource, ...buffers, ...others }, shared, [Tkp / ROWS_PER_WORKGROUP, heads]);
     };
     if (isHalf) prepareKeys('bounds');

@@ -1,9 +1,11 @@
 import type { SoftmaxAttentionAttrs } from '../../softmax_attention/spec.js';
 import type { Binding, Output, WebGpuCall } from './call.js';
+import { gradientImagesShader, imageQuads, imagesOf } from './gradient_images.wgsl.js';
 import { gradientKeysShader, keyInfoShader } from './gradient_keys.wgsl.js';
 import { gradientRowsShader, type ProbeKind } from './gradient_rows.wgsl.js';
+import { ROWS } from './prepare.wgsl.js';
 import { forPrepared, hasKeyTerms, type Preparation, type Prepared } from './prepared.js';
-import { paddedWidth, type InfoRowLayout, rowLayout } from './row_layout.js';
+import { paddedWidth, type InfoRowLayout, rowLayout, type Slot } from './row_layout.js';
 import { type AttentionShape, probeAttentionShader } from './probe_attention.wgsl.js';
 import { flagBytes } from './coarse_tiles.wgsl.js';
 import { chooseMatrixTile, chooseTile, type TileUse } from './tile.js';
@@ -29,10 +31,14 @@ export function attentionShape(
 }
 
 /** The shape of the same kernel by matrices, where the call permits half precision and the device has them. */
-export function matrixShape(call: WebGpuCall<SoftmaxAttentionAttrs>, use: TileUse): AttentionShape | undefined {
+export function matrixShape(
+  call: WebGpuCall<SoftmaxAttentionAttrs>,
+  use: TileUse,
+  regions?: number,
+): AttentionShape | undefined {
   if (call.attrs.precision !== 'fast') return undefined;
   const { D, Dv } = call.dims;
-  const tile = chooseMatrixTile(call.device, Math.max(paddedWidth(D), paddedWidth(Dv)), use);
+  const tile = chooseMatrixTile(call.device, Math.max(paddedWidth(D), paddedWidth(Dv)), use, regions);
   return tile && { ...attentionShape(call, D, use), tile };
 }
 
@@ -83,26 +89,34 @@ export interface GradientPass {
   readonly call: WebGpuCall<SoftmaxAttentionAttrs>;
   readonly prepared: Prepared;
   readonly layout: InfoRowLayout;
-  /** The shape of a kernel for the rows. */
+  /** The shape of a kernel for the rows in float32; of only those that are flagged, if there is one by matrices. */
   readonly shape: AttentionShape;
+  readonly byMatrices?: AttentionShape;
+  /** What the kernel in float32 is given otherwise than the one by matrices, which it follows. */
+  readonly prepareFlagged: () => Readonly<Record<string, Binding>>;
   /** Everything that a shader of the gradient may bind. */
   readonly buffers: Readonly<Record<string, Binding>>;
   readonly params: Readonly<Record<string, number>>;
 }
 
 /** Runs the rows' part of a gradient without a solve. */
-function gradientRows({ call, prepared, layout, shape, buffers, params }: GradientPass, probe: ProbeKind): void {
-  const shader = gradientRowsShader(shape, layout, probe, false);
-  call.run(shader, buffers, params, [prepared.heads, prepared.Tqp / blockRowsOf(shape.tile)]);
+function gradientRows(pass: GradientPass, probe: ProbeKind): void {
+  const { call, prepared, layout, shape, byMatrices, prepareFlagged, buffers, params } = pass;
+  const run = (of: AttentionShape, others: Readonly<Record<string, Binding>>): void => {
+    const shader = gradientRowsShader(of, layout, probe, false);
+    call.run(shader, { ...buffers, ...others }, params, [prepared.heads, prepared.Tqp / blockRowsOf(of.tile)]);
+  };
+  if (byMatrices) run(byMatrices, {});
+  run(shape, prepareFlagged());
 }
 
 /**
- * Gradient of an operator of the softmax family: `layout` names the prepared rows (query, dout, the probe if there is one),
+ * Gradient of an operator of the softmax family: `slots` names the prepared rows (query, dout, the probe if there is one),
  * `rows` runs the part that belongs to queries; by default the one without a solve.
  */
 export function probeAttentionGradient(
   call: WebGpuCall<SoftmaxAttentionAttrs>,
-  layout: InfoRowLayout,
+  slots: readonly Omit<Slot, 'padded' | 'offset'>[],
   probe: ProbeKind,
   preparation: Omit<Preparation, 'layout' | 'isCentred'> = {},
   rows: (pass: GradientPass, gradients: Gradients) => void = (pass) => gradientRows(pass, probe),
@@ -113,18 +127,46 @@ export function probeAttentionGradient(
   const bound = Object.fromEntries(
     Object.entries(gradients).flatMap(([name, output]) => (output ? [[`d${name}`, output.buffer] as const] : [])),
   );
-  const shape = attentionShape(call, 2 * Dp, probe === 'solved' ? 'keptWeights' : 'passes');
-  const keyShape = attentionShape(call, Dp + Dvp, 'passes');
-  const keysShader = gradientKeysShader(keyShape, layout, probe, call.has('keyBias'));
-  forPrepared(call, { ...preparation, layout, isCentred: probe !== 'none' }, (prepared) => {
+  const isSolved = probe === 'solved';
+  const use = isSolved ? 'keptWeights' : 'passes';
+  const keysByMatrices = matrixShape(call, 'keys', slots.length + (isSolved ? 1 : 0));
+  const byMatrices = keysByMatrices && matrixShape(call, use);
+  const hasUnits = byMatrices !== undefined;
+  const shape = attentionShape(call, 2 * Dp, use, hasUnits);
+  const keyShape = attentionShape(call, Dp + Dvp, 'keys', hasUnits);
+  // By matrices a row has its largest weights as well.
+  const layout = rowLayout(slots, { extra: (isSolved ? 2 * Dp : 0) + (hasUnits ? 4 : 0), hasUnits });
+  const hasBias = call.has('keyBias');
+  const rowImages = 4 * imageQuads(imagesOf(layout, probe));
+  const isCentred = probe !== 'none' || hasUnits;
+  forPrepared(call, { ...preparation, layout, isCentred, hasCentredValues: hasUnits }, (prepared) => {
     const { heads, Tqp, Tkp } = prepared;
     const terms = call.scratch(16 * heads * Tqp);
     const keyInfo = call.scratch(8 * heads * Tkp);
-    const buffers = { ...prepared.buffers, ...bound, terms, keyInfo };
+    const flags = hasUnits ? clearedFlags(call, prepared) : undefined;
+    const buffers = { ...prepared.buffers, ...bound, terms, keyInfo, ...(flags && { flags }) };
     const params = { ...prepared.params, scale: call.attrs.scale, logScale: logScale(call) };
-    rows({ call, prepared, layout, shape, buffers, params }, gradients);
+    let inFloat: Readonly<Record<string, Binding>> = {};
+    const prepareFlagged = (): Readonly<Record<string, Binding>> => {
+      if (flags) inFloat = prepared.prepareFlagged(flags);
+      return inFloat;
+    };
+    rows({ call, prepared, layout, shape, byMatrices, prepareFlagged, buffers, params }, gradients);
     call.run(keyInfoShader(), buffers, params, [Tkp / 64, heads]);
-    call.run(keysShader, buffers, params, [heads, Math.ceil(Tkp / blockRowsOf(keyShape.tile))]);
+    const runKeys = (of: AttentionShape, others: Readonly<Record<string, Binding>>): void => {
+      const shader = gradientKeysShader(of, layout, probe, hasBias);
+      call.run(shader, { ...buffers, ...others }, params, [heads, Math.ceil(Tkp / blockRowsOf(of.tile))]);
+    };
+    if (keysByMatrices && byMatrices) {
+      const images = call.scratch(2 * rowImages * heads * Tqp);
+      const records = call.scratch(32 * heads * Tqp);
+      const largest = call.scratch(8 * heads);
+      call.clear(largest);
+      const made = { images, records, largest };
+      call.run(gradientImagesShader(layout, probe), { ...buffers, ...made }, params, [Tqp / ROWS, heads]);
+      runKeys(keysByMatrices, made);
+    }
+    runKeys(keyShape, inFloat);
   });
   return spec.differentiable.map((name) => gradients[name]);
 }

@@ -13,14 +13,17 @@ export function rowStore(name: string, width: number): RowStore {
 
 /**
  * The same for a width that is a uniform (an expression), so that one shader serves all of them; \`isAligned\`: it is a
- * multiple of four.
+ * multiple of four; \`isAdded\`: to what is there.
  */
-export function rowStoreOf(name: string, width: string, isAligned: boolean): RowStore {
+export function rowStoreOf(name: string, width: string, isAligned: boolean, isAdded = false): RowStore {
+  const store = isAdded ? '+=' : '=';
   const element = isAligned ? 'vec4f' : 'f32';
   const parts = ['x', 'y', 'z', 'w'].map(
-    (part, e) => `if (4u * c + ${e}u < ${width}) { ${name}[row * ${width} + 4u * c + ${e}u] = x.${part}; }`,
+    (part, e) => `if (4u * c + ${e}u < ${width}) { ${name}[row * ${width} + 4u * c + ${e}u] ${store} x.${part}; }`,
   );
-  const body = isAligned ? `if (4u * c < ${width}) { ${name}[row * (${width} / 4u) + c] = x; }` : parts.join('\n  ');
+  const body = isAligned
+    ? `if (4u * c < ${width}) { ${name}[row * (${width} / 4u) + c] ${store} x; }`
+    : parts.join('\n  ');
   return {
     buffer: { access: 'read_write', element },
     text: `\nfn store_${name}(row: u32, c: u32, x: vec4f) {\n  ${body}\n}`,

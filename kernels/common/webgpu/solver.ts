@@ -55,7 +55,7 @@ export const latestSchedule = (): Schedule | undefined => latest;
 /** Bytes of `progress` for some heads: counters and a flag per row. */
 export const progressBytes = (heads: number, Tqp: number): number => 4 * (PROGRESS_HEAD + heads * Tqp);
 
-/** Below this the extra half step of the solver is trusted with less: a factor of 2 of the residual instead of 10. */
+/** Down from this the extra half step of the solver is trusted with less: a factor of 2 of the residual instead of 10. */
 const TIGHT_TOLERANCE = 1e-4;
 
 /** The uniforms of a solver. */
@@ -66,7 +66,7 @@ export function solverUniforms(attrs: SolverAttrs, schedule: Schedule): Record<s
     tiles,
     regionQuads: quads,
     squaredTolerance: attrs.tolerance * attrs.tolerance,
-    leastDrop: attrs.tolerance < TIGHT_TOLERANCE ? 0.25 : 0.01,
+    leastDrop: attrs.tolerance <= TIGHT_TOLERANCE ? 0.25 : 0.01,
     // A direct solver leaves nothing to iterate.
     maxIterations: attrs.solver === 'direct' ? 0 : attrs.maxIterations,
   };

@@ -8,14 +8,18 @@ const MOST_ACCUMULATED = 16;
 /** Quads of a column's vector that are staged at a time. */
 const CHUNK = 16;
 
-/** What a kernel is: one pass over the keys; more than that; passes over weights that it keeps; or over chunks and their sums. */
-export type TileUse = 'onePass' | 'passes' | 'keptWeights' | 'chunks';
+/**
+ * What a kernel is: one pass over the keys; more than that; passes over weights that it keeps; a pass over queries for rows of
+ * keys; or over chunks and their sums.
+ */
+export type TileUse = 'onePass' | 'passes' | 'keptWeights' | 'keys' | 'chunks';
 
 /** Quads and columns per turn of a kernel's loops. */
 const UNROLLED: Readonly<Record<TileUse, readonly [number, number]>> = {
   onePass: [16, 8],
   passes: [8, 4],
   keptWeights: [8, 4],
+  keys: [8, 4],
   chunks: [2, 2],
 };
 
@@ -58,22 +62,24 @@ export function chooseTile(device: GPUDevice, width: number, use: TileUse): Tile
 const WIDEST = 128;
 
 /**
- * The tile of a kernel by matrices of half precision, for vectors of up to `width` numbers; undefined where the device has no
- * such units or no room.
+ * The tile of a kernel by matrices of half precision, for vectors of up to `width` numbers and with so many sets of columns staged
+ * at a time; undefined where the device has no such units or no room. Where there are several, two are multiplied at a time.
  */
-export function chooseMatrixTile(device: GPUDevice, width: number, use: TileUse): Tile | undefined {
+export function chooseMatrixTile(device: GPUDevice, width: number, use: TileUse, regions = 1): Tile | undefined {
   const matrices = matricesOf(device);
   if (matrices === undefined || width > WIDEST) return undefined;
   const { limits } = device;
   const { subgroups, quads } = tuningOf(device, use);
   const loops = { chunk: width / 4, unrolledQuads: 1, unrolledColumns: 1 };
-  const tiles = [subgroups, 2, 1].map((count): Tile => ({
+  const tiles = [subgroups, 4, 2, 1].map((count): Tile => ({
     threadsX: 2,
     threadsY: BLOCK * count,
     rows: 1,
     quads,
     ...loops,
     matrices,
+    regions,
+    areas: regions > 1 ? 2 : 1,
   }));
   return tiles.find(
     (tile) =>

@@ -3,10 +3,13 @@ import {
   clearMatrices,
   declareMatrixMemory,
   declareSums,
+  halfOperand,
+  accumulateRegions,
   matrixAccumulate,
   matrixBytes,
   matrixOperand,
   matrixProducts,
+  productsOfRegions,
   type MatrixTile,
   readSums,
   scaleSums,
@@ -17,6 +20,7 @@ import { unroll } from './shader.js';
 import {
   blockColumnsOf,
   blockRowsOf,
+  type ColumnProducts,
   type Columns,
   perGroup,
   perRow,
@@ -24,6 +28,7 @@ import {
   type RowQuad,
   threadsOf,
   type Tile,
+  type WeightedColumns,
 } from './tile_shape.js';
 
 export { reduceRows } from './reduce_rows.wgsl.js';
@@ -116,8 +121,12 @@ function addProducts(tile: Tile, name: string, row: RowQuad, width: number, chun
  * Makes the vectors of rows, `width` quads each, ready for products under the name `name`, before the loop over tiles. In
  * float32 they are read where they are needed.
  */
-export const operand = (tile: Tile, { name, row, isSplit = false }: Products, width: number): string =>
-  isMatrixTile(tile) ? matrixOperand(tile, name, row, width, isSplit) : '';
+export const operand = (tile: Tile, { name, row, isSplit = false, unit }: Products, width: number): string => {
+  if (!isMatrixTile(tile)) return '';
+  return unit === undefined
+    ? matrixOperand(tile, name, row, width, isSplit)
+    : halfOperand(tile, name, row, width, unit);
+};
 
 /**
  * Products of rows with the columns of tile `t`, all sets of rows against one staging of the columns. Afterwards the
@@ -133,6 +142,23 @@ export function products(tile: Tile, columns: Columns, sets: readonly Products[]
   if (chunks === 1) return `${declared}\n${body('0u')}`;
   return `${declared}\nfor (var chunk = 0u; chunk < ${chunks}u; chunk++) { ${body('chunk')} }`;
 }
+
+/** Products with several sets of columns, which for matrices have a region each and stay staged for `accumulateTogether`. */
+export const productsTogether = (tile: Tile, pairs: readonly ColumnProducts[]): string =>
+  isMatrixTile(tile)
+    ? `${pairs.map(({ set }) => declareProducts(tile, set.name)).join('\n')}\n${productsOfRegions(tile, pairs)}`
+    : pairs.map(({ columns, set }) => products(tile, columns, [set])).join('\n');
+
+/** Adds several weighted sets of columns to accumulators, the last that was staged first. */
+export const accumulateTogether = (tile: Tile, sums: readonly WeightedColumns[]): string =>
+  isMatrixTile(tile)
+    ? accumulateRegions(tile, sums)
+    : sums
+        .map(
+          ({ name, columns, value }, at) =>
+            `workgroupBarrier();\n${storeWeights(tile, value)}\n${accumulate(tile, name, columns, at === 0)}`,
+        )
+        .join('\n');
 
 /** Accumulators `name{i}_{g}`, `width` quads a row, spread over the threads of the row. */
 export const declareAccumulator = (tile: Tile, name: string, width: number): string => `

@@ -23,6 +23,9 @@ export interface Tile {
   readonly unrolledColumns: number;
   /** By what a tile's products are made of half-precision operands; float32 throughout where it is absent. */
   readonly matrices?: Matrices;
+  /** How many sets of columns matrices have staged at a time, and of how many products and weights there is room for; one if absent. */
+  readonly regions?: number;
+  readonly areas?: number;
 }
 
 export const threadsOf = ({ threadsX, threadsY }: Tile): number => threadsX * threadsY;
@@ -48,6 +51,10 @@ export interface Columns {
   readonly width: number;
   /** Expression: what the numbers of the buffer are multiples of, where it holds half-precision ones. */
   readonly unit?: string;
+  /**
+   * Which of the staged sets these columns are for matrices, where several are staged together (`productsTogether`).
+   */
+  readonly region?: number;
 }
 
 /** The vectors of a thread's rows, as an expression for quad `c` (itself an expression) of row `i`. */
@@ -59,6 +66,25 @@ export interface Products {
   readonly row: RowQuad;
   /** Whether half-precision operands are sums of two: 22 binary digits instead of 11. */
   readonly isSplit?: boolean;
+  /** Expression: what the vectors' numbers are multiples of, where they are of half precision already. */
+  readonly unit?: string;
+  /** The operand that the vectors were made under, where it is not `name`. */
+  readonly operand?: string;
+}
+
+/** Rows that are to be multiplied with columns of their own. */
+export interface ColumnProducts {
+  readonly columns: Columns;
+  readonly set: Products;
+}
+
+/** Weights and what is to be added to an accumulator times them. */
+export interface WeightedColumns {
+  readonly name: string;
+  readonly columns: Columns;
+  readonly value: (i: number, q: number) => string;
+  /** Expression: what matrices take the weights in units of. */
+  readonly unit: string;
 }
 
 /** Quads of a row's accumulator that a thread owns: columns `tx + threadsX g`. */

@@ -1,3 +1,4 @@
+import { MEASURED } from './measured_tunings.js';
 import type { TileUse } from './tile.js';
 
 /** What a kernel by matrices may choose freely; all of it changes time only. */
@@ -10,28 +11,40 @@ export interface MatrixTuning {
   readonly workgroups: number;
 }
 
-type Tunings = Readonly<Record<TileUse, MatrixTuning>>;
+/** The best settings of a class of devices; a use that was not measured is absent. */
+export type Tunings = Readonly<Partial<Record<TileUse, MatrixTuning>>>;
+
+/** What tells devices apart. */
+export type DeviceInfo = Pick<GPUAdapterInfo, 'vendor' | 'architecture' | 'device'>;
 
 /**
- * By the architecture that a device's adapter names; `other` is for those that were not measured. Part `u` of
- * `npm run fast` measures them.
+ * The classes that a device belongs to, the narrowest first. Browsers leave names empty that they do not tell, and an
+ * architecture is empty where the browser does not know a new one.
  */
-const MEASURED: Readonly<Record<string, Tunings>> = {
-  other: {
-    onePass: { subgroups: 2, quads: 8, workgroups: 528 },
-    passes: { subgroups: 2, quads: 8, workgroups: 528 },
-    keptWeights: { subgroups: 4, quads: 8, workgroups: 528 },
-    chunks: { subgroups: 2, quads: 8, workgroups: 528 },
-  },
-};
-
-let tried: MatrixTuning | undefined;
-
-/** Has all kernels by matrices take other settings than were measured to be best; for measurements. Undefined ends it. */
-export function tryTuning(tuning: MatrixTuning | undefined): void {
-  tried = tuning;
+export function classesOf({ vendor, architecture, device }: DeviceInfo): string[] {
+  return [device, architecture].flatMap((name) => (name === '' ? [] : [`${vendor} ${name}`])).concat(vendor, '');
 }
 
-export function tuningOf(device: GPUDevice, use: TileUse): MatrixTuning {
-  return tried ?? (MEASURED[device.adapterInfo.architecture] ?? MEASURED.other)[use];
+/** Where nothing was measured for a use: what all uses that were have in common. */
+export const UNMEASURED: MatrixTuning = { subgroups: 4, quads: 4, workgroups: 528 };
+
+/** The settings in a table that hold for a device: those of the narrowest class that has them. */
+export function lookUp(table: Readonly<Record<string, Tunings>>, info: DeviceInfo, use: TileUse): MatrixTuning {
+  const found = classesOf(info).map((name) => (table[name] as Tunings | undefined)?.[use]);
+  return found.find((tuning) => tuning !== undefined) ?? UNMEASURED;
+}
+
+let tried: { readonly tuning: MatrixTuning; readonly use?: TileUse } | undefined;
+
+/**
+ * Has kernels by matrices, all or those of one use, take another setting than was measured to be best; for measurements and
+ * tests. Undefined ends it.
+ */
+export function tryTuning(tuning: MatrixTuning | undefined, use?: TileUse): void {
+  tried = tuning && { tuning, use };
+}
+
+export function tuningOf({ adapterInfo }: GPUDevice, use: TileUse): MatrixTuning {
+  if (tried !== undefined && (tried.use ?? use) === use) return tried.tuning;
+  return lookUp(MEASURED, adapterInfo, use);
 }

@@ -1,0 +1,13 @@
+import type { Tunings } from './tuning.js';
+
+/*
+ * Written by `npm run fast:tune` from docs/benchmarks/webgpu_tuning.json: the fastest right settings of every class of devices.
+ * '' stands for devices of which nothing was measured.
+ */
+export const MEASURED: Readonly<Record<string, Tunings>> = {
+  '': {
+    onePass: { subgroups: 4, quads: 4, workgroups: 528 },
+    passes: { subgroups: 4, quads: 4, workgroups: 528 },
+    keptWeights: { subgroups: 4, quads: 4, workgroups: 528 },
+  },
+};

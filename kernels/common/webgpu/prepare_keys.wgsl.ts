@@ -11,6 +11,7 @@ import {
   LANES,
   mapTexts,
   quadFunction,
+  rowInput,
   ROWS,
   sharedParams,
   storedQuad,
@@ -94,8 +95,8 @@ export function keysShader(inputs: KeyInputs, key: Slot, value: Slot, isCentred:
     workgroupSize: ROWS * LANES,
     params: { ...sharedParams, Tkp: 'u32', ...(isFlagged && { Tqp: 'u32' as const, heads: 'u32' as const }) },
     buffers: {
-      key: f32('read'),
-      value: f32('read'),
+      key: rowInput(key),
+      value: rowInput(value),
       ...keyBuffers(inputs),
       ...(isCentred && { centre: vec4('read') }),
       ...writer.buffers(['preparedKey', 'preparedValue']),

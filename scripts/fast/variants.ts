@@ -33,8 +33,8 @@ function variants(matrices: Matrices): Variant[] {
   ];
   return sizes.flatMap(({ D, Dv, hasKeyTerms }) => {
     const [Dp, Dvp] = [paddedWidth(D), paddedWidth(Dv)];
-    const shape = (subgroups: number): AttentionShape => ({
-      tile: tileOf(Math.max(Dp, Dvp), subgroups, 8, matrices),
+    const shape = (quads: number): AttentionShape => ({
+      tile: tileOf(Math.max(Dp, Dvp), 4, quads, matrices),
       Dp,
       Dvp,
       isAlignedD: D % 4 === 0,
@@ -46,13 +46,12 @@ function variants(matrices: Matrices): Variant[] {
     const query = { name: 'query', width: D };
     const probe = layout([query, { name: 'probe', width: D, isNegated: true }]);
     const twice = layout([query, { ...query, isCentred: true }]);
-    const large = Math.max(Dp, Dvp) > 64 ? 2 : 4;
     const size = `${D} ${Dv}${hasKeyTerms ? ' key terms' : ''}`;
     return [
       { name: `softmax ${size}`, shader: probeAttentionShader(shape(2), layout([query]), false) },
-      { name: `parallax ${size}`, shader: probeAttentionShader(shape(2), probe, true) },
-      { name: `local linear ${size}`, shader: localLinearAttentionShader(shape(large), twice, true) },
-      { name: `local linear ${size} weights anew`, shader: localLinearAttentionShader(shape(large), twice, false) },
+      { name: `parallax ${size}`, shader: probeAttentionShader(shape(4), probe, true) },
+      { name: `local linear ${size}`, shader: localLinearAttentionShader(shape(4), twice, true) },
+      { name: `local linear ${size} weights anew`, shader: localLinearAttentionShader(shape(4), twice, false) },
     ];
   });
 }

@@ -27,18 +27,21 @@ export interface MatrixTile extends Tile {
 
 const BLOCK_QUADS = BLOCK / 4;
 
-/** Quads from row to row. One or two more than there are, so that neighbouring rows lie in different banks. */
+/**
+ * Quads from row to row. Two more than there are, so that neighbouring rows lie in different banks. How many workgroups run at a
+ * time is bounded by this memory, and they hide each other's barriers: what does not fit into it goes through in slices.
+ */
 const stagedStride = ({ chunk }: Tile): number => chunk + 2;
-const halvesStride = (tile: Tile): number => Math.max(tile.chunk, blockColumnsOf(tile) / 4) + 2;
-const scoresStride = (tile: Tile): number => blockColumnsOf(tile) / 4 + 1;
+const rowQuads = (tile: Tile): number => blockColumnsOf(tile) / 4;
+const rowStride = (tile: Tile): number => rowQuads(tile) + 2;
 
 const quadCounts = (tile: Tile): { staged: number; halves: number; scores: number } => ({
   staged: blockColumnsOf(tile) * stagedStride(tile),
-  halves: blockRowsOf(tile) * halvesStride(tile),
-  scores: blockRowsOf(tile) * scoresStride(tile),
+  halves: blockRowsOf(tile) * rowStride(tile),
+  scores: blockRowsOf(tile) * rowStride(tile),
 });
 
-/** With 64 rows, 64 columns and heads of 64: 9 KiB of columns, 9 of halves, 17 of scores. */
+/** With 64 rows, 16 columns and heads of 64: 2.25 KiB of columns, 3 of halves, 6 of scores. */
 export function matrixBytes(tile: MatrixTile): number {
   const { staged, halves, scores } = quadCounts(tile);
   return 8 * (staged + halves) + 16 * scores;
@@ -53,15 +56,21 @@ var<workgroup> halves: array<Half4, ${halves}>;
 var<workgroup> scores: array<vec4f, ${scores}>;`;
 }
 
+/** `text` for each slice of vectors of `width` quads that fits in the rows: its first quad and its quads. */
+function perSlice(tile: Tile, width: number, text: (first: number, quads: number) => string): string {
+  const most = rowQuads(tile);
+  return unroll(Math.ceil(width / most), (s) => text(s * most, Math.min(most, width - s * most)));
+}
+
 /** First of a subgroup's rows in an array. */
 const subgroupBase = (stride: number): string => `(tid / ${SUBGROUP}u) * ${BLOCK * stride}u`;
 
-const ownHalf = (tile: Tile, column: string): string => `halves[ty * ${halvesStride(tile)}u + ${column}]`;
-const ownScore = (tile: Tile, column: string): string => `scores[ty * ${scoresStride(tile)}u + ${column}]`;
+const ownHalf = (tile: Tile, column: string): string => `halves[ty * ${rowStride(tile)}u + ${column}]`;
+const ownScore = (tile: Tile, column: string): string => `scores[ty * ${rowStride(tile)}u + ${column}]`;
 const columnOf = ({ threadsX }: Tile, g: number): string => `tx + ${threadsX * g}u`;
 
 /** Copies the columns of tile `t`; nobody may be reading the last ones. */
-function stage(tile: MatrixTile, { buffer, base, stride, offset, width }: Columns): string {
+export function stage(tile: MatrixTile, { buffer, base, stride, offset, width }: Columns): string {
   const total = blockColumnsOf(tile) * width;
   const threads = threadsOf(tile);
   return unroll(Math.ceil(total / threads), (step) => {
@@ -78,18 +87,25 @@ function stage(tile: MatrixTile, { buffer, base, stride, offset, width }: Column
  */
 export function matrixOperand(tile: MatrixTile, name: string, row: RowQuad, width: number, isSplit: boolean): string {
   const { left } = matrixText(tile.matrices);
-  const load = (part: string): string =>
-    perBlock(
-      width,
-      (d) =>
-        `let ${part}_${name}_${d} = ${left(`${subgroupBase(halvesStride(tile))} + ${d * BLOCK_QUADS}u`, halvesStride(tile))};`,
-    );
-  const store = (value: string): string =>
-    perGroup(
+  const stride = rowStride(tile);
+  const store = (value: string, first: number, quads: number): string =>
+    perGroup(tile, quads, (i, g) => {
+      const column = columnOf(tile, g);
+      return `{ let x = ${row(i, `${column} + ${first}u`)} * inverse_${name}; ${ownHalf(tile, column)} = toHalf4(${value}); }`;
+    });
+  const make = (part: string, value: string): string =>
+    perSlice(
       tile,
       width,
-      (i, g) =>
-        `{ let x = ${row(i, columnOf(tile, g))} * inverse_${name}; ${ownHalf(tile, columnOf(tile, g))} = toHalf4(${value}); }`,
+      (first, quads) => `
+  workgroupBarrier();
+  ${store(value, first, quads)}
+  workgroupBarrier();
+  ${perBlock(
+    quads,
+    (d) =>
+      `let ${part}_${name}_${d + first / BLOCK_QUADS} = ${left(`${subgroupBase(stride)} + ${d * BLOCK_QUADS}u`, stride)};`,
+  )}`,
     );
   return `
   ${perRow(tile, (i) => `var square_${name}${i} = 0.0;`)}
@@ -97,13 +113,15 @@ export function matrixOperand(tile: MatrixTile, name: string, row: RowQuad, widt
   ${reduceRows(tile, [`square_${name}`], 'sum')}
   let unit_${name} = unitAbove(sqrt(square_${name}0));
   let inverse_${name} = inverseOf(unit_${name});
-  workgroupBarrier();
-  ${store('x')}
-  workgroupBarrier();
-  ${load('left')}
-  workgroupBarrier();
-  ${isSplit ? `${store('x - half(x)')}\nworkgroupBarrier();\n${load('low')}\nworkgroupBarrier();` : ''}`;
+  ${make('left', 'half(x)')}
+  ${isSplit ? make('low', 'x - half(x)') : ''}
+  workgroupBarrier();`;
 }
+
+/** Has the threads read their products `name{i}_{j}` with columns of that unit, the last that were made. */
+export const readProducts = (tile: MatrixTile, name: string, unit = '1.0'): string =>
+  `{ let factor = unit_${name} * ${unit};
+    ${perQuad(tile, (i, q) => `{ let x = ${ownScore(tile, columnOf(tile, q))} * factor; ${unroll(4, (j) => `${name}${i}_${4 * q + j} = x[${j}];`, ' ')} }`)} }`;
 
 export function matrixProducts(tile: MatrixTile, columns: Columns, sets: readonly Products[]): string {
   const { right, multiplyAdd, storeSum } = matrixText(tile.matrices);
@@ -117,10 +135,8 @@ export function matrixProducts(tile: MatrixTile, columns: Columns, sets: readonl
         .map((part) => `product = ${multiplyAdd(`${part}_${set.name}_${d}`, 'column', 'product')};`)
         .join(' ')} }`,
     )}
-    ${storeSum(`${subgroupBase(scoresStride(tile))} + ${b * BLOCK_QUADS}u`, 'product', scoresStride(tile))}
+    ${storeSum(`${subgroupBase(rowStride(tile))} + ${b * BLOCK_QUADS}u`, 'product', rowStride(tile))}
   }`;
-  const read = (name: string): string => `{ let factor = unit_${name} * ${columns.unit ?? '1.0'};
-    ${perQuad(tile, (i, q) => `{ let x = ${ownScore(tile, columnOf(tile, q))} * factor; ${unroll(4, (j) => `${name}${i}_${4 * q + j} = x[${j}];`, ' ')} }`)} }`;
   return `
   workgroupBarrier();
   ${stage(tile, columns)}
@@ -130,7 +146,7 @@ export function matrixProducts(tile: MatrixTile, columns: Columns, sets: readonl
       (set) => `
   ${unroll(blockColumnsOf(tile) / BLOCK, (b) => block(set, b))}
   workgroupBarrier();
-  ${read(set.name)}`,
+  ${readProducts(tile, set.name, columns.unit)}`,
     )
     .join('\nworkgroupBarrier();\n')}`;
 }
@@ -146,11 +162,20 @@ export const declareSums = (name: string, width: number): string =>
 export const clearMatrices = (name: string, width: number): string =>
   perBlock(width, (d) => `sum_${name}_${d} = Sum();`, ' ');
 
-/** `isStaged`: the columns are. Behind products or a barrier, nobody reads those that are staged any more. */
-export function matrixAccumulate(tile: MatrixTile, name: string, columns: Columns, isStaged: boolean): string {
+/**
+ * `isStaged`: the columns are. Behind products or a barrier, nobody reads those that are staged any more. `isVisible`: a barrier
+ * stands behind the writing of columns and weights already.
+ */
+export function matrixAccumulate(
+  tile: MatrixTile,
+  name: string,
+  columns: Columns,
+  isStaged: boolean,
+  isVisible: boolean,
+): string {
   const { left, right, multiplyAdd } = matrixText(tile.matrices);
   const block = (b: number): string => `{
-    let row = ${left(`${subgroupBase(halvesStride(tile))} + ${b * BLOCK_QUADS}u`, halvesStride(tile))};
+    let row = ${left(`${subgroupBase(rowStride(tile))} + ${b * BLOCK_QUADS}u`, rowStride(tile))};
     ${perBlock(
       columns.width,
       (
@@ -161,23 +186,17 @@ export function matrixAccumulate(tile: MatrixTile, name: string, columns: Column
   }`;
   return `
   ${isStaged ? '' : stage(tile, columns)}
-  workgroupBarrier();
+  ${isVisible ? '' : 'workgroupBarrier();'}
   ${unroll(blockColumnsOf(tile) / BLOCK, block)}`;
-}
-
-/** `text` for each slice of an accumulator that fits in `scores`: its first quad and its quads. */
-function perSlice(tile: Tile, width: number, text: (first: number, quads: number) => string): string {
-  const most = blockColumnsOf(tile) / 4;
-  return unroll(Math.ceil(width / most), (s) => text(s * most, Math.min(most, width - s * most)));
 }
 
 const storeSlice = (tile: MatrixTile, name: string, first: number, quads: number): string => {
   const { storeSum } = matrixText(tile.matrices);
   return perBlock(quads, (d) =>
     storeSum(
-      `${subgroupBase(scoresStride(tile))} + ${d * BLOCK_QUADS}u`,
+      `${subgroupBase(rowStride(tile))} + ${d * BLOCK_QUADS}u`,
       `sum_${name}_${d + first / BLOCK_QUADS}`,
-      scoresStride(tile),
+      rowStride(tile),
     ),
   );
 };
@@ -209,7 +228,7 @@ export function scaleSums(tile: MatrixTile, name: string, width: number, factor:
   ${perBlock(
     quads,
     (d) =>
-      `sum_${name}_${d + first / BLOCK_QUADS} = ${loadSum(`${subgroupBase(scoresStride(tile))} + ${d * BLOCK_QUADS}u`, scoresStride(tile))};`,
+      `sum_${name}_${d + first / BLOCK_QUADS} = ${loadSum(`${subgroupBase(rowStride(tile))} + ${d * BLOCK_QUADS}u`, rowStride(tile))};`,
     ' ',
   )}`,
   );

@@ -18,9 +18,9 @@ type Tunings = Readonly<Record<TileUse, MatrixTuning>>;
  */
 const MEASURED: Readonly<Record<string, Tunings>> = {
   other: {
-    onePass: { subgroups: 2, quads: 8, workgroups: 528 },
-    passes: { subgroups: 2, quads: 8, workgroups: 528 },
-    keptWeights: { subgroups: 4, quads: 8, workgroups: 528 },
+    onePass: { subgroups: 4, quads: 2, workgroups: 528 },
+    passes: { subgroups: 4, quads: 4, workgroups: 528 },
+    keptWeights: { subgroups: 4, quads: 4, workgroups: 528 },
     chunks: { subgroups: 2, quads: 8, workgroups: 528 },
   },
 };

@@ -279,6 +279,8 @@ export function iterate(solver: WeightSource): string {
   loop {
     if (${perRow(tile, (i) => `isLive${i}`, ' || ')}) { flag.y = 1u; }
     let anyLive = workgroupUniformLoad(&flag).y != 0u;
+    // Here, not later: barriers have to stand between this and the next setting, and reductions may be without.
+    if (tid == 0u) { flag.y = 0u; }
     if (!anyLive || iteration >= params.maxIterations) { break; }
     iteration++;
     storageBarrier();
@@ -294,7 +296,6 @@ export function iterate(solver: WeightSource): string {
       ${accumulate(tile, 'a', key, true)}
     }
     ${readAccumulator(tile, 'a', key.width, `(${unit} * ${key.unit})`)}
-    if (tid == 0u) { flag.y = 0u; }
     ${reduceRows(tile, ['drift'], 'sum')}
     ${perRow(tile, apply)}
     ${reduceRows(tile, tile.matrices ? ['curvature', 'along'] : ['curvature'], 'sum')}
@@ -303,8 +304,6 @@ export function iterate(solver: WeightSource): string {
     ${perRow(tile, turn)}
     ${tile.matrices ? reduceRows(tile, ['shift'], 'sum') : ''}
   }
-  workgroupBarrier();
-  if (tid == 0u) { flag.y = 0u; }
   ${perRow(tile, (i) => `isMissed${i} = isMissed${i} || isLive${i};`, ' ')}`;
 }
 

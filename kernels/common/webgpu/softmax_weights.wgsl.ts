@@ -173,7 +173,7 @@ function weigh(
   return `
   var isOver = false;
   ${perRow(tile, (i) => `var top${i} = ${topOf(tile, i)}; isOver = isOver || top${i} > m${i} + ${headroom};`)}
-  ${perQuad(tile, (i, q) => `var p${i}_${q} = ${asOperand(tile, `exp2(min(${quadOf('s', i, q)} - m${i}, vec4f(30.0)))`)};`)}
+  ${perQuad(tile, (i, q) => `var p${i}_${q} = ${asOperand(tile, `exp2(${isStored ? `${quadOf('s', i, q)} - m${i}` : `min(${quadOf('s', i, q)} - m${i}, vec4f(30.0))`})`)};`)}
   ${isStored ? `${perRow(tile, (i) => `var added${i} = ${sumOfQuads(tile, 'p', i)};`)}\n${storeAndKeep(tile, kept)}` : ''}
   if (isOver) { flag.x = 1u; }
   if (workgroupUniformLoad(&flag).x != 0u) {

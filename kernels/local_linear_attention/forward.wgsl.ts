@@ -29,13 +29,7 @@ import {
 import { type InfoRowLayout, rowQuad } from '../common/webgpu/row_layout.js';
 import { rowStoreOf } from '../common/webgpu/row_store.js';
 import { type Shader, unroll } from '../common/webgpu/shader.js';
-import {
-  declareBounds,
-  declareSoftmax,
-  finishScores,
-  keep,
-  onlineSoftmax,
-} from '../common/webgpu/softmax_weights.wgsl.js';
+import { declareBounds, declareSoftmax, finishScores, storedSoftmax } from '../common/webgpu/softmax_weights.wgsl.js';
 import {
   accumulate,
   declareAccumulator,
@@ -45,6 +39,7 @@ import {
   operand,
   perRow,
   products,
+  productsAgain,
   quadOf,
   readAccumulator,
   reduceRows,
@@ -69,6 +64,7 @@ export function localLinearAttentionShader(shape: AttentionShape, layout: InfoRo
   const query = (i: number, c: string): string => rowQuad(layout, `row${i}`, plain, c);
   const solver: WeightSource = { tile, key, query, isKept, hasKeyTerms };
   const kept = keptBy(solver);
+  const finished = finishScores(tile, 's', hasKeyTerms);
   const column = (g: number): string => `tx + ${tile.threadsX * g}u`;
   const right = (i: number, g: number): string =>
     `select(vec4f(), ${rowQuad(layout, `row${i}`, centred, column(g))} - kbar, info${i}.y == ORDINARY)`;
@@ -118,11 +114,9 @@ ${mainHead(tile)}
   ${operand(tile, { name: 's', row: query }, key.width)}
   for (var t = 0u; t < keyTiles; t++) {
     ${products(tile, key, [{ name: 's', row: query }])}
-    ${finishScores(tile, 's', hasKeyTerms)}
-    ${onlineSoftmax(tile, [{ name: 'a', width: key.width }], [], kept)}
-    ${storeWeights(tile, (i, q) => `p${i}_${q}`)}
-    ${kept ? keep(tile, kept, (i, q) => `p${i}_${q}`) : ''}
-    ${accumulate(tile, 'a', key, true)}
+    ${finished}
+    ${storedSoftmax(tile, [{ name: 'a', width: key.width }], [], `${productsAgain(tile, 's', key)} ${finished}`, kept)}
+    ${accumulate(tile, 'a', key, true, true)}
   }
   ${readAccumulator(tile, 'a', key.width, `${key.unit}`)}
   ${reduceRows(tile, ['l'], 'sum')}

@@ -51,8 +51,8 @@ function variants(matrices: Matrices): Variant[] {
     const query = { name: 'query', width: D };
     const probe = layout([query, { name: 'probe', width: D, isNegated: true }]);
     const twice = layout([query, { ...query, isCentred: true }]);
-    const large = Math.max(Dp, Dvp) > 64 ? 2 : 4;
     const size = `${D} ${Dv}${hasKeyTerms ? ' key terms' : ''}`;
+    const large = Math.max(Dp, Dvp) > 64 ? 2 : 4;
     const probes: ProbeKind[] = ['none', 'given', 'solved'];
     const gradients = probes.flatMap((kind) => {
       const slots = [query, { name: 'dout', width: Dv }, ...(kind === 'none' ? [] : [{ name: 'probe', width: D }])];
@@ -71,10 +71,10 @@ function variants(matrices: Matrices): Variant[] {
     });
     return [
       ...gradients,
-      { name: `softmax ${size}`, shader: probeAttentionShader(shape(2), layout([query]), false) },
-      { name: `parallax ${size}`, shader: probeAttentionShader(shape(2), probe, true) },
-      { name: `local linear ${size}`, shader: localLinearAttentionShader(shape(large), twice, true) },
-      { name: `local linear ${size} weights anew`, shader: localLinearAttentionShader(shape(large), twice, false) },
+      { name: `softmax ${size}`, shader: probeAttentionShader(shape(4, 2), layout([query]), false) },
+      { name: `parallax ${size}`, shader: probeAttentionShader(shape(4, 4), probe, true) },
+      { name: `local linear ${size}`, shader: localLinearAttentionShader(shape(4, 4), twice, true) },
+      { name: `local linear ${size} weights anew`, shader: localLinearAttentionShader(shape(4, 4), twice, false) },
     ];
   });
 }

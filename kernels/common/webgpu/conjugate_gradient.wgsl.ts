@@ -2,7 +2,15 @@ import { flag, hasCoarseScores, readFlag } from './coarse_tiles.wgsl.js';
 import type { AttentionShape } from './probe_attention.wgsl.js';
 import type { BufferType, ParamType } from './shader.js';
 import { unroll } from './shader.js';
-import { asOperand, finishScores, type KeptWeights, keptPacking, keptQuad } from './softmax_weights.wgsl.js';
+import {
+  asOperand,
+  finishScores,
+  type KeptWeights,
+  keptHalf,
+  keptPacking,
+  keptPlace,
+  keptQuad,
+} from './softmax_weights.wgsl.js';
 import {
   accumulate,
   blockRowsOf,
@@ -147,7 +155,7 @@ export function nextTile(tile: Tile): string {
 }
 
 /** Keys a dimension below which half precision is too coarse for the solve: there the ridge alone holds much of the solution. */
-const FEWEST_KEYS = 3;
+const FEWEST_KEYS = 2;
 
 /** Whether the tile is for this kernel; one by matrices leaves tiles of rows that see few keys to the one in float32. */
 export function takeTile({ tile, isSecond }: AttentionShape): string {
@@ -163,6 +171,13 @@ export function takeTile({ tile, isSecond }: AttentionShape): string {
 export function weightsAgain(solver: WeightSource, sets: readonly Products[]): string {
   const { tile, key, query, hasKeyTerms } = solver;
   const kept = keptBy(solver);
+  if (kept && tile.matrices) {
+    // Asked for before the products, of which memory is slower.
+    return `
+    ${perQuad(tile, (i, q) => (q % keptPacking(tile) === 0 ? `let kept${i}_${q} = ${keptPlace(tile, kept, i, q, 't')};` : ''))}
+    ${products(tile, key, sets)}
+    ${perQuad(tile, (i, q) => `let w${i}_${q} = unpackHalves(kept${i}_${q - (q % keptPacking(tile))}.${keptHalf(q)});`)}`;
+  }
   if (kept) {
     return `
     ${products(tile, key, sets)}
@@ -267,6 +282,8 @@ export function iterate(solver: WeightSource): string {
   loop {
     if (${perRow(tile, (i) => `isLive${i}`, ' || ')}) { flag.y = 1u; }
     let anyLive = workgroupUniformLoad(&flag).y != 0u;
+    // Here, not later: barriers have to stand between this and the next setting, and reductions may be without.
+    if (tid == 0u) { flag.y = 0u; }
     if (!anyLive || iteration >= params.maxIterations) { break; }
     iteration++;
     storageBarrier();
@@ -282,7 +299,6 @@ export function iterate(solver: WeightSource): string {
       ${accumulate(tile, 'a', key, true)}
     }
     ${readAccumulator(tile, 'a', key.width, `(${unit} * ${key.unit})`)}
-    if (tid == 0u) { flag.y = 0u; }
     ${reduceRows(tile, ['drift'], 'sum')}
     ${perRow(tile, apply)}
     ${reduceRows(tile, tile.matrices ? ['curvature', 'along'] : ['curvature'], 'sum')}
@@ -291,8 +307,6 @@ export function iterate(solver: WeightSource): string {
     ${perRow(tile, turn)}
     ${tile.matrices ? reduceRows(tile, ['shift'], 'sum') : ''}
   }
-  workgroupBarrier();
-  if (tid == 0u) { flag.y = 0u; }
   ${perRow(tile, (i) => `isMissed${i} = isMissed${i} || isLive${i};`, ' ')}`;
 }
 

@@ -24,11 +24,12 @@ export const halfElement = (matrices: Matrices): string => (matrices === 'emulat
 /**
  * `half(x)`: float32 numbers rounded to the 11 digits of half precision, at any magnitude. By bits: compilers of devices
  * take a conversion to half precision and back for nothing, and sums would then be those of other numbers than the products.
+ * Halfway it rounds up, which takes two operations instead of five.
  */
 export const HALF = `
 fn half(x: vec4f) -> vec4f {
   let bits = bitcast<vec4u>(x);
-  return bitcast<vec4f>((bits + vec4u(0x0fffu) + ((bits >> vec4u(13u)) & vec4u(1u))) & vec4u(0xffffe000u));
+  return bitcast<vec4f>((bits + vec4u(0x1000u)) & vec4u(0xffffe000u));
 }
 fn packHalves(x: vec4f) -> vec2u { return vec2u(pack2x16float(x.xy), pack2x16float(x.zw)); }
 fn unpackHalves(x: vec2u) -> vec4f { return vec4f(unpack2x16float(x.x), unpack2x16float(x.y)); }`;
@@ -48,7 +49,7 @@ alias Left = ${matrix('left', 'f16')};
 alias Right = ${matrix('right', 'f16')};
 alias Sum = ${matrix('result', 'f32')};
 ${common}
-fn toHalf4(x: vec4f) -> Half4 { return vec4<f16>(half(x)); }`;
+fn toHalf4(x: vec4f) -> Half4 { return vec4<f16>(x); }`;
   }
   return `
 alias Half4 = vec2u;
@@ -127,19 +128,19 @@ const emulated: MatrixText = {
 export const matrixText = (matrices: Matrices): MatrixText => (matrices === 'hardware' ? hardware : emulated);
 
 /**
- * A thread's place: two threads own a row, half a subgroup apart, so that eight neighbours read eight different rows, which
- * the padding of the rows keeps free of conflicts.
+ * A thread's place: two neighbours own a row, so that eight threads take two quads of four rows each: the padding of the rows
+ * (matrix_tile.wgsl.ts) keeps that free of conflicts, as it does what matrices load and store.
  */
 export const matrixPlace = (matrices: Matrices): string => `
   ${matrices === 'emulated' ? `lane = tid % ${SUBGROUP}u;` : ''}
-  let tx = (tid / ${BLOCK}u) % 2u;
-  let ty = (tid / ${SUBGROUP}u) * ${BLOCK}u + tid % ${BLOCK}u;`;
+  let tx = tid % 2u;
+  let ty = tid / 2u;`;
 
 /** Combines `name` over the two threads of a row. */
 export const combinePair = (name: string, operation: 'sum' | 'max'): string =>
   operation === 'sum'
-    ? `${name} += subgroupShuffleXor(${name}, ${BLOCK}u);`
-    : `${name} = max(${name}, subgroupShuffleXor(${name}, ${BLOCK}u));`;
+    ? `${name} += subgroupShuffleXor(${name}, 1u);`
+    : `${name} = max(${name}, subgroupShuffleXor(${name}, 1u));`;
 
 /** `text` for every block of a row of `width` quads. */
 export const perBlock = (width: number, text: (block: number) => string, separator = '\n'): string =>

@@ -29,10 +29,14 @@ export interface MatrixTile extends Tile {
 
 const BLOCK_QUADS = BLOCK / 4;
 
-/** Quads from row to row. One or two more than there are, so that neighbouring rows lie in different banks. */
+/**
+ * Quads from row to row. Two more than there are, so that neighbouring rows lie in different banks. How many workgroups run at a
+ * time is bounded by this memory, and they hide each other's barriers: what does not fit into it goes through in slices.
+ */
 const stagedStride = ({ chunk }: Tile): number => chunk + 2;
-const halvesStride = (tile: Tile): number => Math.max(tile.chunk, ((tile.areas ?? 1) * blockColumnsOf(tile)) / 4) + 2;
-const scoresStride = (tile: Tile): number => blockColumnsOf(tile) / 4 + 1;
+const rowQuads = (tile: Tile): number => blockColumnsOf(tile) / 4;
+const halvesStride = (tile: Tile): number => (tile.areas ?? 1) * rowQuads(tile) + 2;
+const scoresStride = (tile: Tile): number => rowQuads(tile) + 2;
 
 /** Quads of one set of staged columns. */
 const regionQuads = (tile: Tile): number => blockColumnsOf(tile) * stagedStride(tile);
@@ -46,7 +50,7 @@ const quadCounts = (tile: Tile): { staged: number; halves: number; scores: numbe
   scores: (tile.areas ?? 1) * areaQuads(tile),
 });
 
-/** With 64 rows, 64 columns and heads of 64: 9 KiB of columns, 9 of halves, 17 of scores. */
+/** With 64 rows, 16 columns and heads of 64: 2.25 KiB of columns, 3 of halves, 6 of scores. */
 export function matrixBytes(tile: MatrixTile): number {
   const { staged, halves, scores } = quadCounts(tile);
   return 8 * (staged + halves) + 16 * scores;
@@ -61,6 +65,12 @@ var<workgroup> halves: array<Half4, ${halves}>;
 var<workgroup> scores: array<vec4f, ${scores}>;`;
 }
 
+/** `text` for each slice of vectors of `width` quads that fits in the rows: its first quad and its quads. */
+function perSlice(tile: Tile, width: number, text: (first: number, quads: number) => string): string {
+  const most = rowQuads(tile);
+  return unroll(Math.ceil(width / most), (s) => text(s * most, Math.min(most, width - s * most)));
+}
+
 /** First of a subgroup's rows in an array. */
 const subgroupBase = (stride: number): string => `(tid / ${SUBGROUP}u) * ${BLOCK * stride}u`;
 
@@ -71,7 +81,7 @@ const columnOf = ({ threadsX }: Tile, g: number): string => `tx + ${threadsX * g
 const firstStaged = (tile: Tile, { region = 0 }: Columns): string => `${region * regionQuads(tile)}u`;
 
 /** Copies the columns of tile `t`; nobody may be reading the last ones. */
-function stage(tile: MatrixTile, columns: Columns): string {
+export function stage(tile: MatrixTile, columns: Columns): string {
   const { buffer, base, stride, offset, width } = columns;
   const total = blockColumnsOf(tile) * width;
   const threads = threadsOf(tile);
@@ -83,22 +93,40 @@ function stage(tile: MatrixTile, columns: Columns): string {
   });
 }
 
-const loadOperand = (tile: MatrixTile, part: string, name: string, width: number): string => {
+/** The left operand `name`, or its low part, of half-precision numbers `value` of quads of the tile's rows, through `halves`. */
+function makeOperand(
+  tile: MatrixTile,
+  part: 'left' | 'low',
+  name: string,
+  width: number,
+  value: (i: number, column: string) => string,
+): string {
   const { left } = matrixText(tile.matrices);
   const stride = halvesStride(tile);
-  return perBlock(
+  const store = (first: number, quads: number): string =>
+    perGroup(tile, quads, (i, g) => {
+      const column = columnOf(tile, g);
+      return `${ownHalf(tile, column)} = ${value(i, `${column} + ${first}u`)};`;
+    });
+  return perSlice(
+    tile,
     width,
-    (d) => `let ${part}_${name}_${d} = ${left(`${subgroupBase(stride)} + ${d * BLOCK_QUADS}u`, stride)};`,
+    (first, quads) => `
+  workgroupBarrier();
+  ${store(first, quads)}
+  workgroupBarrier();
+  ${perBlock(
+    quads,
+    (d) =>
+      `let ${part}_${name}_${d + first / BLOCK_QUADS} = ${left(`${subgroupBase(stride)} + ${d * BLOCK_QUADS}u`, stride)};`,
+  )}`,
   );
-};
+}
 
-/** The same of vectors that are of half precision already, in units of `unit`. */
+/** The left operand of vectors that are of half precision already, in units of `unit`. */
 export const halfOperand = (tile: MatrixTile, name: string, row: RowQuad, width: number, unit: string): string => `
   let unit_${name} = ${unit};
-  workgroupBarrier();
-  ${perGroup(tile, width, (i, g) => `${ownHalf(tile, columnOf(tile, g))} = ${row(i, columnOf(tile, g))};`)}
-  workgroupBarrier();
-  ${loadOperand(tile, 'left', name, width)}
+  ${makeOperand(tile, 'left', name, width, row)}
   workgroupBarrier();`;
 
 /**
@@ -106,29 +134,22 @@ export const halfOperand = (tile: MatrixTile, name: string, row: RowQuad, width:
  * above their length. `isSplit`: as a sum of two half-precision numbers, for which every product is made twice.
  */
 export function matrixOperand(tile: MatrixTile, name: string, row: RowQuad, width: number, isSplit: boolean): string {
-  const load = (part: string): string => loadOperand(tile, part, name, width);
-  const store = (value: string): string =>
-    perGroup(
-      tile,
-      width,
-      (i, g) =>
-        `{ let x = ${row(i, columnOf(tile, g))} * inverse_${name}; ${ownHalf(tile, columnOf(tile, g))} = toHalf4(${value}); }`,
-    );
+  const make = (part: 'left' | 'low', text: (x: string) => string): string =>
+    makeOperand(tile, part, name, width, (i, column) => `toHalf4(${text(`(${row(i, column)} * inverse_${name})`)})`);
   return `
   ${perRow(tile, (i) => `var square_${name}${i} = 0.0;`)}
   ${perGroup(tile, width, (i, g) => `{ let x = ${row(i, columnOf(tile, g))}; square_${name}${i} += dot(x, x); }`)}
   ${reduceRows(tile, [`square_${name}`], 'sum')}
   let unit_${name} = unitAbove(sqrt(square_${name}0));
   let inverse_${name} = inverseOf(unit_${name});
-  workgroupBarrier();
-  ${store('x')}
-  workgroupBarrier();
-  ${load('left')}
-  workgroupBarrier();
-  ${isSplit ? `${store('x - half(x)')}\nworkgroupBarrier();\n${load('low')}\nworkgroupBarrier();` : ''}`;
+  ${make('left', (x) => `half(${x})`)}
+  ${isSplit ? make('low', (x) => `${x} - half(${x})`) : ''}
+  workgroupBarrier();`;
 }
 
-const operandOf = ({ name, operand = name }: Products): string => operand;
+type NamedProducts = Pick<Products, 'name' | 'operand'>;
+
+const operandOf = ({ name, operand = name }: NamedProducts): string => operand;
 
 /** Sums of the products of rows and of the columns that are staged, to the rows' part of area `area` of `scores`. */
 function storeProducts(tile: MatrixTile, columns: Columns, set: Products, area = 0): string {
@@ -152,9 +173,9 @@ function storeProducts(tile: MatrixTile, columns: Columns, set: Products, area =
   );
 }
 
-/** Has the threads read their products. */
-const readProducts = (tile: MatrixTile, columns: Columns, set: Products, area = 0): string => `{
-    let factor = unit_${operandOf(set)} * ${columns.unit ?? '1.0'};
+/** Has the threads read their products `name{i}_{j}` of an area, the last that were made there. */
+export const readProducts = (tile: MatrixTile, { unit }: Columns, set: NamedProducts, area = 0): string => `{
+    let factor = unit_${operandOf(set)} * ${unit ?? '1.0'};
     ${perQuad(tile, (i, q) => `{ let x = ${ownScore(tile, `${area * areaQuads(tile)}u + ${columnOf(tile, q)}`)} * factor; ${unroll(4, (j) => `${set.name}${i}_${4 * q + j} = x[${j}];`, ' ')} }`)} }`;
 
 export const matrixProducts = (tile: MatrixTile, columns: Columns, sets: readonly Products[]): string => `
@@ -238,17 +259,20 @@ function addWeighted(tile: MatrixTile, name: string, columns: Columns, area = 0)
   );
 }
 
-/** `isStaged`: the columns are. Behind products or a barrier, nobody reads those that are staged any more. */
-export const matrixAccumulate = (tile: MatrixTile, name: string, columns: Columns, isStaged: boolean): string => `
+/**
+ * `isStaged`: the columns are. Behind products or a barrier, nobody reads those that are staged any more. `isVisible`: a barrier
+ * stands behind the writing of columns and weights already.
+ */
+export const matrixAccumulate = (
+  tile: MatrixTile,
+  name: string,
+  columns: Columns,
+  isStaged: boolean,
+  isVisible: boolean,
+): string => `
   ${isStaged ? '' : stage(tile, columns)}
-  workgroupBarrier();
+  ${isVisible ? '' : 'workgroupBarrier();'}
   ${addWeighted(tile, name, columns)}`;
-
-/** `text` for each slice of an accumulator that fits in `scores`: its first quad and its quads. */
-function perSlice(tile: Tile, width: number, text: (first: number, quads: number) => string): string {
-  const most = blockColumnsOf(tile) / 4;
-  return unroll(Math.ceil(width / most), (s) => text(s * most, Math.min(most, width - s * most)));
-}
 
 const storeSlice = (tile: MatrixTile, name: string, first: number, quads: number): string => {
   const { storeSum } = matrixText(tile.matrices);

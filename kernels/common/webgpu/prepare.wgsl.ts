@@ -44,55 +44,73 @@ export const sharedParams: Record<string, ParamType> = {
 };
 
 /**
- * The centre of every head's keys, or of its values, `[heads, Dp]`: the mean of a sample of those that are visible and finite; behind it,
- * at `heads Dp + head`, the mean over channels of their variance. One workgroup a head, one thread a channel.
+ * The centre of every head's keys, or of its values, `[heads, Dp]`: the mean of a sample of those that are visible and finite;
+ * behind it, at `heads Dp + head`, the mean over channels of their variance. One workgroup a head: what it waits for is memory, so every
+ * thread loads all of its quads, those of `CENTRE_SAMPLE / ROWS` keys, before it needs one.
  */
-export function centreShader(inputs: KeyInputs, { name, width: D, padded: Dp }: Slot): Shader {
+export function centreShader(inputs: KeyInputs, slot: Slot): Shader {
+  const { name, width: D, padded: Dp } = slot;
+  const threads = ROWS * LANES;
+  const perThread = CENTRE_SAMPLE / ROWS;
+  const each = (text: (s: number) => string): string => unroll(perThread, text);
   return {
     key: `centre ${JSON.stringify(inputs)} ${name} D${D} Dp${Dp}`,
-    workgroupSize: Dp,
+    workgroupSize: threads,
     params: { ...sharedParams, heads: 'u32' },
-    buffers: { [name]: f32('read'), ...keyBuffers(inputs), centre: f32('read_write') },
-    workgroupBytes: 4 * (Dp + CENTRE_SAMPLE),
+    buffers: { [name]: rowInput(slot), ...keyBuffers(inputs), centre: f32('read_write') },
+    workgroupBytes: 4 * threads + 16 * threads + 4 * threads,
     text: () => `
 ${IS_FINITE}
 ${keyFunctions(inputs)}
-var<workgroup> isUsed: array<u32, ${CENTRE_SAMPLE}>;
-var<workgroup> variances: array<f32, ${Dp}>;
-@compute @workgroup_size(${Dp})
-fn main(@builtin(local_invocation_index) d: u32, @builtin(workgroup_id) workgroup: vec3u) {
+${quadFunction(slot)}
+var<workgroup> shares: array<u32, ${threads}>;
+var<workgroup> sums: array<vec4f, ${threads}>;
+var<workgroup> variances: array<f32, ${threads}>;
+@compute @workgroup_size(${threads})
+fn main(@builtin(local_invocation_index) tid: u32, @builtin(workgroup_id) workgroup: vec3u) {
+  let row = tid / ${LANES}u;
+  let lane = tid % ${LANES}u;
   let head = params.firstHead + workgroup.x;
   let samples = min(${CENTRE_SAMPLE}u, params.Tk);
-  let first = head * params.Tk;
-  for (var s = d; s < samples; s += ${Dp}u) {
-    let j = s * params.Tk / samples;
-    var used = isVisible(head, j) && isFinite(bias(head, j));
-    for (var c = 0u; c < ${D}u; c++) { used = used && isFinite(${name}[(first + j) * ${D}u + c]); }
-    isUsed[s] = select(0u, 1u, used);
-  }
+  var used = 0u;
+  ${each(
+    (s) => `let source${s} = head * params.Tk + min(row + ${ROWS * s}u, samples - 1u) * params.Tk / samples;
+  { let source = source${s}; let j = source - head * params.Tk;
+    var finite = row + ${ROWS * s}u < samples && isVisible(head, j) && isFinite(bias(head, j));
+    ${checkQuads([slot])}
+    used |= select(0u, ${2 ** s}u, finite); }`,
+  )}
+  shares[tid] = used;
   workgroupBarrier();
-  var count = 0.0;
-  var sum = 0.0;
-  for (var s = 0u; s < samples; s++) {
-    if (isUsed[s] == 0u) { continue; }
-    count += 1.0;
-    if (d < ${D}u) { sum += ${name}[(first + s * params.Tk / samples) * ${D}u + d]; }
-  }
-  let mean = sum / max(count, 1.0);
+  for (var other = 0u; other < ${LANES}u; other++) { used &= shares[row * ${LANES}u + other]; }
+  workgroupBarrier();
+  shares[tid] = countOneBits(used);
+  workgroupBarrier();
+  var uses = 0u;
+  for (var other = 0u; other < ${ROWS}u; other++) { uses += shares[other * ${LANES}u]; }
+  let count = max(f32(uses), 1.0);
   var squares = 0.0;
-  for (var s = 0u; s < samples; s++) {
-    if (isUsed[s] == 0u || d >= ${D}u) { continue; }
-    let y = ${name}[(first + s * params.Tk / samples) * ${D}u + d] - mean;
-    squares += y * y;
+  for (var c0 = 0u; c0 < ${Dp / 4}u; c0 += ${LANES}u) {
+    let c = c0 + lane;
+    ${each((s) => `let x${s} = select(vec4f(), quad_${name}(source${s}, c), (used & ${2 ** s}u) != 0u);`)}
+    workgroupBarrier();
+    sums[tid] = ${unroll(perThread, (s) => `x${s}`, ' + ')};
+    workgroupBarrier();
+    var mean = vec4f();
+    for (var other = 0u; other < ${ROWS}u; other++) { mean += sums[other * ${LANES}u + lane]; }
+    mean /= count;
+    ${each((s) => `{ let y = select(vec4f(), x${s} - mean, (used & ${2 ** s}u) != 0u && 4u * c < ${D}u); squares += dot(y, y); }`)}
+    if (row == 0u && c < ${Dp / 4}u) {
+      for (var e = 0u; e < 4u; e++) { centre[workgroup.x * ${Dp}u + 4u * c + e] = mean[e]; }
+    }
   }
-  centre[workgroup.x * ${Dp}u + d] = mean;
-  variances[d] = squares / max(count, 1.0);
+  variances[tid] = squares;
   workgroupBarrier();
-  if (d == 0u) {
-    var total = 0.0;
-    for (var c = 0u; c < ${D}u; c++) { total += variances[c]; }
-    centre[params.heads * ${Dp}u + workgroup.x] = total / ${D}.0;
+  for (var half = ${threads / 2}u; half > 0u; half /= 2u) {
+    if (tid < half) { variances[tid] += variances[tid + half]; }
+    workgroupBarrier();
   }
+  if (tid == 0u) { centre[params.heads * ${Dp}u + workgroup.x] = variances[0] / (count * ${D}.0); }
 }`,
   };
 }
@@ -136,14 +154,22 @@ export function storedQuad({ name, width, map }: Slot): string {
   return `select(vec4f(), ${map.name}(${quad}), 4u * vec4u(c) + vec4u(0u, 1u, 2u, 3u) < vec4u(${width}u))`;
 }
 
+/** Binding of a tensor whose rows `quadFunction` reads. */
+export const rowInput = ({ width }: Pick<Slot, 'width'>): BufferType => (width % 4 === 0 ? vec4('read') : f32('read'));
+
 /** `quad_name(row, c)`: numbers `4c .. 4c + 3` of a row, zeros beyond its width. */
-export function quadFunction({ name, width }: Slot): string {
-  const part = (e: number): string =>
-    width % 4 === 0 ? `${name}[at + ${e}u]` : `select(0.0, ${name}[min(at + ${e}u, last)], 4u * c + ${e}u < ${width}u)`;
-  return `
-fn quad_${name}(row: u32, c: u32) -> vec4f {
+export function quadFunction({ name, width }: Pick<Slot, 'name' | 'width'>): string {
+  const head = `\nfn quad_${name}(row: u32, c: u32) -> vec4f {`;
+  if (width % 4 === 0) {
+    return `${head}
+  if (4u * c >= ${width}u) { return vec4f(); }
+  return ${name}[row * ${width / 4}u + c];
+}`;
+  }
+  const part = (e: number): string => `select(0.0, ${name}[min(at + ${e}u, last)], 4u * c + ${e}u < ${width}u)`;
+  return `${head}
   let at = row * ${width}u + 4u * c;
-  ${width % 4 === 0 ? '' : `let last = row * ${width}u + ${width - 1}u;`}
+  let last = row * ${width}u + ${width - 1}u;
   if (4u * c >= ${width}u) { return vec4f(); }
   return vec4f(${unroll(4, part, ', ')});
 }`;
@@ -219,7 +245,7 @@ export function rowsShader(layout: RowLayout, ridge: RidgeSource, hasCentre: boo
       ...(hasCentre && { heads: 'u32' as const, Dp: 'u32' as const, smallRidge: 'f32' as const }),
     },
     buffers: {
-      ...Object.fromEntries(inputs.map(({ name }) => [name, f32('read')])),
+      ...Object.fromEntries(inputs.map((slot) => [slot.name, rowInput(slot)])),
       ...(ridge === 'tensor' && { ridge: f32('read') }),
       ...(hasCentre && { centre: vec4('read') }),
       ...(layout.units !== undefined && { units: { access: 'read', element: 'u32' } as const }),

@@ -11,6 +11,7 @@ import {
   LANES,
   mapTexts,
   quadFunction,
+  rowInput,
   ROWS,
   sharedParams,
   storedQuad,
@@ -100,8 +101,8 @@ export function keysShader(
     workgroupSize: ROWS * LANES,
     params: { ...sharedParams, Tkp: 'u32', ...(isFlagged && { Tqp: 'u32' as const, heads: 'u32' as const }) },
     buffers: {
-      key: f32('read'),
-      value: f32('read'),
+      key: rowInput(key),
+      value: rowInput(value),
       ...keyBuffers(inputs),
       ...(centred.key && { centre: vec4('read') }),
       ...(centred.value && { valueCentre: vec4('read') }),

@@ -20,7 +20,7 @@ export function attentionShape(
 ): AttentionShape {
   const { D, Dv } = call.dims;
   return {
-    tile: chooseTile(call.device, accumulated, use),
+    tile: chooseTile(call.device, accumulated, use, isSecond),
     Dp: paddedWidth(D),
     Dvp: paddedWidth(Dv),
     isAlignedD: D % 4 === 0,

@@ -4,7 +4,7 @@ import { boundFunction, ROW_STATES } from './prepare.wgsl.js';
 import { type InfoRowLayout, rowQuad } from './row_layout.js';
 import { rowStoreOf } from './row_store.js';
 import { type BufferType, type ParamType, type Shader, unroll } from './shader.js';
-import { asOperand, declareBounds, declareSoftmax, finishScores, onlineSoftmax } from './softmax_weights.wgsl.js';
+import { asOperand, declareBounds, declareSoftmax, finishScores, storedSoftmax } from './softmax_weights.wgsl.js';
 import {
   accumulate,
   blockRowsOf,
@@ -17,9 +17,11 @@ import {
   perQuad,
   perRow,
   products,
+  productsAgain,
   quadOf,
   readAccumulator,
   reduceRows,
+  stageColumns,
   storeWeights,
   sumOfQuads,
   threadsOf,
@@ -114,7 +116,9 @@ export function probeAttentionShader(shape: AttentionShape, layout: InfoRowLayou
   const value = keyColumns('preparedValue', Dvp);
   const width = Dvp / 4;
   const slot = (offset: number) => (i: number, c: string) => rowQuad(layout, `row${i}`, offset, c);
-  const sets = [{ name: 's', row: slot(0) }, ...(hasProbe ? [{ name: 't', row: slot(Dp / 4) }] : [])];
+  // Scores come last: their products may be read again.
+  const sets = [...(hasProbe ? [{ name: 't', row: slot(Dp / 4) }] : []), { name: 's', row: slot(0) }];
+  const finished = finishScores(tile, 's', hasKeyTerms);
   const accumulators = [{ name: 'a', width }, ...(hasProbe ? [{ name: 'b', width }] : [])];
   // Weights are below 2^15, products with a key below its length times the probe's.
   const probeUnit = '(8.0 * unit_t * keyUnit)';
@@ -147,7 +151,7 @@ ${out.text}
 ${declareTile(tile)}
 ${mainHead(tile)}
   let head = workgroup.x;
-  let firstRow = (params.Tqp / ${blockRowsOf(tile)}u - 1u - workgroup.y) * ${blockRowsOf(tile)}u;
+  let firstRow = ((params.Tqp + ${blockRowsOf(tile) - 1}u) / ${blockRowsOf(tile)}u - 1u - workgroup.y) * ${blockRowsOf(tile)}u;
   if (firstRow >= params.Tq) { return; }
   ${shape.isSecond ? `${readFlag} if (!isFlagged) { return; }` : ''}
   ${readUnits(shape, layout)}
@@ -159,10 +163,10 @@ ${mainHead(tile)}
   ${sets.map((set) => operand(tile, set, key.width)).join('\n')}
   for (var t = 0u; t < keyTiles; t++) {
     ${products(tile, key, sets)}
-    ${finishScores(tile, 's', hasKeyTerms)}
-    ${onlineSoftmax(tile, accumulators, hasProbe ? ['tbar'] : [])}
-    ${storeWeights(tile, (i, q) => `p${i}_${q}`)}
-    ${accumulate(tile, 'a', value, false)}
+    ${finished}
+    ${stageColumns(tile, value)}
+    ${storedSoftmax(tile, accumulators, hasProbe ? ['tbar'] : [], `${productsAgain(tile, 's', key)} ${finished}`)}
+    ${accumulate(tile, 'a', value, tile.matrices !== undefined, true)}
     ${hasProbe ? probePart() : ''}
   }
   ${readAccumulator(tile, 'a', width, 'valueUnit')}

@@ -7,6 +7,7 @@ import {
   quadOf,
   reduceRows,
   scaleAccumulator,
+  storeWeights,
   sumOfQuads,
   threadsOf,
   type Tile,
@@ -71,18 +72,19 @@ export interface KeptWeights {
 /** Kept quads that share an element of the buffer: two of half-precision numbers. */
 export const keptPacking = ({ matrices }: Tile): number => (matrices ? 2 : 1);
 
-function keptPlace(tile: Tile, { buffer, base }: KeptWeights, i: number, q: number, t: string): string {
+/** Expression: where the kept weights of row `i` and quad `q` of a thread's columns in tile `t` lie. */
+export function keptPlace(tile: Tile, { buffer, base }: KeptWeights, i: number, q: number, t: string): string {
   const perTile = (tile.rows * tile.quads) / keptPacking(tile);
   const own = (i * tile.quads + q) / keptPacking(tile);
   return `${buffer}[${base} + (${t} * ${perTile}u + ${Math.floor(own)}u) * ${threadsOf(tile)}u + tid]`;
 }
 
-const half = (q: number): string => (q % 2 === 0 ? 'xy' : 'zw');
+export const keptHalf = (q: number): string => (q % 2 === 0 ? 'xy' : 'zw');
 
 /** Expression: the kept weights of row `i` and quad `q` of a thread's columns in tile `t`. */
 export function keptQuad(tile: Tile, kept: KeptWeights, i: number, q: number, t = 't'): string {
   const place = keptPlace(tile, kept, i, q, t);
-  return tile.matrices ? `unpackHalves(${place}.${half(q)})` : place;
+  return tile.matrices ? `unpackHalves(${place}.${keptHalf(q)})` : place;
 }
 
 /** Keeps weights `value(i, q)` of a thread's rows in tile `t`. */
@@ -119,6 +121,40 @@ export function onlineSoftmax(
   sums: readonly string[],
   kept?: KeptWeights,
 ): string {
+  return weigh(tile, accumulators, sums, kept);
+}
+
+/**
+ * The same, and the weights are stored and, if so, kept: `accumulate` follows. By matrices they are so before it is agreed whether
+ * to scale anew: agreeing is a barrier, no other is needed (`isVisible`), and no number of the tile has to stay in a register behind
+ * it; `scoresAgain` makes the scores once more, from the products in workgroup memory.
+ */
+export function storedSoftmax(
+  tile: Tile,
+  accumulators: readonly { readonly name: string; readonly width: number }[],
+  sums: readonly string[],
+  scoresAgain: string,
+  kept?: KeptWeights,
+): string {
+  if (tile.matrices) return weigh(tile, accumulators, sums, kept, scoresAgain);
+  return `
+  ${weigh(tile, accumulators, sums, kept)}
+  ${storeAndKeep(tile, kept)}`;
+}
+
+const storeAndKeep = (tile: Tile, kept?: KeptWeights): string => `
+  ${storeWeights(tile, (i, q) => `p${i}_${q}`)}
+  ${kept ? keep(tile, kept, (i, q) => `p${i}_${q}`) : ''}`;
+
+/** With `scoresAgain` weights are stored and kept, too. */
+function weigh(
+  tile: Tile,
+  accumulators: readonly { readonly name: string; readonly width: number }[],
+  sums: readonly string[],
+  kept?: KeptWeights,
+  scoresAgain?: string,
+): string {
+  const isStored = scoresAgain !== undefined;
   const { lift, headroom } = rangeOf(tile);
   const top = (i: number): string => (tile.matrices ? `ceil(top${i}) - ${lift}` : `top${i}`);
   const weight = (i: number, q: number): string =>
@@ -129,21 +165,25 @@ export function onlineSoftmax(
       m${i} = raised${i};
       l${i} *= factor${i};
       ${sums.map((name) => `${name}${i} *= factor${i};`).join(' ')}
-      ${unroll(tile.quads, (q) => weight(i, q))}`;
+      ${unroll(tile.quads, (q) => weight(i, q))}
+      ${isStored ? `added${i} = ${sumOfQuads(tile, 'p', i)};` : ''}`;
   const again = (kept: KeptWeights): string => `for (var earlier = 0u; earlier < t; earlier++) {
       ${keep(tile, kept, (i, q) => `(${keptQuad(tile, kept, i, q, 'earlier')} * factor${i})`, 'earlier')}
     }`;
   return `
   var isOver = false;
   ${perRow(tile, (i) => `var top${i} = ${topOf(tile, i)}; isOver = isOver || top${i} > m${i} + ${headroom};`)}
-  ${perQuad(tile, (i, q) => `var p${i}_${q} = ${asOperand(tile, `exp2(min(${quadOf('s', i, q)} - m${i}, vec4f(30.0)))`)};`)}
+  ${perQuad(tile, (i, q) => `var p${i}_${q} = ${asOperand(tile, `exp2(${isStored ? `${quadOf('s', i, q)} - m${i}` : `min(${quadOf('s', i, q)} - m${i}, vec4f(30.0))`})`)};`)}
+  ${isStored ? `${perRow(tile, (i) => `var added${i} = ${sumOfQuads(tile, 'p', i)};`)}\n${storeAndKeep(tile, kept)}` : ''}
   if (isOver) { flag.x = 1u; }
   if (workgroupUniformLoad(&flag).x != 0u) {
     ${reduceRows(tile, ['top'], 'max')}
     if (tid == 0u) { flag.x = 0u; }
+    ${scoresAgain ?? ''}
     ${perRow(tile, rescale)}
     ${accumulators.map(({ name, width }) => scaleAccumulator(tile, name, width, (i) => `factor${i}`)).join('\n')}
     ${kept ? again(kept) : ''}
+    ${isStored ? `${storeAndKeep(tile, kept)}\nworkgroupBarrier();` : ''}
   }
-  ${perRow(tile, (i) => `l${i} += ${sumOfQuads(tile, 'p', i)};`, ' ')}`;
+  ${perRow(tile, (i) => `l${i} += ${isStored ? `added${i}` : sumOfQuads(tile, 'p', i)};`, ' ')}`;
 }

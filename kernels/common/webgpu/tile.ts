@@ -27,10 +27,12 @@ const UNROLLED: Readonly<Record<TileUse, readonly [number, number]>> = {
  * The tile of a kernel whose rows accumulate `width` numbers in all. Measured on an H100 through Dawn, 32 x 4096 x 64:
  * - 64 rows a workgroup where the device has room for it. Within the limits that every device has, 32: of 64 threads, but
  *   of 128 where weights are kept, whose memory bounds the rows in flight, so that threads are what is left to add.
+ *   32 as well, of 128 threads, in the second kernel of a solve (`isSecond`): the tiles that it takes of a causal call are few,
+ *   and wait for each other's memory rather than for arithmetic.
  * - Everything unrolled wins 3 % in a kernel of one pass, and loses up to a factor of five in one with more numbers per
  *   thread, whose registers then spill.
  */
-export function chooseTile(device: GPUDevice, width: number, use: TileUse): Tile {
+export function chooseTile(device: GPUDevice, width: number, use: TileUse, isSecond = false): Tile {
   const threadsX = 8;
   const perRow = width / 4 / threadsX;
   const rows = perRow * 4 <= MOST_ACCUMULATED ? 4 : perRow * 2 <= MOST_ACCUMULATED ? 2 : 1;
@@ -49,7 +51,8 @@ export function chooseTile(device: GPUDevice, width: number, use: TileUse): Tile
     tileBytes(tile) <= limits.maxComputeWorkgroupStorageSize &&
     threadsOf(tile) <= limits.maxComputeInvocationsPerWorkgroup;
   const half = { ...large, rows: Math.min(rows, 2) };
-  const candidates = use === 'keptWeights' ? [large, half] : [large, { ...large, threadsY: 8 }, half];
+  const fewRows = isSecond ? [half] : [large, half];
+  const candidates = use === 'keptWeights' ? fewRows : [large, { ...large, threadsY: 8 }, half];
   const tile = candidates.find(fits);
   if (tile === undefined) {
     const { maxComputeWorkgroupStorageSize: bytes, maxComputeInvocationsPerWorkgroup: threads } = limits;

@@ -11,8 +11,10 @@ import {
   matrixProducts,
   productsOfRegions,
   type MatrixTile,
+  readProducts,
   readSums,
   scaleSums,
+  stage as stageHalves,
   storeHalves,
 } from './matrix_tile.wgsl.js';
 import { declareReduction, reductionBytes } from './reduce_rows.wgsl.js';
@@ -160,6 +162,14 @@ export const accumulateTogether = (tile: Tile, sums: readonly WeightedColumns[])
         )
         .join('\n');
 
+/** Has matrices' threads read the products `name` with columns again, the last that were made; float32 ones still have them. */
+export const productsAgain = (tile: Tile, name: string, columns: Columns): string =>
+  isMatrixTile(tile) ? readProducts(tile, columns, { name }) : '';
+
+/** Stages columns for matrices behind products, where nobody reads those that are staged any more; float32 stages by chunks. */
+export const stageColumns = (tile: Tile, columns: Columns): string =>
+  isMatrixTile(tile) ? stageHalves(tile, columns) : '';
+
 /** Accumulators `name{i}_{g}`, `width` quads a row, spread over the threads of the row. */
 export const declareAccumulator = (tile: Tile, name: string, width: number): string => `
   ${perGroup(tile, width, (i, g) => `var ${name}${i}_${g} = vec4f();`)}
@@ -188,10 +198,10 @@ export const storeWeights = (tile: Tile, value: (i: number, q: number) => string
 
 /**
  * `name += weights x columns` for tile `t`, with a barrier behind the writing of `weights`. `isStaged`: if the columns have
- * one chunk only, it is staged already.
+ * one chunk only, it is staged already. `isVisible`: matrices find columns and weights behind a barrier already (`storedSoftmax`).
  */
-export function accumulate(tile: Tile, name: string, columns: Columns, isStaged: boolean): string {
-  if (isMatrixTile(tile)) return matrixAccumulate(tile, name, columns, isStaged);
+export function accumulate(tile: Tile, name: string, columns: Columns, isStaged: boolean, isVisible = false): string {
+  if (isMatrixTile(tile)) return matrixAccumulate(tile, name, columns, isStaged, isVisible);
   const chunks = Math.ceil(columns.width / tile.chunk);
   const { threadsX } = tile;
   return unroll(chunks, (chunk) => {

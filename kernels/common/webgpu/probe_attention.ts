@@ -130,7 +130,8 @@ export function probeAttentionGradient(
   const isSolved = probe === 'solved';
   const use = isSolved ? 'keptWeights' : 'passes';
   const keysByMatrices = matrixShape(call, 'keys', slots.length + (isSolved ? 1 : 0));
-  const byMatrices = keysByMatrices && matrixShape(call, use);
+  // Of tiles for kept weights, which are no more than the rows that share a flag and that prepared rows are padded to.
+  const byMatrices = keysByMatrices && matrixShape(call, 'keptWeights');
   const hasUnits = byMatrices !== undefined;
   const shape = attentionShape(call, 2 * Dp, use, hasUnits);
   const keyShape = attentionShape(call, Dp + Dvp, 'keys', hasUnits);

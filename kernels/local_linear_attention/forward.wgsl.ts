@@ -29,13 +29,7 @@ import {
 import { type InfoRowLayout, rowQuad } from '../common/webgpu/row_layout.js';
 import { rowStoreOf } from '../common/webgpu/row_store.js';
 import { type Shader, unroll } from '../common/webgpu/shader.js';
-import {
-  declareBounds,
-  declareSoftmax,
-  finishScores,
-  keep,
-  onlineSoftmax,
-} from '../common/webgpu/softmax_weights.wgsl.js';
+import { declareBounds, declareSoftmax, finishScores, onlineSoftmax } from '../common/webgpu/softmax_weights.wgsl.js';
 import {
   accumulate,
   declareAccumulator,
@@ -119,10 +113,8 @@ ${mainHead(tile)}
   for (var t = 0u; t < keyTiles; t++) {
     ${products(tile, key, [{ name: 's', row: query }])}
     ${finishScores(tile, 's', hasKeyTerms)}
-    ${onlineSoftmax(tile, [{ name: 'a', width: key.width }], [], kept)}
-    ${storeWeights(tile, (i, q) => `p${i}_${q}`)}
-    ${kept ? keep(tile, kept, (i, q) => `p${i}_${q}`) : ''}
-    ${accumulate(tile, 'a', key, true)}
+    ${onlineSoftmax(tile, [{ name: 'a', width: key.width }], [], { columns: key, isStaged: true }, kept)}
+    ${accumulate(tile, 'a', key, true, true)}
   }
   ${readAccumulator(tile, 'a', key.width, `${key.unit}`)}
   ${reduceRows(tile, ['l'], 'sum')}

@@ -20,7 +20,7 @@ import { type AttentionShape, byState, keyColumns, shapeKey, shapeParams } from 
 import { type InfoRowLayout, rowQuad } from './row_layout.js';
 import { rowStoreOf } from './row_store.js';
 import { type Shader, unroll } from './shader.js';
-import { declareBounds, declareSoftmax, finishScores, keep, onlineSoftmax } from './softmax_weights.wgsl.js';
+import { declareBounds, declareSoftmax, finishScores, onlineSoftmax } from './softmax_weights.wgsl.js';
 import {
   accumulate,
   blockRowsOf,
@@ -101,11 +101,10 @@ export function gradientRowsShader(
         { name: 'n', width: key.width },
       ],
       ['gbar'],
+      { columns: key, isStaged: false },
       kept,
     )}
-    ${storeWeights(tile, (i, q) => `p${i}_${q}`)}
-    ${kept ? keep(tile, kept, (i, q) => `p${i}_${q}`) : ''}
-    ${accumulate(tile, 'a', key, false)}
+    ${accumulate(tile, 'a', key, false, true)}
     workgroupBarrier();
     ${perQuad(tile, (i, q) => `p${i}_${q} *= ${quadOf('y', i, q)};`)}
     ${perRow(tile, (i) => `gbar${i} += ${sumOfQuads(tile, 'p', i)};`)}

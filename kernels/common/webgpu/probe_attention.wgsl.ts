@@ -160,9 +160,8 @@ ${mainHead(tile)}
   for (var t = 0u; t < keyTiles; t++) {
     ${products(tile, key, sets)}
     ${finishScores(tile, 's', hasKeyTerms)}
-    ${onlineSoftmax(tile, accumulators, hasProbe ? ['tbar'] : [])}
-    ${storeWeights(tile, (i, q) => `p${i}_${q}`)}
-    ${accumulate(tile, 'a', value, false)}
+    ${onlineSoftmax(tile, accumulators, hasProbe ? ['tbar'] : [], { columns: value, isStaged: false })}
+    ${accumulate(tile, 'a', value, false, true)}
     ${hasProbe ? probePart() : ''}
   }
   ${readAccumulator(tile, 'a', width, 'valueUnit')}

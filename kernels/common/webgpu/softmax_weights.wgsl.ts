@@ -2,11 +2,14 @@ import { unroll } from './shader.js';
 import {
   blockColumnsOf,
   blockRowsOf,
+  type Columns,
   perQuad,
   perRow,
   quadOf,
   reduceRows,
   scaleAccumulator,
+  stageAhead,
+  storeWeights,
   sumOfQuads,
   threadsOf,
   type Tile,
@@ -112,13 +115,18 @@ function topOf(tile: Tile, i: number): string {
  * hardly happens after the first tile, are the maximum raised and all that was summed (`accumulators`, `sums`, kept
  * weights) scaled. Whether it does is agreed on by the whole workgroup. For matrices maxima are whole numbers, so that kept
  * weights are scaled by powers of two, without a rounding that the sums do not have.
+ *
+ * The weights are stored for `accumulate` with `next`, its columns staged meanwhile: the barrier on which the workgroup
+ * agrees stands for the one that these need.
  */
 export function onlineSoftmax(
   tile: Tile,
   accumulators: readonly { readonly name: string; readonly width: number }[],
   sums: readonly string[],
+  next: { readonly columns: Columns; readonly isStaged: boolean },
   kept?: KeptWeights,
 ): string {
+  const store = storeWeights(tile, (i, q) => `p${i}_${q}`);
   const { lift, headroom } = rangeOf(tile);
   const top = (i: number): string => (tile.matrices ? `ceil(top${i}) - ${lift}` : `top${i}`);
   const weight = (i: number, q: number): string =>
@@ -137,6 +145,8 @@ export function onlineSoftmax(
   var isOver = false;
   ${perRow(tile, (i) => `var top${i} = ${topOf(tile, i)}; isOver = isOver || top${i} > m${i} + ${headroom};`)}
   ${perQuad(tile, (i, q) => `var p${i}_${q} = ${asOperand(tile, `exp2(min(${quadOf('s', i, q)} - m${i}, vec4f(30.0)))`)};`)}
+  ${stageAhead(tile, next.columns, next.isStaged)}
+  ${tile.matrices ? '' : store}
   if (isOver) { flag.x = 1u; }
   if (workgroupUniformLoad(&flag).x != 0u) {
     ${reduceRows(tile, ['top'], 'max')}
@@ -144,6 +154,9 @@ export function onlineSoftmax(
     ${perRow(tile, rescale)}
     ${accumulators.map(({ name, width }) => scaleAccumulator(tile, name, width, (i) => `factor${i}`)).join('\n')}
     ${kept ? again(kept) : ''}
+    ${tile.matrices ? '' : `${store}\nworkgroupBarrier();`}
   }
+  ${tile.matrices ? store : ''}
+  ${kept ? keep(tile, kept, (i, q) => `p${i}_${q}`) : ''}
   ${perRow(tile, (i) => `l${i} += ${sumOfQuads(tile, 'p', i)};`, ' ')}`;
 }

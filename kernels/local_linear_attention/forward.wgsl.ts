@@ -56,8 +56,8 @@ import {
  */
 export function localLinearAttentionShader(shape: AttentionShape, layout: InfoRowLayout, isKept: boolean): Shader {
   const { tile, Dp, Dvp, isAlignedD, isAlignedDv, hasKeyTerms } = shape;
-  const key = keyColumns('preparedKey', Dp);
-  const value = keyColumns('preparedValue', Dvp);
+  const key = keyColumns('preparedKey', Dp, tile);
+  const value = keyColumns('preparedValue', Dvp, tile);
   const [out, probe] = [rowStoreOf('out', 'params.Dv', isAlignedDv), rowStoreOf('probe', 'params.D', isAlignedD)];
   const [plain, centred] = layout.slots.map(({ offset }) => offset);
   const query = (i: number, c: string): string => rowQuad(layout, `row${i}`, plain, c);

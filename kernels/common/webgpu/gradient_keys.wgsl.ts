@@ -1,7 +1,7 @@
 import type { ProbeKind } from './gradient_rows.wgsl.js';
 import { boundFunction } from './prepare.wgsl.js';
 import { type AttentionShape, shapeKey, shapeParams } from './probe_attention.wgsl.js';
-import type { InfoRowLayout } from './row_layout.js';
+import { type InfoRowLayout, keyStride } from './row_layout.js';
 import { rowStoreOf } from './row_store.js';
 import { type BufferType, type Shader, unroll } from './shader.js';
 import {
@@ -74,8 +74,8 @@ export function gradientKeysShader(
   const [query, cotangent] = layout.slots.map(({ offset, padded }) => queries(offset, padded));
   const given = probe === 'none' ? undefined : queries(layout.slots[2].offset, Dp);
   const adjoint = probe === 'solved' ? queries(layout.extra, Dp) : undefined;
-  const key = (i: number, c: string): string => `preparedKey[key${i} * ${Dp / 4}u + ${c}]`;
-  const value = (i: number, c: string): string => `preparedValue[key${i} * ${Dvp / 4}u + ${c}]`;
+  const key = (i: number, c: string): string => `preparedKey[key${i} * ${keyStride(Dp, false)}u + ${c}]`;
+  const value = (i: number, c: string): string => `preparedValue[key${i} * ${keyStride(Dvp, false)}u + ${c}]`;
   const columns = blockColumnsOf(tile);
   const element = (i: number, j: number): string => `{
       let score = fma(s${i}_${j}, params.logScale, ${hasKeyTerms ? `keyInfo${i}.x` : '0.0'}) - term${j}.x;

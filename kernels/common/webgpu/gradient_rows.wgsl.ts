@@ -65,8 +65,8 @@ export function gradientRowsShader(
   isKept: boolean,
 ): Shader {
   const { tile, Dp, Dvp, isAlignedD, hasKeyTerms } = shape;
-  const key = keyColumns('preparedKey', Dp);
-  const value = keyColumns('preparedValue', Dvp);
+  const key = keyColumns('preparedKey', Dp, tile);
+  const value = keyColumns('preparedValue', Dvp, tile);
   const groups = groupsOf(tile, key.width);
   const isSolved = probe === 'solved';
   const slot = (s: number) => (i: number, c: string) => rowQuad(layout, `row${i}`, layout.slots[s].offset, c);

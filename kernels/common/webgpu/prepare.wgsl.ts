@@ -1,5 +1,6 @@
 import { UNITS } from './matrix.wgsl.js';
 import type { RowLayout, Slot } from './row_layout.js';
+import { rowLoad } from './row_load.js';
 import { type BufferType, type ParamType, type Shader, unroll } from './shader.js';
 
 /** Rows that one workgroup prepares, and the threads that share a row. */
@@ -128,39 +129,47 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
 export const mapTexts = (slots: readonly Slot[]): string =>
   [...new Set(slots.flatMap(({ map }) => (map ? [map.text] : [])))].join('\n');
 
-/** Quad `c` of row `source` of a slot as it is stored; beyond the width a map's value of zero does not count. */
-export function storedQuad({ name, width, map }: Slot): string {
-  const quad = `quad_${name}(source, c)`;
+/** Quad `c` of a slot as it is stored, where `quad` is the tensor's; beyond the width a map's value of zero does not count. */
+export function storedQuad({ width, map }: Slot, quad: string): string {
   if (map === undefined) return quad;
   if (width % 4 === 0) return `select(vec4f(), ${map.name}(${quad}), 4u * c < ${width}u)`;
   return `select(vec4f(), ${map.name}(${quad}), 4u * vec4u(c) + vec4u(0u, 1u, 2u, 3u) < vec4u(${width}u))`;
 }
 
-/** `quad_name(row, c)`: numbers `4c .. 4c + 3` of a row, zeros beyond its width. */
-export function quadFunction({ name, width }: Slot): string {
-  const part = (e: number): string =>
-    width % 4 === 0 ? `${name}[at + ${e}u]` : `select(0.0, ${name}[min(at + ${e}u, last)], 4u * c + ${e}u < ${width}u)`;
-  return `
-fn quad_${name}(row: u32, c: u32) -> vec4f {
-  let at = row * ${width}u + 4u * c;
-  ${width % 4 === 0 ? '' : `let last = row * ${width}u + ${width - 1}u;`}
-  if (4u * c >= ${width}u) { return vec4f(); }
-  return vec4f(${unroll(4, part, ', ')});
-}`;
-}
+/** How often the threads of a row have a quad each of a slot. */
+const turnsOf = ({ padded }: Slot): number => Math.ceil(padded / 4 / LANES);
 
-/** Whether this thread's share of a row is finite. */
-export function checkQuads(slots: readonly Slot[]): string {
-  return slots
-    .map(
-      ({ name, width }) => `
-  for (var c = lane; c < ${Math.ceil(width / 4)}u; c += ${LANES}u) {
-    let x = quad_${name}(source, c);
-    finite = finite && isFinite(x.x) && isFinite(x.y) && isFinite(x.z) && isFinite(x.w);
-  }`,
+/**
+ * `text(quad)` for each quad of a slot that a thread has, as a variable of `loadQuads`; `c` is its number in the row.
+ */
+export const perLoadedQuad = (slot: Slot, text: (quad: string) => string): string =>
+  unroll(turnsOf(slot), (turn) => {
+    const isPartial = (turn + 1) * LANES > slot.padded / 4;
+    return `{ let c = lane + ${turn * LANES}u; ${isPartial ? `if (c < ${slot.padded / 4}u) { ${text(`${slot.name}_${turn}`)} }` : text(`${slot.name}_${turn}`)} }`;
+  });
+
+/** How tensors of some slots are bound, and `load_name(row, c)` for each. */
+export const slotLoads = (
+  slots: readonly Slot[],
+): { readonly buffers: Record<string, BufferType>; readonly text: string } => {
+  const loads = slots.map(({ name, width, padded }) => ({ name, ...rowLoad(name, width, padded > width) }));
+  return {
+    buffers: Object.fromEntries(loads.map(({ name, buffer }) => [name, buffer])),
+    text: loads.map(({ text }) => text).join(''),
+  };
+};
+
+/** Loads this thread's quads of row `source` of some tensors, each once, and tells in `finite` whether they are. */
+export const loadQuads = (slots: readonly Slot[]): string =>
+  slots
+    .map((slot) =>
+      unroll(turnsOf(slot), (turn) => {
+        const quad = `${slot.name}_${turn}`;
+        return `let ${quad} = load_${slot.name}(source, lane + ${turn * LANES}u);
+  finite = finite && isFinite(${quad}.x) && isFinite(${quad}.y) && isFinite(${quad}.z) && isFinite(${quad}.w);`;
+      }),
     )
-    .join('');
-}
+    .join('\n');
 
 /** Combines the threads' `finite` of each row. */
 export const COMBINE = `
@@ -195,16 +204,18 @@ export function rowsShader(layout: RowLayout, ridge: RidgeSource, hasCentre: boo
   const { slots, quads } = layout;
   const inputs = slots.filter(({ name }, i) => slots.findIndex((slot) => slot.name === name) === i);
   const width = slots.map(({ padded, isCentred }) => (isCentred ? padded / 4 : 0)).find((quad) => quad > 0) ?? 0;
-  const copies = slots.map(
-    (slot) => `
-  for (var c = lane; c < ${slot.padded / 4}u; c += ${LANES}u) {
+  const copies = slots.map((slot) =>
+    perLoadedQuad(
+      slot,
+      (quad) => `
     var x = vec4f();
     if (state == ORDINARY) {
-      x = ${slot.isNegated ? '-' : ''}${storedQuad(slot)}${slot.isCentred ? ` - centre[workgroup.y * ${width}u + c]` : ''};
+      x = ${slot.isNegated ? '-' : ''}${storedQuad(slot, quad)}${slot.isCentred ? ` - centre[workgroup.y * ${width}u + c]` : ''};
     }
-    rows[destination * ${quads}u + ${slot.offset}u + c] = x;
-  }`,
+    rows[destination * ${quads}u + ${slot.offset}u + c] = x;`,
+    ),
   );
+  const loads = slotLoads(inputs);
   const ridgeText = { none: '1.0', number: 'params.ridge', tensor: 'ridge[source]' }[ridge];
   const variance =
     'centre[(params.heads * params.Dp + workgroup.y) / 4u][(params.heads * params.Dp + workgroup.y) % 4u]';
@@ -219,7 +230,7 @@ export function rowsShader(layout: RowLayout, ridge: RidgeSource, hasCentre: boo
       ...(hasCentre && { heads: 'u32' as const, Dp: 'u32' as const, smallRidge: 'f32' as const }),
     },
     buffers: {
-      ...Object.fromEntries(inputs.map(({ name }) => [name, f32('read')])),
+      ...loads.buffers,
       ...(ridge === 'tensor' && { ridge: f32('read') }),
       ...(hasCentre && { centre: vec4('read') }),
       ...(layout.units !== undefined && { units: { access: 'read', element: 'u32' } as const }),
@@ -234,7 +245,7 @@ ${ROW_STATES}
 ${boundFunction('by uniform')}
 ${mapTexts(slots)}
 ${layout.units === undefined ? '' : UNITS}
-${inputs.map(quadFunction).join('')}
+${loads.text}
 var<workgroup> shares: array<u32, ${ROWS * LANES}>;
 @compute @workgroup_size(${ROWS * LANES})
 fn main(@builtin(local_invocation_index) tid: u32, @builtin(workgroup_id) workgroup: vec3u) {
@@ -247,7 +258,7 @@ fn main(@builtin(local_invocation_index) tid: u32, @builtin(workgroup_id) workgr
   let own = ${ridgeText};
   let hasRidge = isFinite(own) && own > 0.0;
   var finite = hasRidge;
-  ${checkQuads(inputs)}
+  ${loadQuads(inputs)}
   ${COMBINE}
   let visibleTo = bound(min(i, params.Tq - 1u));
   let firstVisible = params.Tk - atomicLoad(&marks[4u * workgroup.y]);

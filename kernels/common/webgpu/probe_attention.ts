@@ -55,7 +55,8 @@ export function probeAttention(call: WebGpuCall<SoftmaxAttentionAttrs>, hasProbe
   const out = call.output(call.resultShape);
   const rows = [{ name: 'query', width: D }, ...(hasProbe ? [{ name: 'probe', width: D, isNegated: true }] : [])];
   const layout = rowLayout(rows, { hasUnits: byMatrices !== undefined });
-  forPrepared(call, { layout, isCentred: hasProbe || byMatrices !== undefined }, (prepared) => {
+  const isCentred = hasProbe || byMatrices !== undefined;
+  forPrepared(call, { layout, isCentred, areKeysSpread: true }, (prepared) => {
     const { heads, Tqp, buffers } = prepared;
     const params = { ...prepared.params, scale: call.attrs.scale, logScale: logScale(call) };
     const run = (of: AttentionShape, others: Readonly<Record<string, Binding>> = {}): void => {
@@ -116,7 +117,8 @@ export function probeAttentionGradient(
   const shape = attentionShape(call, 2 * Dp, probe === 'solved' ? 'keptWeights' : 'passes');
   const keyShape = attentionShape(call, Dp + Dvp, 'passes');
   const keysShader = gradientKeysShader(keyShape, layout, probe, call.has('keyBias'));
-  forPrepared(call, { ...preparation, layout, isCentred: probe !== 'none' }, (prepared) => {
+  const isCentred = probe !== 'none';
+  forPrepared(call, { ...preparation, layout, isCentred, areKeysSpread: true }, (prepared) => {
     const { heads, Tqp, Tkp } = prepared;
     const terms = call.scratch(16 * heads * Tqp);
     const keyInfo = call.scratch(8 * heads * Tkp);

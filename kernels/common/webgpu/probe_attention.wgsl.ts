@@ -1,7 +1,7 @@
 import { flag, flagBuffer, flagParams, hasCoarseScores, readFlag } from './coarse_tiles.wgsl.js';
 import { halfElement, matrixDirectives } from './matrix.wgsl.js';
 import { boundFunction, ROW_STATES } from './prepare.wgsl.js';
-import { type InfoRowLayout, rowQuad } from './row_layout.js';
+import { type InfoRowLayout, keyStride, rowQuad } from './row_layout.js';
 import { rowStoreOf } from './row_store.js';
 import { type BufferType, type ParamType, type Shader, unroll } from './shader.js';
 import { asOperand, declareBounds, declareSoftmax, finishScores, onlineSoftmax } from './softmax_weights.wgsl.js';
@@ -88,11 +88,11 @@ export const readUnits = ({ tile }: AttentionShape, layout: InfoRowLayout): stri
     : '';
 
 /** Columns of a prepared tensor `[heads, Tkp, width]` of the head `head`. */
-export const keyColumns = (buffer: 'preparedKey' | 'preparedValue', padded: number): Columns => ({
+export const keyColumns = (buffer: 'preparedKey' | 'preparedValue', padded: number, { matrices }: Tile): Columns => ({
   buffer,
   unit: buffer === 'preparedKey' ? 'keyUnit' : 'valueUnit',
-  base: `head * params.Tkp * ${padded / 4}u`,
-  stride: padded / 4,
+  base: `head * params.Tkp * ${keyStride(padded, matrices !== undefined)}u`,
+  stride: keyStride(padded, matrices !== undefined),
   offset: 0,
   width: padded / 4,
 });
@@ -110,8 +110,8 @@ export const byState = (i: number, value: string): string =>
 export function probeAttentionShader(shape: AttentionShape, layout: InfoRowLayout, hasProbe: boolean): Shader {
   const { tile, Dp, Dvp, isAlignedDv, hasKeyTerms } = shape;
   const out = rowStoreOf('out', 'params.Dv', isAlignedDv);
-  const key = keyColumns('preparedKey', Dp);
-  const value = keyColumns('preparedValue', Dvp);
+  const key = keyColumns('preparedKey', Dp, tile);
+  const value = keyColumns('preparedValue', Dvp, tile);
   const width = Dvp / 4;
   const slot = (offset: number) => (i: number, c: string) => rowQuad(layout, `row${i}`, offset, c);
   const sets = [{ name: 's', row: slot(0) }, ...(hasProbe ? [{ name: 't', row: slot(Dp / 4) }] : [])];

@@ -43,6 +43,15 @@ export const ROW_PADDING = 64;
 /** Padded length of a vector: a quad for each of the 8 threads of a row, and whole chunks of 64. */
 export const paddedWidth = (width: number): number => (width <= 32 ? 32 : Math.ceil(width / 64) * 64);
 
+/**
+ * Distance in quads of vectors of so many that are read row by row: an odd one, so that those of neighbouring rows lie in
+ * different banks of a core's memory.
+ */
+export const vectorStride = (quads: number): number => quads + 1;
+
+/** Distance in quads of prepared keys or values of the softmax family: read row by row in gradients, unless of half precision. */
+export const keyStride = (padded: number, isHalf: boolean): number => (isHalf ? padded / 4 : vectorStride(padded / 4));
+
 /** Slots side by side and `extra` numbers behind them. */
 export function plainRowLayout(rows: readonly Omit<Slot, 'padded' | 'offset'>[], extra = 0): RowLayout {
   let offset = 0;

@@ -202,18 +202,19 @@ export function accumulate(tile: Tile, name: string, columns: Columns, isStaged:
 }
 
 /**
- * A thread's place in the tile. Bits of its number belong to columns and rows in the order x y x x y: a load of 16 bytes by
- * a warp takes half the time where threads whose numbers differ in the lowest bit, or in the second, read the same
- * place, and so both do: those of one column's vectors and those of one row's.
+ * A thread's place in the tile of 8 threads a row. Bits of its number belong to columns and rows in turn, x y x y x y y:
+ * a warp's load of 16 bytes a thread takes half the time where threads whose numbers differ in the lowest bit, or in the second, read the same
+ * place, and so both do: those of one column's vectors and those of one row's. Two rows must not lie a multiple of 128 bytes
+ * apart (`vectorStride`), else they are read one after the other.
  */
-const place = ({ threadsX }: Tile): string => `
-  let tx = tid % 2u + 2u * (tid / 4u % ${threadsX / 2}u);
-  let ty = tid / 2u % 2u + 2u * (tid / ${2 * threadsX}u);`;
+const PLACE = `
+  let tx = tid % 2u + 2u * (tid / 4u % 2u) + 4u * (tid / 16u % 2u);
+  let ty = tid / 2u % 2u + 2u * (tid / 8u % 2u) + 4u * (tid / 32u);`;
 
 /** `entry point ... {` with the thread's place in the tile. */
 export function mainHead(tile: Tile): string {
   return `
 @compute @workgroup_size(${threadsOf(tile)})
 fn main(@builtin(local_invocation_index) tid: u32, @builtin(workgroup_id) workgroup: vec3u) {
-  ${isMatrixTile(tile) ? matrixPlace(tile.matrices) : place(tile)}`;
+  ${isMatrixTile(tile) ? matrixPlace(tile.matrices) : PLACE}`;
 }

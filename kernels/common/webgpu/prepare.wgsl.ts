@@ -238,7 +238,7 @@ export function rowsShader(layout: RowLayout, ridge: RidgeSource, hasCentre: boo
       ...(layout.info === undefined && { rowInfo: { access: 'read_write', element: 'vec2f' } as const }),
       marks: { access: 'read_write', element: 'atomic<u32>' },
     },
-    workgroupBytes: 4 * ROWS * LANES,
+    workgroupBytes: 4 * ROWS * LANES + 16,
     text: () => `
 ${IS_FINITE}
 ${ROW_STATES}
@@ -247,8 +247,10 @@ ${mapTexts(slots)}
 ${layout.units === undefined ? '' : UNITS}
 ${loads.text}
 var<workgroup> shares: array<u32, ${ROWS * LANES}>;
+var<workgroup> firstKeys: array<u32, 2>;
 @compute @workgroup_size(${ROWS * LANES})
 fn main(@builtin(local_invocation_index) tid: u32, @builtin(workgroup_id) workgroup: vec3u) {
+  if (tid < 2u) { firstKeys[tid] = params.Tk - atomicLoad(&marks[4u * workgroup.y + tid]); }
   let row = tid / ${LANES}u;
   let lane = tid % ${LANES}u;
   let i = workgroup.x * ${ROWS}u + row;
@@ -261,8 +263,8 @@ fn main(@builtin(local_invocation_index) tid: u32, @builtin(workgroup_id) workgr
   ${loadQuads(inputs)}
   ${COMBINE}
   let visibleTo = bound(min(i, params.Tq - 1u));
-  let firstVisible = params.Tk - atomicLoad(&marks[4u * workgroup.y]);
-  let firstBad = params.Tk - atomicLoad(&marks[4u * workgroup.y + 1u]);
+  let firstVisible = firstKeys[0];
+  let firstBad = firstKeys[1];
   var state = ORDINARY;
   if (!isInside || firstVisible >= visibleTo) {
     state = BLIND;

@@ -32,13 +32,16 @@ export * from './tile_shape.js';
 /** A tile whose products are made by matrices. */
 const isMatrixTile = (tile: Tile): tile is MatrixTile => tile.matrices !== undefined;
 
+/** Quads behind a row's weights: threads that store theirs at once, of two rows and four columns, then meet in no bank. */
+const WEIGHTS_PADDING = 4;
+
 /**
  * Workgroup memory of `declareTile`. With 8 x 8 threads of 4 rows and chunks of 16 quads: staged columns
- * 16 * 32 * 17 = 8.5 KiB, weights 16 * 32 * 9 = 4.5 KiB, reductions 1 KiB, 32 bytes of flags: below the 16 KiB that every device has.
+ * 16 * 32 * 17 = 8.5 KiB, weights 16 * 32 * 12 = 6 KiB, reductions 1 KiB, 32 bytes of flags: below the 16 KiB that every device has.
  */
 export function tileBytes(tile: Tile): number {
   const staged = 16 * blockColumnsOf(tile) * (tile.chunk + 1);
-  const weights = 16 * blockRowsOf(tile) * (tile.threadsX + 1);
+  const weights = 16 * blockRowsOf(tile) * (tile.threadsX + WEIGHTS_PADDING);
   const products = isMatrixTile(tile) ? matrixBytes(tile) : staged + weights;
   return products + reductionBytes(tile) + 32;
 }
@@ -46,7 +49,7 @@ export function tileBytes(tile: Tile): number {
 /**
  * `staged`: a chunk of the columns' vectors; column `4a + b` lies at `[b][a]`, so that the threads of a row, which read
  * columns `4 tx + b`, read rows of 17 quads next to each other: no two in the same bank. `weights`: a row's numbers per
- * column, four columns a quad. Both have a quad of padding.
+ * column, four columns a quad.
  */
 export function declareTile(tile: Tile): string {
   const { threadsX, threadsY, rows, chunk } = tile;
@@ -54,7 +57,7 @@ export function declareTile(tile: Tile): string {
     ? `${declareMatrices(tile.matrices)}\n${declareMatrixMemory(tile)}`
     : `
 var<workgroup> staged: array<array<array<vec4f, ${chunk + 1}>, ${threadsX}>, 4>;
-var<workgroup> weights: array<array<array<vec4f, ${threadsX + 1}>, ${threadsY}>, ${rows}>;`;
+var<workgroup> weights: array<array<array<vec4f, ${threadsX + WEIGHTS_PADDING}>, ${threadsY}>, ${rows}>;`;
   return `${memory}
 ${declareReduction(tile)}
 var<workgroup> flag: vec4u;

@@ -52,7 +52,6 @@ function forward(call: Call): Output[] {
   const preparation = {
     layout,
     isCentred: true,
-    areKeysSpread: true,
     ridge: attrs.ridge,
     smallRidge: smallRidgeOf(attrs),
   };

@@ -62,7 +62,7 @@ export function gradientKeysShader(
   probe: ProbeKind,
   hasBias: boolean,
 ): Shader {
-  const { tile, Dp, Dvp, isAlignedD, isAlignedDv, hasKeyTerms } = shape;
+  const { tile, Dp, Dvp, isAlignedD, isAlignedDv, hasKeyTerms, areKeysSpread = false } = shape;
   const [dkey, dvalue] = [rowStoreOf('dkey', 'params.D', isAlignedD), rowStoreOf('dvalue', 'params.Dv', isAlignedDv)];
   const queries = (offset: number, padded: number): Columns => ({
     buffer: 'rows',
@@ -74,8 +74,8 @@ export function gradientKeysShader(
   const [query, cotangent] = layout.slots.map(({ offset, padded }) => queries(offset, padded));
   const given = probe === 'none' ? undefined : queries(layout.slots[2].offset, Dp);
   const adjoint = probe === 'solved' ? queries(layout.extra, Dp) : undefined;
-  const key = (i: number, c: string): string => `preparedKey[key${i} * ${keyStride(Dp, false)}u + ${c}]`;
-  const value = (i: number, c: string): string => `preparedValue[key${i} * ${keyStride(Dvp, false)}u + ${c}]`;
+  const key = (i: number, c: string): string => `preparedKey[key${i} * ${keyStride(Dp, areKeysSpread)}u + ${c}]`;
+  const value = (i: number, c: string): string => `preparedValue[key${i} * ${keyStride(Dvp, areKeysSpread)}u + ${c}]`;
   const columns = blockColumnsOf(tile);
   const element = (i: number, j: number): string => `{
       let score = fma(s${i}_${j}, params.logScale, ${hasKeyTerms ? `keyInfo${i}.x` : '0.0'}) - term${j}.x;

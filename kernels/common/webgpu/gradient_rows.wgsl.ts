@@ -64,9 +64,9 @@ export function gradientRowsShader(
   probe: ProbeKind,
   isKept: boolean,
 ): Shader {
-  const { tile, Dp, Dvp, isAlignedD, hasKeyTerms } = shape;
-  const key = keyColumns('preparedKey', Dp, tile);
-  const value = keyColumns('preparedValue', Dvp, tile);
+  const { tile, Dp, Dvp, isAlignedD, hasKeyTerms, areKeysSpread = false } = shape;
+  const key = keyColumns('preparedKey', Dp, areKeysSpread);
+  const value = keyColumns('preparedValue', Dvp, areKeysSpread);
   const groups = groupsOf(tile, key.width);
   const isSolved = probe === 'solved';
   const slot = (s: number) => (i: number, c: string) => rowQuad(layout, `row${i}`, layout.slots[s].offset, c);

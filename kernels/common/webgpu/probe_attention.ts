@@ -56,7 +56,7 @@ export function probeAttention(call: WebGpuCall<SoftmaxAttentionAttrs>, hasProbe
   const rows = [{ name: 'query', width: D }, ...(hasProbe ? [{ name: 'probe', width: D, isNegated: true }] : [])];
   const layout = rowLayout(rows, { hasUnits: byMatrices !== undefined });
   const isCentred = hasProbe || byMatrices !== undefined;
-  forPrepared(call, { layout, isCentred, areKeysSpread: true }, (prepared) => {
+  forPrepared(call, { layout, isCentred }, (prepared) => {
     const { heads, Tqp, buffers } = prepared;
     const params = { ...prepared.params, scale: call.attrs.scale, logScale: logScale(call) };
     const run = (of: AttentionShape, others: Readonly<Record<string, Binding>> = {}): void => {
@@ -114,11 +114,12 @@ export function probeAttentionGradient(
   const bound = Object.fromEntries(
     Object.entries(gradients).flatMap(([name, output]) => (output ? [[`d${name}`, output.buffer] as const] : [])),
   );
-  const shape = attentionShape(call, 2 * Dp, probe === 'solved' ? 'keptWeights' : 'passes');
-  const keyShape = attentionShape(call, Dp + Dvp, 'passes');
+  const areKeysSpread = true;
+  const shape = { ...attentionShape(call, 2 * Dp, probe === 'solved' ? 'keptWeights' : 'passes'), areKeysSpread };
+  const keyShape = { ...attentionShape(call, Dp + Dvp, 'passes'), areKeysSpread };
   const keysShader = gradientKeysShader(keyShape, layout, probe, call.has('keyBias'));
   const isCentred = probe !== 'none';
-  forPrepared(call, { ...preparation, layout, isCentred, areKeysSpread: true }, (prepared) => {
+  forPrepared(call, { ...preparation, layout, isCentred, areKeysSpread }, (prepared) => {
     const { heads, Tqp, Tkp } = prepared;
     const terms = call.scratch(16 * heads * Tqp);
     const keyInfo = call.scratch(8 * heads * Tkp);

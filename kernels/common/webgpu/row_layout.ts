@@ -49,8 +49,9 @@ export const paddedWidth = (width: number): number => (width <= 32 ? 32 : Math.c
  */
 export const vectorStride = (quads: number): number => quads + 1;
 
-/** Distance in quads of prepared keys or values of the softmax family: read row by row in gradients, unless of half precision. */
-export const keyStride = (padded: number, isHalf: boolean): number => (isHalf ? padded / 4 : vectorStride(padded / 4));
+/** Distance in quads of prepared keys or values; `isSpread`: they are rows of a kernel, too. */
+export const keyStride = (padded: number, isSpread: boolean): number =>
+  isSpread ? vectorStride(padded / 4) : padded / 4;
 
 /** Slots side by side and `extra` numbers behind them. */
 export function plainRowLayout(rows: readonly Omit<Slot, 'padded' | 'offset'>[], extra = 0): RowLayout {

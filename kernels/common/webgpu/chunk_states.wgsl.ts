@@ -1,6 +1,6 @@
 import { type Shader, unroll } from './shader.js';
 import {
-  accumulate,
+  accumulateWeights,
   blockColumnsOf,
   blockRowsOf,
   declareAccumulator,
@@ -9,7 +9,6 @@ import {
   mainHead,
   perRow,
   reduceRows,
-  storeWeights,
   threadsOf,
   type Tile,
   tileBytes,
@@ -78,9 +77,7 @@ ${mainHead(tile)}
     ${unroll(4, (e) => `let l${e} = left[(first + ${e}u) * ${left.stride}u + ${left.offset}u + firstQuad];`)}
     let c = ${factor === undefined ? 'vec4f(1.0)' : factors};
     ${perRow(tile, (i) => `sum${i} += dot(c, ${column(i)});`)}
-    workgroupBarrier();
-    ${storeWeights(tile, column)}
-    ${accumulate(tile, 'a', values, false)}
+    ${accumulateWeights(tile, 'a', column, values)}
   }
   ${reduceRows(tile, ['sum'], 'sum')}
   let state = (head * (params.chunks + 1u) + workgroup.y) * ${stateQuads(left, right)}u;

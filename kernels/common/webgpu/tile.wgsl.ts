@@ -204,6 +204,18 @@ export function accumulate(tile: Tile, name: string, columns: Columns, isStaged:
   });
 }
 
+/** Stores `value(i, q)` as weights, behind a barrier, and adds their products with columns, which come meanwhile, to `name`. */
+export const accumulateWeights = (
+  tile: Tile,
+  name: string,
+  value: (i: number, q: number) => string,
+  columns: Columns,
+): string => `
+  ${stageAhead(tile, columns, false)}
+  ${storeWeights(tile, value)}
+  workgroupBarrier();
+  ${accumulate(tile, name, columns, false, true)}`;
+
 /**
  * A thread's place in the tile of 8 threads a row. Bits of its number belong to columns and rows in turn, x y x y x y y:
  * a warp's load of 16 bytes a thread takes half the time where threads whose numbers differ in the lowest bit, or in the second, read the same

@@ -204,7 +204,7 @@ export function rowsShader(layout: RowLayout, ridge: RidgeSource, hasCentre: boo
   const { slots, quads } = layout;
   const inputs = slots.filter(({ name }, i) => slots.findIndex((slot) => slot.name === name) === i);
   const width = slots.map(({ padded, isCentred }) => (isCentred ? padded / 4 : 0)).find((quad) => quad > 0) ?? 0;
-  const copies = slots.map((slot) =>
+  const copy = (slot: Slot): string =>
     perLoadedQuad(
       slot,
       (quad) => `
@@ -213,8 +213,7 @@ export function rowsShader(layout: RowLayout, ridge: RidgeSource, hasCentre: boo
       x = ${slot.isNegated ? '-' : ''}${storedQuad(slot, quad)}${slot.isCentred ? ` - centre[workgroup.y * ${width}u + c]` : ''};
     }
     rows[destination * ${quads}u + ${slot.offset}u + c] = x;`,
-    ),
-  );
+    );
   const loads = slotLoads(inputs);
   const ridgeText = { none: '1.0', number: 'params.ridge', tensor: 'ridge[source]' }[ridge];
   const variance =
@@ -273,7 +272,7 @@ fn main(@builtin(local_invocation_index) tid: u32, @builtin(workgroup_id) workgr
   }
   let destination = workgroup.y * params.Tqp + i;
   if (i < params.Tqp) {
-    ${copies.join('')}
+    ${slots.map(copy).join('')}
     if (lane == 0u) {
       let isSmall = ${hasCentre ? `own < params.smallRidge * ${variance}` : 'false'};
       let info = vec4f(select(1.0, own, hasRidge), state, select(0.0, 1.0, isSmall), 0.0);

@@ -89,7 +89,7 @@ export function keptQuad(tile: Tile, kept: KeptWeights, i: number, q: number, t 
 }
 
 /** Keeps weights `value(i, q)` of a thread's rows in tile `t`. */
-export function keep(tile: Tile, kept: KeptWeights, value: (i: number, q: number) => string, t = 't'): string {
+function keep(tile: Tile, kept: KeptWeights, value: (i: number, q: number) => string, t = 't'): string {
   const pair = (i: number, q: number): string =>
     `${keptPlace(tile, kept, i, q, t)} = vec4u(packHalves(${value(i, q)}), packHalves(${value(i, q + 1)}));`;
   return perQuad(tile, (i, q) => {

@@ -1,4 +1,4 @@
-import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
+import { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 import * as tf from '@tensorflow/tfjs-core';
 
 import { bindGroupOf, pipelineOf } from '../../kernels/common/webgpu/pipelines.js';
@@ -10,7 +10,9 @@ describe('What is kept from call to call', () => {
   let backend: WebGPUBackend;
   beforeAll(async () => {
     await initBackend('webgpu');
-    backend = tf.backend() as WebGPUBackend;
+    const current = tf.backend();
+    if (!(current instanceof WebGPUBackend)) throw new Error('tfjs has no backend webgpu');
+    backend = current;
   });
 
   const packed = (x: number): ArrayBuffer => new Uint32Array([x, 0, 0, 7]).buffer;

@@ -55,7 +55,7 @@ const querySlot = (call: Call) => {
 /** `out [..., Tq, Dv]` */
 export function linearAttentionWebGpu(kernelCall: KernelCall): TensorInfo[] {
   return WebGpuCall.run(linearAttentionSpec, kernelCall, (call) => {
-    const tile = chooseTile(call.device, paddedWidth(call.dims.Dv), 'passes');
+    const tile = chooseTile(call.device, paddedWidth(call.dims.Dv), 'chunks');
     const shape = shapeOf(call, tile, false);
     const { keys, rows } = layoutsOf(call, shape);
     const out = call.output(call.resultShape);

@@ -37,7 +37,7 @@ export const stateFloats = ({ chunks, size }: ChunkLayout): number => (chunks + 
 
 /** A tile whose rows are not more than the channels of the left vectors. */
 function tileOf(device: GPUDevice, { left, right }: ChunkLayout): Tile {
-  const tile = chooseTile(device, 4 * Math.min(16, right.width), 'passes');
+  const tile = chooseTile(device, 4 * Math.min(16, right.width), 'chunks');
   return blockRowsOf(tile) <= 4 * left.width ? tile : { ...tile, threadsY: 8 };
 }
 

@@ -15,7 +15,7 @@ import { rowStore } from '../common/webgpu/row_store.js';
 import type { ParamType, Shader } from '../common/webgpu/shader.js';
 import { unroll } from '../common/webgpu/shader.js';
 import {
-  accumulate,
+  accumulateWeights,
   blockRowsOf,
   declareAccumulator,
   declareTile,
@@ -25,7 +25,6 @@ import {
   products,
   quadOf,
   reduceRows,
-  storeWeights,
   threadsOf,
   type Tile,
   tileBytes,
@@ -77,8 +76,7 @@ function sumOverKeys(shape: LinearShape): string {
     ${products(tile, columnsOf('preparedKey', 'Tkp', key), [{ name: 's', row }])}
     ${hideKeys(tile, 's')}
     ${normalize ? perRow(tile, (i) => `n${i} += s${i}_0 + s${i}_1 + s${i}_2 + s${i}_3;`, ' ') : ''}
-    ${storeWeights(tile, (i) => quadOf('s', i))}
-    ${accumulate(tile, 'a', columnsOf('preparedValue', 'Tkp', value), false)}
+    ${accumulateWeights(tile, 'a', (i) => quadOf('s', i), columnsOf('preparedValue', 'Tkp', value))}
   }`;
   return `
   ${declareAccumulator(tile, 'a', value.width)}
@@ -181,8 +179,7 @@ export function linearRowsGradShader(shape: LinearShape): Shader {
     ${products(tile, columnsOf('preparedValue', 'Tkp', value), [{ name: 's', row: scaled }])}
     ${perRow(tile, (i) => unroll(4, (j) => `s${i}_${j} += c${i};`, ' '))}
     ${hideKeys(tile, 's')}
-    ${storeWeights(tile, (i) => quadOf('s', i))}
-    ${accumulate(tile, 'b', columnsOf('preparedKey', 'Tkp', key), false)}
+    ${accumulateWeights(tile, 'b', (i) => quadOf('s', i), columnsOf('preparedKey', 'Tkp', key))}
   }`;
   const feature = (i: number, g: number): string => rowQuad(shape, query, i, `tx + ${tile.threadsX * g}u`);
   return {

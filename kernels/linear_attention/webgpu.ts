@@ -5,7 +5,7 @@ import type { KernelCall } from '../common/kernel_call.js';
 import { type ChunkLayout, chunkLayout, chunkRows, stateFloats, sumChunks } from '../common/webgpu/chunk_states.js';
 import type { Vectors } from '../common/webgpu/chunk_states.wgsl.js';
 import { forPrepared } from '../common/webgpu/prepared.js';
-import { paddedWidth, plainRowLayout } from '../common/webgpu/row_layout.js';
+import { paddedWidth, plainRowLayout, vectorStride } from '../common/webgpu/row_layout.js';
 import { chooseTile } from '../common/webgpu/tile.js';
 import { blockRowsOf, type Tile } from '../common/webgpu/tile.wgsl.js';
 import { featureMapOf } from './feature_map.wgsl.js';
@@ -15,10 +15,10 @@ import { type LinearAttentionAttrs, linearAttentionSpec } from './spec.js';
 
 type Call = WebGpuCall<LinearAttentionAttrs>;
 
-/** Where the vectors of a call lie in its prepared tensors; `hasCotangent`: with `g` and a quad behind the queries. */
+/** Where the vectors of a call lie in its prepared tensors; `hasCotangent`: with `g` behind the queries. A quad follows. */
 function vectorsOf(call: Call, hasCotangent: boolean): Pick<LinearShape, 'query' | 'dout' | 'key' | 'value'> {
   const [D, Dv] = [paddedWidth(call.dims.D) / 4, paddedWidth(call.dims.Dv) / 4];
-  const stride = hasCotangent ? D + Dv + 1 : D;
+  const stride = vectorStride(hasCotangent ? D + Dv : D);
   const whole = (width: number): Vectors => ({ stride: width, offset: 0, width });
   return {
     query: { stride, offset: 0, width: D },
@@ -63,7 +63,7 @@ export function linearAttentionWebGpu(kernelCall: KernelCall): TensorInfo[] {
     let states: GPUBuffer | undefined;
     forPrepared(
       call,
-      { ...preparation, layout: plainRowLayout([querySlot(call)]) },
+      { ...preparation, layout: plainRowLayout([querySlot(call)], 4) },
       ({ heads, Tqp, buffers, params }) => {
         states ??= call.scratch(4 * heads * stateFloats(keys));
         sumChunks(call, keys, heads, { left: buffers.preparedKey, right: buffers.preparedValue, states }, 'before');

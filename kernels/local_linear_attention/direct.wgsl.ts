@@ -1,7 +1,7 @@
 import { PROGRESS_HEAD } from '../common/webgpu/conjugate_gradient.wgsl.js';
 import { boundFunction } from '../common/webgpu/prepare.wgsl.js';
 import { type AttentionShape, shapeKey, shapeParams } from '../common/webgpu/probe_attention.wgsl.js';
-import { type InfoRowLayout, rowQuad } from '../common/webgpu/row_layout.js';
+import { type InfoRowLayout, keyStride, rowQuad } from '../common/webgpu/row_layout.js';
 import { rowStoreOf } from '../common/webgpu/row_store.js';
 import { type BufferType, type Shader, unroll } from '../common/webgpu/shader.js';
 import { HIDDEN_SCORE } from '../common/webgpu/softmax_weights.wgsl.js';
@@ -130,7 +130,7 @@ function directShader(shape: AttentionShape, dimension: number, variant: DirectV
   const { layout } = variant;
   const sizes = sizesOf(shape, dimension);
   const { D, quads, threads, keys, blocks, perThread } = sizes;
-  const keyQuads = shape.Dp / 4;
+  const keyQuads = keyStride(shape.Dp, shape.areKeysSpread ?? false);
   const isLocal = D <= LARGEST_LOCAL_D;
   const barrier = isLocal ? 'workgroupBarrier();' : 'storageBarrier();';
   const element = isLocal ? 'triangle[place(r, c)]' : 'work[place(r, c)]';
@@ -295,7 +295,7 @@ export function directForwardShader(shape: AttentionShape, layout: InfoRowLayout
       workgroupBarrier();
       if (tid < ${valueQuads}u) {
         for (var j = 0u; j < ${keys}u; j++) {
-          sum += scores[j] * preparedValue[(head * params.Tkp + min(first + j, params.Tkp - 1u)) * ${valueQuads}u + tid];
+          sum += scores[j] * preparedValue[(head * params.Tkp + min(first + j, params.Tkp - 1u)) * ${keyStride(4 * valueQuads, shape.areKeysSpread ?? false)}u + tid];
         }
       }`,
       )}
@@ -315,7 +315,7 @@ export function directGradientShader(shape: AttentionShape, layout: InfoRowLayou
   const gammas = ({ keys, valueQuads }: DirectSizes): string => `
       if (tid < ${keys}u) {
         var gamma = 0.0;
-        let column = (head * params.Tkp + min(first + tid, params.Tkp - 1u)) * ${valueQuads}u;
+        let column = (head * params.Tkp + min(first + tid, params.Tkp - 1u)) * ${keyStride(4 * valueQuads, shape.areKeysSpread ?? false)}u;
         for (var c = 0u; c < ${valueQuads}u; c++) { gamma += dot(cotangent[c], preparedValue[column + c]); }
         gammas[tid] = gamma;
       }`;

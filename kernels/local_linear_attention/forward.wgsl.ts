@@ -29,7 +29,7 @@ import {
 import { type InfoRowLayout, rowQuad } from '../common/webgpu/row_layout.js';
 import { rowStoreOf } from '../common/webgpu/row_store.js';
 import { type Shader, unroll } from '../common/webgpu/shader.js';
-import { declareBounds, declareSoftmax, finishScores, storedSoftmax } from '../common/webgpu/softmax_weights.wgsl.js';
+import { declareBounds, declareSoftmax, finishScores, onlineSoftmax } from '../common/webgpu/softmax_weights.wgsl.js';
 import {
   accumulate,
   declareAccumulator,
@@ -56,9 +56,9 @@ import {
  * `layout` has the query in its first slot, the query minus the keys' centre in its second.
  */
 export function localLinearAttentionShader(shape: AttentionShape, layout: InfoRowLayout, isKept: boolean): Shader {
-  const { tile, Dp, Dvp, isAlignedD, isAlignedDv, hasKeyTerms } = shape;
-  const key = keyColumns('preparedKey', Dp);
-  const value = keyColumns('preparedValue', Dvp);
+  const { tile, Dp, Dvp, isAlignedD, isAlignedDv, hasKeyTerms, areKeysSpread = false } = shape;
+  const key = keyColumns('preparedKey', Dp, areKeysSpread);
+  const value = keyColumns('preparedValue', Dvp, areKeysSpread);
   const [out, probe] = [rowStoreOf('out', 'params.Dv', isAlignedDv), rowStoreOf('probe', 'params.D', isAlignedD)];
   const [plain, centred] = layout.slots.map(({ offset }) => offset);
   const query = (i: number, c: string): string => rowQuad(layout, `row${i}`, plain, c);
@@ -115,7 +115,7 @@ ${mainHead(tile)}
   for (var t = 0u; t < keyTiles; t++) {
     ${products(tile, key, [{ name: 's', row: query }])}
     ${finished}
-    ${storedSoftmax(tile, [{ name: 'a', width: key.width }], [], `${productsAgain(tile, 's', key)} ${finished}`, kept)}
+    ${onlineSoftmax(tile, [{ name: 'a', width: key.width }], [], { columns: key, isStaged: true }, `${productsAgain(tile, 's', key)} ${finished}`, kept)}
     ${accumulate(tile, 'a', key, true, true)}
   }
   ${readAccumulator(tile, 'a', key.width, `${key.unit}`)}

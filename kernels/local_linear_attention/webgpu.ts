@@ -49,7 +49,12 @@ function forward(call: Call): Output[] {
   const layout = rowLayout([query, { ...query, isCentred: true }], { hasUnits: byMatrices !== undefined });
   const out = call.output(call.resultShape);
   const probe = call.output(call.tensor('query').shape);
-  const preparation = { layout, isCentred: true, ridge: attrs.ridge, smallRidge: smallRidgeOf(attrs) };
+  const preparation = {
+    layout,
+    isCentred: true,
+    ridge: attrs.ridge,
+    smallRidge: smallRidgeOf(attrs),
+  };
   forPrepared(call, preparation, (prepared) => {
     const { heads, Tqp, Tkp } = prepared;
     const progress = call.scratch(progressBytes(heads, Tqp));

@@ -11,7 +11,7 @@ import { boundFunction, ROW_STATES } from '../common/webgpu/prepare.wgsl.js';
 import { rowStore } from '../common/webgpu/row_store.js';
 import { type Shader, unroll } from '../common/webgpu/shader.js';
 import {
-  accumulate,
+  accumulateWeights,
   blockRowsOf,
   declareAccumulator,
   declareTile,
@@ -20,7 +20,6 @@ import {
   perRow,
   products,
   quadOf,
-  storeWeights,
   threadsOf,
   type Tile,
   tileBytes,
@@ -49,8 +48,7 @@ export function mesaTargetShader(shape: MesaShape): Shader {
   for (var t = firstTile; t < keyTiles; t++) {
     ${products(tile, columnsOf('preparedValue', 'Tkp', value), [{ name: 's', row }])}
     ${hideKeys(tile, 's')}
-    ${storeWeights(tile, (i) => quadOf('s', i))}
-    ${accumulate(tile, 'b', columnsOf('preparedKey', 'Tkp', key), false)}
+    ${accumulateWeights(tile, 'b', (i) => quadOf('s', i), columnsOf('preparedKey', 'Tkp', key))}
   }`;
   return {
     key: `mesaTarget ${JSON.stringify(shape)}`,

@@ -118,8 +118,9 @@ async function measureStep(one: BenchCase, device: BenchDevice, copies: Map<numb
     if (device.isQueued) {
       // A step is too short for the device to keep its clocks up by itself: tfjs works on something else between steps.
       const times = await busily(async (work) => {
-        await warmUp(() => [work(), body()].flat(), 250);
-        return device.kernelTimes?.(() => [work(), body()].flat(), 50);
+        const both = (): tf.Tensor[] => [work(), body()].flat();
+        const perCall = await warmUp(both, 250);
+        return device.kernelTimes?.(both, 50, perCall);
       });
       if (times) {
         kernel = timingOf(times.totals);

@@ -49,8 +49,11 @@ export interface BenchDevice {
   readonly limits?: Readonly<Record<string, number>>;
   /** Gets ready for a case, on a new device where it asks for one. */
   prepare(one: Pick<BenchCase, 'limits' | 'isFresh'>): Promise<void>;
-  /** Device times of `runs` calls; absent where a backend has none, null for a call without kernels that can be timed. */
-  kernelTimes?(body: Body, runs: number): Promise<KernelTimes | null>;
+  /**
+   * Device times of `runs` calls that take about `perCall` milliseconds; absent where a backend has none, null for a call
+   * without kernels that can be timed.
+   */
+  kernelTimes?(body: Body, runs: number, perCall: number): Promise<KernelTimes | null>;
   /** Makes the first call of a case. */
   firstCall(inputs: readonly Tensor[], body: Body): Promise<FirstCall>;
   /** The iterations of the one call that `body` makes. */

@@ -121,7 +121,7 @@ const runsFor = (perCall: number): number =>
 /** Device times of a call and its passes, and the wall time that one took while the device got warm, where it has to. */
 async function kernelTiming(device: BenchDevice, body: Body) {
   const perCall = device.isQueued ? await warmUp(body) : null;
-  const times = perCall === null ? null : await device.kernelTimes?.(body, runsFor(perCall));
+  const times = perCall === null ? null : await device.kernelTimes?.(body, runsFor(perCall), perCall);
   return times
     ? { kernel: timingOf(times.totals), passes: times.passes, perCall }
     : { kernel: null, passes: {}, perCall };

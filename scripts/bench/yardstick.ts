@@ -48,7 +48,7 @@ export async function measureMatMul(device: BenchDevice, size: number): Promise<
   let time: Timing;
   if (device.isQueued) {
     const perCall = await warmUp(body);
-    const times = await device.kernelTimes?.(body, 10);
+    const times = await device.kernelTimes?.(body, 10, perCall);
     time = times ? timingOf(times.totals) : await timeWall(body, perCall);
   } else {
     [time] = await timeInTurn([body]);

@@ -21,7 +21,7 @@ test('a call finds them ready, and computes what it does without', async () => {
   const shaders = recordShaders(() => tf.dispose(tf.tidy(mean)));
   expect(shaders.length).toBeGreaterThan(1);
   await compileAhead(gpuDevice(), shaders);
-  for (const shader of shaders) expect(pipelineOf(gpuDevice(), shader).isProven).toBe(true);
+  for (const shader of shaders) expect(pipelineOf(gpuDevice(), shader).state).toBe('good');
   const out = tf.tidy(mean);
   expect((await out.data())[0]).toBeCloseTo(3, 5);
   out.dispose();
@@ -33,9 +33,9 @@ test('one that does not compile is left to the call that needs it, and harms no 
   const broken = { ...shader, key: 'broken ahead', text: () => 'fn main() { nonsense }' };
   const good = { ...shader, key: 'good ahead' };
   await compileAhead(gpuDevice(), [broken, good]);
-  expect(pipelineOf(gpuDevice(), good).isProven).toBe(true);
+  expect(pipelineOf(gpuDevice(), good).state).toBe('good');
   const warning = jest.spyOn(console, 'warn').mockImplementation(() => undefined);
-  expect(pipelineOf(gpuDevice(), broken).isProven).toBe(false);
+  expect(pipelineOf(gpuDevice(), broken).state).not.toBe('good');
   // The device tells in its own time.
   await expect(async () => {
     for (let i = 0; i < 100; i++) {

@@ -95,7 +95,7 @@ describe('a shader', () => {
   test('that does not compile is an error with its text, not a result', async () => {
     const warning = jest.spyOn(console, 'warn').mockImplementation(() => undefined);
     const broken = { ...shader, key: 'broken', text: () => 'fn main() { nonsense }' };
-    expect(pipelineOf(device, broken).isProven).toBe(false);
+    expect(pipelineOf(device, broken).state).toBe('pending');
     // The device tells in its own time.
     await expect(async () => {
       for (let i = 0; i < 100; i++) {

@@ -4,7 +4,8 @@ import type { TensorInfo } from '@tensorflow/tfjs-core';
 import { CallInputs, type KernelCall } from '../kernel_call.js';
 import type { AttentionAttrs, OperatorSpec } from '../spec.js';
 import { floatInputs } from './float_inputs.js';
-import { pipelineOf } from './pipelines.js';
+import { limitsOf } from './limits.js';
+import { bindGroupOf, pipelineOf } from './pipelines.js';
 import { packParams, type Shader } from './shader.js';
 import { activeTimer } from './timing.js';
 import { Uniforms } from './uniforms.js';
@@ -33,6 +34,9 @@ export function recordShaders(body: () => void): Shader[] {
   }
   return shaders;
 }
+
+/** Whether tfjs has recorded what is not submitted yet: it has an encoder then. */
+const hasRecorded = (backend: WebGPUBackend): boolean => Reflect.get(backend, 'commandEncoder') !== null;
 
 /** Most bytes of scratch that a call has taken since they were last asked for. */
 let mostScratchBytes = 0;
@@ -82,6 +86,8 @@ export class WebGpuCall<Attrs extends AttentionAttrs> extends CallInputs<Attrs> 
       for (const { info } of call.outputs) call.backend.disposeData(info.dataId);
       throw error;
     } finally {
+      // What other calls will find there has to be there, also if this one threw.
+      call.uniforms.write();
       call.releaseScratch();
       for (const { dataId } of made) backend.disposeData(dataId);
     }
@@ -91,7 +97,7 @@ export class WebGpuCall<Attrs extends AttentionAttrs> extends CallInputs<Attrs> 
     super(spec, call);
     this.backend = call.backend as WebGPUBackend;
     this.device = this.backend.device;
-    this.uniforms = new Uniforms(this.backend);
+    this.uniforms = Uniforms.of(this.backend);
     // Uploads are recorded in tfjs's encoder, which must be submitted before ours.
     for (const tensor of Object.values(call.inputs)) if (tensor) this.backend.uploadToGPU(tensor.dataId);
     this.encoder = this.device.createCommandEncoder({ label: spec.kernelName });
@@ -153,28 +159,24 @@ export class WebGpuCall<Attrs extends AttentionAttrs> extends CallInputs<Attrs> 
     params: Readonly<Record<string, number>>,
     workgroups: readonly [number, number?, number?],
   ): void {
-    const { device } = this;
     if (recorded !== undefined) {
       recorded.push(shader);
       return;
     }
     this.checkWorkgroups(shader, workgroups);
-    const { pipeline, layout, isProven } = pipelineOf(device, shader);
-    this.hasUnprovenShader ||= !isProven;
+    const compiled = pipelineOf(this.device, shader);
+    this.hasUnprovenShader ||= compiled.state !== 'good';
     const uniforms = this.uniforms.add(packParams(shader, params));
     const storage = Object.keys(shader.buffers).map((name) => {
       const binding = buffers[name] as Binding | undefined;
       if (binding === undefined) throw new Error(`shader ${shader.key}: nothing is bound to its buffer ${name}`);
-      const resource = 'buffer' in binding ? binding : { buffer: binding };
-      this.checkBinding(name, resource);
-      return resource;
+      return 'buffer' in binding ? binding : { buffer: binding };
     });
-    const bindGroup = device.createBindGroup({
-      layout,
-      entries: [uniforms, ...storage].map((resource, binding) => ({ binding, resource })),
+    const bindGroup = bindGroupOf(this.device, compiled, [uniforms, ...storage], () => {
+      Object.keys(shader.buffers).forEach((name, i) => this.checkBinding(name, storage[i]));
     });
     const pass = this.passFor(shader);
-    pass.setPipeline(pipeline);
+    pass.setPipeline(compiled.pipeline);
     pass.setBindGroup(0, bindGroup);
     pass.dispatchWorkgroups(...(workgroups as [number, number?, number?]));
   }
@@ -205,9 +207,10 @@ export class WebGpuCall<Attrs extends AttentionAttrs> extends CallInputs<Attrs> 
     const { backend } = this;
     this.endPass();
     this.uniforms.write();
-    backend.ensureCommandEncoderReady();
-    backend.endComputePassEncoder();
-    backend.submitQueue();
+    if (hasRecorded(backend)) {
+      backend.endComputePassEncoder();
+      backend.submitQueue();
+    }
     if (this.hasUnprovenShader) this.poisonOutputs();
     this.device.queue.submit([this.encoder.finish()]);
   }
@@ -216,7 +219,8 @@ export class WebGpuCall<Attrs extends AttentionAttrs> extends CallInputs<Attrs> 
     mostScratchBytes = Math.max(mostScratchBytes, this.scratchBytes + this.workBytes);
     this.uniforms.release();
     WorkBuffers.of(this.backend).releaseOutgrown();
-    for (const buffer of this.scratchBuffers) this.backend.bufferManager.releaseBuffer(buffer);
+    // The pool gives out last what it got first: in this order the next call of the kind binds the same buffers.
+    for (const buffer of this.scratchBuffers.reverse()) this.backend.bufferManager.releaseBuffer(buffer);
   }
 
   /**
@@ -240,18 +244,18 @@ export class WebGpuCall<Attrs extends AttentionAttrs> extends CallInputs<Attrs> 
   }
 
   private checkSize(name: string, bytes: number): void {
-    const most = this.device.limits.maxBufferSize;
+    const most = limitsOf(this.device).maxBufferSize;
     if (bytes > most) this.exceeds(`its ${name} buffer takes ${bytes} bytes`, 'maxBufferSize', most);
   }
 
   private checkBinding(name: string, { buffer, size }: GPUBufferBinding): void {
-    const most = this.device.limits.maxStorageBufferBindingSize;
+    const most = limitsOf(this.device).maxStorageBufferBindingSize;
     const bytes = size ?? buffer.size;
     if (bytes > most) this.exceeds(`its buffer ${name} takes ${bytes} bytes`, 'maxStorageBufferBindingSize', most);
   }
 
   private checkWorkgroups(shader: Shader, workgroups: readonly (number | undefined)[]): void {
-    const most = this.device.limits.maxComputeWorkgroupsPerDimension;
+    const most = limitsOf(this.device).maxComputeWorkgroupsPerDimension;
     for (const count of workgroups) {
       if (count !== undefined && count > most) {
         this.exceeds(`${shader.key} runs ${count} workgroups`, 'maxComputeWorkgroupsPerDimension', most);

@@ -1,7 +1,7 @@
 import { stateQuads, type Vectors } from './chunk_states.wgsl.js';
 import { unroll } from './shader.js';
 import {
-  accumulate,
+  accumulateWeights,
   blockColumnsOf,
   blockRowsOf,
   type Columns,
@@ -10,7 +10,6 @@ import {
   products,
   quadOf,
   type RowQuad,
-  storeWeights,
   type Tile,
 } from './tile.wgsl.js';
 
@@ -52,9 +51,7 @@ export function timesState(
   return `
   for (var t = 0u; t < ${(4 * left.width) / blockColumnsOf(tile)}u; t++) {
     ${perRow(tile, (i) => `let w${i} = ${row(i, `(t * ${tile.threadsX}u + tx)`)}; ${each(i)}`)}
-    workgroupBarrier();
-    ${storeWeights(tile, (i) => `w${i}`)}
-    ${accumulate(tile, name, state, false)}
+    ${accumulateWeights(tile, name, (i) => `w${i}`, state)}
   }`;
 }
 

@@ -57,5 +57,5 @@ export function sumChunks<Attrs extends AttentionAttrs>(
     chunks,
     stateParts(tile, left, right),
   ]);
-  call.run(scanShader(scan), { states: buffers.states }, { chunks, size }, [Math.ceil(size / 64), heads]);
+  call.run(scanShader(scan), { states: buffers.states }, { chunks, size: size / 4 }, [Math.ceil(size / 256), heads]);
 }

@@ -1,6 +1,6 @@
 import { type Shader, unroll } from './shader.js';
 import {
-  accumulate,
+  accumulateWeights,
   blockColumnsOf,
   blockRowsOf,
   declareAccumulator,
@@ -9,7 +9,6 @@ import {
   mainHead,
   perRow,
   reduceRows,
-  storeWeights,
   threadsOf,
   type Tile,
   tileBytes,
@@ -78,9 +77,7 @@ ${mainHead(tile)}
     ${unroll(4, (e) => `let l${e} = left[(first + ${e}u) * ${left.stride}u + ${left.offset}u + firstQuad];`)}
     let c = ${factor === undefined ? 'vec4f(1.0)' : factors};
     ${perRow(tile, (i) => `sum${i} += dot(c, ${column(i)});`)}
-    workgroupBarrier();
-    ${storeWeights(tile, column)}
-    ${accumulate(tile, 'a', values, false)}
+    ${accumulateWeights(tile, 'a', column, values)}
   }
   ${reduceRows(tile, ['sum'], 'sum')}
   let state = (head * (params.chunks + 1u) + workgroup.y) * ${stateQuads(left, right)}u;
@@ -105,7 +102,7 @@ const AHEAD = 8;
 export type Scan = 'before' | 'fromHere';
 
 /**
- * Sums of a head's states over its chunks, in place; one thread a number of the state. `before` leaves the sum of all
+ * Sums of a head's states over its chunks, in place; one thread a quad of the state. `before` leaves the sum of all
  * in the last state, `fromHere` zeros.
  */
 export function scanShader(scan: Scan): Shader {
@@ -117,14 +114,14 @@ export function scanShader(scan: Scan): Shader {
     key: `scanStates ${scan}`,
     workgroupSize: 64,
     params: { chunks: 'u32', size: 'u32' },
-    buffers: { states: { access: 'read_write', element: 'f32' } },
+    buffers: { states: { access: 'read_write', element: 'vec4f' } },
     workgroupBytes: 0,
     text: () => `
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3u) {
   if (id.x >= params.size) { return; }
   let start = id.y * (params.chunks + 1u) * params.size + id.x;
-  var sum = 0.0;
+  var sum = vec4f();
   var c = 0u;
   for (; c + ${AHEAD}u <= params.chunks; c += ${AHEAD}u) {
     ${unroll(AHEAD, (e) => `let at${e} = ${place(`c + ${e}u`)}; let x${e} = states[at${e}];`)}
@@ -135,7 +132,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
     let x = states[at];
     ${step('x', 'at')}
   }
-  states[start + params.chunks * params.size] = ${scan === 'before' ? 'sum' : '0.0'};
+  states[start + params.chunks * params.size] = ${scan === 'before' ? 'sum' : 'vec4f()'};
 }`,
   };
 }

@@ -1,5 +1,6 @@
 import { flag, hasCoarseScores, readFlag } from './coarse_tiles.wgsl.js';
 import type { AttentionShape } from './probe_attention.wgsl.js';
+import { vectorStride } from './row_layout.js';
 import type { BufferType, ParamType } from './shader.js';
 import { unroll } from './shader.js';
 import {
@@ -38,12 +39,11 @@ import {
  * the direction row by row, since every thread reads it; the others as the quads of the thread that owns them.
  */
 
-/** Vectors of solver state per row. */
-const STATE_VECTORS = 4;
-const DIRECTION = 0;
-const SOLUTION = 1;
-const RESIDUAL = 2;
-const MEAN_KEY = 3;
+/** Vectors of solver state per row, behind its direction. */
+const STATE_VECTORS = 3;
+const SOLUTION = 0;
+const RESIDUAL = 1;
+const MEAN_KEY = 2;
 
 /**
  * Words of `progress` before the flags of the rows: next tile; iterations of rows: sum, most; of tiles: sum; next tile of a
@@ -77,9 +77,16 @@ fn targetFor(visible: u32) -> f32 {
   return max(params.squaredTolerance * squared * squared, min(params.squaredTolerance, 1e-12));
 }`;
 
+/** Quads of the rows' directions. */
+const directionQuads = (tile: Tile, width: number): number => blockRowsOf(tile) * vectorStride(width);
+
+/** Quads of the solver's state, of vectors of `width` quads. */
+const stateQuads = (tile: Tile, width: number): number =>
+  directionQuads(tile, width) + STATE_VECTORS * blockRowsOf(tile) * width;
+
 /** Quads of `work` that a running workgroup takes: solver state and, if they are kept, weights of `Tkp` keys. */
 export const regionQuads = (tile: Tile, Dp: number, Tkp: number, isKept: boolean): number =>
-  (blockRowsOf(tile) * (STATE_VECTORS * Dp + (isKept ? Tkp / keptPacking(tile) : 0))) / 4;
+  stateQuads(tile, Dp / 4) + (isKept ? (blockRowsOf(tile) * Tkp) / keptPacking(tile) / 4 : 0);
 
 /** Where later passes over the keys have the weights of a tile from. */
 export interface WeightSource {
@@ -92,11 +99,9 @@ export interface WeightSource {
   readonly hasKeyTerms: boolean;
 }
 
-const vectorQuads = ({ tile, key }: WeightSource): number => blockRowsOf(tile) * key.width;
-
 /** Where the weights are kept: behind the solver's state. */
 export const keptBy = (solver: WeightSource): KeptWeights | undefined =>
-  solver.isKept ? { buffer: 'work', base: `(region + ${STATE_VECTORS * vectorQuads(solver)}u)` } : undefined;
+  solver.isKept ? { buffer: 'work', base: `(region + ${stateQuads(solver.tile, solver.key.width)}u)` } : undefined;
 
 /** A place in `work` as a vector, and what writes one there: the buffer holds kept weights of half precision as bits. */
 const inWork = ({ tile }: WeightSource, at: string): string =>
@@ -105,8 +110,9 @@ const toWork = ({ tile }: WeightSource, at: string, value: string): string =>
   `work[${at}] = ${tile.matrices ? `bitcast<vec4u>(${value})` : value};`;
 
 function ownPlace(solver: WeightSource, vector: number, i: number, g: number): string {
-  const groups = groupsOf(solver.tile, solver.key.width);
-  return `region + ${vector * vectorQuads(solver) + (i * groups + g) * threadsOf(solver.tile)}u + tid`;
+  const { tile, key } = solver;
+  const first = directionQuads(tile, key.width) + vector * blockRowsOf(tile) * key.width;
+  return `region + ${first + (i * groupsOf(tile, key.width) + g) * threadsOf(tile)}u + tid`;
 }
 
 const ownQuad = (solver: WeightSource, vector: number, i: number, g: number): string =>
@@ -122,7 +128,7 @@ export const meanKey = (solver: WeightSource, i: number, g: number): string => o
 export const solution = (solver: WeightSource, i: number, g: number): string => ownQuad(solver, SOLUTION, i, g);
 
 const directionPlace = ({ tile, key }: WeightSource, i: number, c: string): string =>
-  `region + ${DIRECTION * key.width}u + (ty + ${tile.threadsY * i}u) * ${key.width}u + ${c}`;
+  `region + (ty + ${tile.threadsY * i}u) * ${vectorStride(key.width)}u + ${c}`;
 
 /** The direction (behind `finishSolve` the solution) of row `i` as a left operand of products. */
 export const direction =

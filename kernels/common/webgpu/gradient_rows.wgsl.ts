@@ -32,7 +32,7 @@ import {
 import { type InfoRowLayout, rowQuad } from './row_layout.js';
 import { rowStoreOf } from './row_store.js';
 import { type Shader, unroll } from './shader.js';
-import { asOperand, declareBounds, declareSoftmax, finishScores, keep, onlineSoftmax } from './softmax_weights.wgsl.js';
+import { asOperand, declareBounds, declareSoftmax, finishScores, onlineSoftmax } from './softmax_weights.wgsl.js';
 import {
   accumulate,
   blockRowsOf,
@@ -46,6 +46,7 @@ import {
   perQuad,
   perRow,
   products,
+  productsAgain,
   quadOf,
   readAccumulator,
   reduceRows,
@@ -89,10 +90,10 @@ export function gradientRowsShader(
   probe: ProbeKind,
   isKept: boolean,
 ): Shader {
-  const { tile, Dp, Dvp, isAlignedD, hasKeyTerms } = shape;
+  const { tile, Dp, Dvp, isAlignedD, hasKeyTerms, areKeysSpread = false } = shape;
   const { matrices } = tile;
-  const key = keyColumns('preparedKey', Dp);
-  const value = keyColumns('preparedValue', Dvp);
+  const key = keyColumns('preparedKey', Dp, areKeysSpread);
+  const value = keyColumns('preparedValue', Dvp, areKeysSpread);
   const groups = groupsOf(tile, key.width);
   const isSolved = probe === 'solved';
   const slot = (s: number) => (i: number, c: string) => rowQuad(layout, `row${i}`, layout.slots[s].offset, c);
@@ -123,12 +124,13 @@ export function gradientRowsShader(
     if (tx == 0u) { terms[row${i}] = select(vec4f(${NO_WEIGHT}, 1.0, 0.0, 0.0),
       vec4f(m${i} + log2(max(l${i}, 1e-37)), ${tau}, ${eta}, ${constant}), info${i}.y == ORDINARY); }`;
 
+  const finished = finishScores(tile, 's', hasKeyTerms);
   const firstPass = (): string => `
   ${operand(tile, cotangent, value.width)}
   ${loop(`
     ${products(tile, value, [cotangent])}
     ${products(tile, key, [{ name: 's', row: slot(0) }])}
-    ${finishScores(tile, 's', hasKeyTerms)}
+    ${finished}
     ${onlineSoftmax(
       tile,
       [
@@ -136,11 +138,11 @@ export function gradientRowsShader(
         { name: 'n', width: key.width },
       ],
       ['gbar'],
+      { columns: key, isStaged: true },
+      `${productsAgain(tile, 's', key)} ${finished}`,
       kept,
     )}
-    ${storeWeights(tile, (i, q) => `p${i}_${q}`)}
-    ${kept ? keep(tile, kept, (i, q) => `p${i}_${q}`) : ''}
-    ${accumulate(tile, 'a', key, true)}
+    ${accumulate(tile, 'a', key, true, true)}
     ${matrices ? perRow(tile, (i) => `peak${i} = max(peak${i}, top${i});`) : ''}
     workgroupBarrier();
     ${perQuad(tile, (i, q) => `p${i}_${q} = ${asOperand(tile, `(p${i}_${q} * ${quadOf('y', i, q)})`)};`)}

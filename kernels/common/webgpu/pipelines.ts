@@ -1,11 +1,13 @@
 import { type Shader, shaderText } from './shader.js';
 
-/** A pipeline, and whether its compilation is known to have gone well. */
-interface Compiled {
+/** A pipeline, whether its compilation is known to have gone well, and what has been bound to it. */
+export interface Compiled {
   readonly pipeline: GPUComputePipeline;
   readonly layout: GPUBindGroupLayout;
   state: 'pending' | 'good';
   failure?: Error;
+  /** By the buffers, the one used last at the end. */
+  readonly bindGroups: Map<string, GPUBindGroup>;
 }
 
 const caches = new WeakMap<GPUDevice, Map<string, Compiled>>();
@@ -29,16 +31,48 @@ function checkLimits(device: GPUDevice, shader: Shader): void {
  * The pipeline of a shader on a device, and whether it is already known to be good. A device tells of a shader that fails
  * to compile when its first use is over: that has NaN for outputs (`WebGpuCall`) and a warning, every later use an error.
  */
-export function pipelineOf(
-  device: GPUDevice,
-  shader: Shader,
-): { pipeline: GPUComputePipeline; layout: GPUBindGroupLayout; isProven: boolean } {
+export function pipelineOf(device: GPUDevice, shader: Shader): Compiled {
   const cache = cacheOf(device);
   let compiled = cache.get(shader.key);
   if (compiled === undefined) cache.set(shader.key, (compiled = compile(device, shader)));
   if (compiled.failure !== undefined) throw compiled.failure;
-  const { pipeline, layout, state } = compiled;
-  return { pipeline, layout, isProven: state === 'good' };
+  return compiled;
+}
+
+/** Numbers of buffers, by which bind groups are known. */
+const numbers = new WeakMap<GPUBuffer, number>();
+let buffersSoFar = 0;
+
+function numberOf(buffer: GPUBuffer): number {
+  let number = numbers.get(buffer);
+  if (number === undefined) numbers.set(buffer, (number = buffersSoFar++));
+  return number;
+}
+
+/** Bind groups that a pipeline keeps: one for every layer of a model, as tfjs's pool hands out the same buffers again. */
+const MOST_BIND_GROUPS = 32;
+
+/** The bind group of a pipeline for buffers in the order of their bindings; `check` is called before a new one is made. */
+export function bindGroupOf(
+  device: GPUDevice,
+  { bindGroups, layout }: Compiled,
+  bindings: readonly GPUBufferBinding[],
+  check: () => void,
+): GPUBindGroup {
+  let key = '';
+  for (const { buffer, offset = 0, size = -1 } of bindings) key += `${numberOf(buffer)} ${offset} ${size},`;
+  let group = bindGroups.get(key);
+  if (group === undefined) {
+    check();
+    const entries = bindings.map((resource, binding) => ({ binding, resource }));
+    group = device.createBindGroup({ layout, entries });
+    const oldest = bindGroups.keys().next();
+    if (bindGroups.size === MOST_BIND_GROUPS && !oldest.done) bindGroups.delete(oldest.value);
+  } else {
+    bindGroups.delete(key);
+  }
+  bindGroups.set(key, group);
+  return group;
 }
 
 /**
@@ -57,7 +91,7 @@ export async function compileAhead(device: GPUDevice, shaders: readonly Shader[]
       compute: { module, entryPoint: 'main' },
     });
     if (!cache.has(shader.key)) {
-      cache.set(shader.key, { pipeline, layout: pipeline.getBindGroupLayout(0), state: 'good' });
+      cache.set(shader.key, { pipeline, layout: pipeline.getBindGroupLayout(0), bindGroups: new Map(), state: 'good' });
     }
   });
   await Promise.all([device.popErrorScope(), Promise.allSettled(all)]);
@@ -79,7 +113,12 @@ function compile(device: GPUDevice, shader: Shader): Compiled {
     layout: 'auto',
     compute: { module, entryPoint: 'main' },
   });
-  const compiled: Compiled = { pipeline, layout: pipeline.getBindGroupLayout(0), state: 'pending' };
+  const compiled: Compiled = {
+    pipeline,
+    layout: pipeline.getBindGroupLayout(0),
+    state: 'pending',
+    bindGroups: new Map<string, GPUBindGroup>(),
+  };
   const errors = Promise.all([device.popErrorScope(), device.popErrorScope()]);
   void errors.then((found) => {
     const error = found.find((one) => one !== null);

@@ -1,5 +1,6 @@
 import { UNITS } from './matrix.wgsl.js';
 import type { RowLayout, Slot } from './row_layout.js';
+import { rowLoad } from './row_load.js';
 import { type BufferType, type ParamType, type Shader, unroll } from './shader.js';
 
 /** Rows that one workgroup prepares, and the threads that share a row. */
@@ -53,16 +54,18 @@ export function centreShader(inputs: KeyInputs, slot: Slot): Shader {
   const threads = ROWS * LANES;
   const perThread = CENTRE_SAMPLE / ROWS;
   const each = (text: (s: number) => string): string => unroll(perThread, text);
+  // Every thread asks for a quad in each turn, there may be none.
+  const load = rowLoad(name, D, true);
   return {
     key: `centre ${JSON.stringify(inputs)} ${name} D${D} Dp${Dp}`,
     workgroupSize: threads,
     params: { ...sharedParams, heads: 'u32' },
-    buffers: { [name]: rowInput(slot), ...keyBuffers(inputs), centre: f32('read_write') },
+    buffers: { [name]: load.buffer, ...keyBuffers(inputs), centre: f32('read_write') },
     workgroupBytes: 4 * threads + 16 * threads + 4 * threads,
     text: () => `
 ${IS_FINITE}
 ${keyFunctions(inputs)}
-${quadFunction(slot)}
+${load.text}
 var<workgroup> shares: array<u32, ${threads}>;
 var<workgroup> sums: array<vec4f, ${threads}>;
 var<workgroup> variances: array<f32, ${threads}>;
@@ -77,7 +80,10 @@ fn main(@builtin(local_invocation_index) tid: u32, @builtin(workgroup_id) workgr
     (s) => `let source${s} = head * params.Tk + min(row + ${ROWS * s}u, samples - 1u) * params.Tk / samples;
   { let source = source${s}; let j = source - head * params.Tk;
     var finite = row + ${ROWS * s}u < samples && isVisible(head, j) && isFinite(bias(head, j));
-    ${checkQuads([slot])}
+    for (var c = lane; c < ${Math.ceil(D / 4)}u; c += ${LANES}u) {
+      let x = load_${name}(source, c);
+      finite = finite && isFinite(x.x) && isFinite(x.y) && isFinite(x.z) && isFinite(x.w);
+    }
     used |= select(0u, ${2 ** s}u, finite); }`,
   )}
   shares[tid] = used;
@@ -92,7 +98,7 @@ fn main(@builtin(local_invocation_index) tid: u32, @builtin(workgroup_id) workgr
   var squares = 0.0;
   for (var c0 = 0u; c0 < ${Dp / 4}u; c0 += ${LANES}u) {
     let c = c0 + lane;
-    ${each((s) => `let x${s} = select(vec4f(), quad_${name}(source${s}, c), (used & ${2 ** s}u) != 0u);`)}
+    ${each((s) => `let x${s} = select(vec4f(), load_${name}(source${s}, c), (used & ${2 ** s}u) != 0u);`)}
     workgroupBarrier();
     sums[tid] = ${unroll(perThread, (s) => `x${s}`, ' + ')};
     workgroupBarrier();
@@ -146,47 +152,47 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
 export const mapTexts = (slots: readonly Slot[]): string =>
   [...new Set(slots.flatMap(({ map }) => (map ? [map.text] : [])))].join('\n');
 
-/** Quad `c` of row `source` of a slot as it is stored; beyond the width a map's value of zero does not count. */
-export function storedQuad({ name, width, map }: Slot): string {
-  const quad = `quad_${name}(source, c)`;
+/** Quad `c` of a slot as it is stored, where `quad` is the tensor's; beyond the width a map's value of zero does not count. */
+export function storedQuad({ width, map }: Slot, quad: string): string {
   if (map === undefined) return quad;
   if (width % 4 === 0) return `select(vec4f(), ${map.name}(${quad}), 4u * c < ${width}u)`;
   return `select(vec4f(), ${map.name}(${quad}), 4u * vec4u(c) + vec4u(0u, 1u, 2u, 3u) < vec4u(${width}u))`;
 }
 
-/** Binding of a tensor whose rows `quadFunction` reads. */
-export const rowInput = ({ width }: Pick<Slot, 'width'>): BufferType => (width % 4 === 0 ? vec4('read') : f32('read'));
+/** How often the threads of a row have a quad each of a slot. */
+const turnsOf = ({ padded }: Slot): number => Math.ceil(padded / 4 / LANES);
 
-/** `quad_name(row, c)`: numbers `4c .. 4c + 3` of a row, zeros beyond its width. */
-export function quadFunction({ name, width }: Pick<Slot, 'name' | 'width'>): string {
-  const head = `\nfn quad_${name}(row: u32, c: u32) -> vec4f {`;
-  if (width % 4 === 0) {
-    return `${head}
-  if (4u * c >= ${width}u) { return vec4f(); }
-  return ${name}[row * ${width / 4}u + c];
-}`;
-  }
-  const part = (e: number): string => `select(0.0, ${name}[min(at + ${e}u, last)], 4u * c + ${e}u < ${width}u)`;
-  return `${head}
-  let at = row * ${width}u + 4u * c;
-  let last = row * ${width}u + ${width - 1}u;
-  if (4u * c >= ${width}u) { return vec4f(); }
-  return vec4f(${unroll(4, part, ', ')});
-}`;
-}
+/**
+ * `text(quad)` for each quad of a slot that a thread has, as a variable of `loadQuads`; `c` is its number in the row.
+ */
+export const perLoadedQuad = (slot: Slot, text: (quad: string) => string): string =>
+  unroll(turnsOf(slot), (turn) => {
+    const isPartial = (turn + 1) * LANES > slot.padded / 4;
+    return `{ let c = lane + ${turn * LANES}u; ${isPartial ? `if (c < ${slot.padded / 4}u) { ${text(`${slot.name}_${turn}`)} }` : text(`${slot.name}_${turn}`)} }`;
+  });
 
-/** Whether this thread's share of a row is finite. */
-export function checkQuads(slots: readonly Slot[]): string {
-  return slots
-    .map(
-      ({ name, width }) => `
-  for (var c = lane; c < ${Math.ceil(width / 4)}u; c += ${LANES}u) {
-    let x = quad_${name}(source, c);
-    finite = finite && isFinite(x.x) && isFinite(x.y) && isFinite(x.z) && isFinite(x.w);
-  }`,
+/** How tensors of some slots are bound, and `load_name(row, c)` for each. */
+export const slotLoads = (
+  slots: readonly Slot[],
+): { readonly buffers: Record<string, BufferType>; readonly text: string } => {
+  const loads = slots.map(({ name, width, padded }) => ({ name, ...rowLoad(name, width, padded > width) }));
+  return {
+    buffers: Object.fromEntries(loads.map(({ name, buffer }) => [name, buffer])),
+    text: loads.map(({ text }) => text).join(''),
+  };
+};
+
+/** Loads this thread's quads of row `source` of some tensors, each once, and tells in `finite` whether they are. */
+export const loadQuads = (slots: readonly Slot[]): string =>
+  slots
+    .map((slot) =>
+      unroll(turnsOf(slot), (turn) => {
+        const quad = `${slot.name}_${turn}`;
+        return `let ${quad} = load_${slot.name}(source, lane + ${turn * LANES}u);
+  finite = finite && isFinite(${quad}.x) && isFinite(${quad}.y) && isFinite(${quad}.z) && isFinite(${quad}.w);`;
+      }),
     )
-    .join('');
-}
+    .join('\n');
 
 /** Combines the threads' `finite` of each row. */
 export const COMBINE = `
@@ -221,16 +227,17 @@ export function rowsShader(layout: RowLayout, ridge: RidgeSource, hasCentre: boo
   const { slots, quads } = layout;
   const inputs = slots.filter(({ name }, i) => slots.findIndex((slot) => slot.name === name) === i);
   const width = slots.map(({ padded, isCentred }) => (isCentred ? padded / 4 : 0)).find((quad) => quad > 0) ?? 0;
-  const copies = slots.map(
-    (slot) => `
-  for (var c = lane; c < ${slot.padded / 4}u; c += ${LANES}u) {
+  const copy = (slot: Slot): string =>
+    perLoadedQuad(
+      slot,
+      (quad) => `
     var x = vec4f();
     if (state == ORDINARY) {
-      x = ${slot.isNegated ? '-' : ''}${storedQuad(slot)}${slot.isCentred ? ` - centre[workgroup.y * ${width}u + c]` : ''};
+      x = ${slot.isNegated ? '-' : ''}${storedQuad(slot, quad)}${slot.isCentred ? ` - centre[workgroup.y * ${width}u + c]` : ''};
     }
-    rows[destination * ${quads}u + ${slot.offset}u + c] = x;
-  }`,
-  );
+    rows[destination * ${quads}u + ${slot.offset}u + c] = x;`,
+    );
+  const loads = slotLoads(inputs);
   const ridgeText = { none: '1.0', number: 'params.ridge', tensor: 'ridge[source]' }[ridge];
   const variance =
     'centre[(params.heads * params.Dp + workgroup.y) / 4u][(params.heads * params.Dp + workgroup.y) % 4u]';
@@ -245,7 +252,7 @@ export function rowsShader(layout: RowLayout, ridge: RidgeSource, hasCentre: boo
       ...(hasCentre && { heads: 'u32' as const, Dp: 'u32' as const, smallRidge: 'f32' as const }),
     },
     buffers: {
-      ...Object.fromEntries(inputs.map((slot) => [slot.name, rowInput(slot)])),
+      ...loads.buffers,
       ...(ridge === 'tensor' && { ridge: f32('read') }),
       ...(hasCentre && { centre: vec4('read') }),
       ...(layout.units !== undefined && { units: { access: 'read', element: 'u32' } as const }),
@@ -253,17 +260,19 @@ export function rowsShader(layout: RowLayout, ridge: RidgeSource, hasCentre: boo
       ...(layout.info === undefined && { rowInfo: { access: 'read_write', element: 'vec2f' } as const }),
       marks: { access: 'read_write', element: 'atomic<u32>' },
     },
-    workgroupBytes: 4 * ROWS * LANES,
+    workgroupBytes: 4 * ROWS * LANES + 16,
     text: () => `
 ${IS_FINITE}
 ${ROW_STATES}
 ${boundFunction('by uniform')}
 ${mapTexts(slots)}
 ${layout.units === undefined ? '' : UNITS}
-${inputs.map(quadFunction).join('')}
+${loads.text}
 var<workgroup> shares: array<u32, ${ROWS * LANES}>;
+var<workgroup> firstKeys: array<u32, 2>;
 @compute @workgroup_size(${ROWS * LANES})
 fn main(@builtin(local_invocation_index) tid: u32, @builtin(workgroup_id) workgroup: vec3u) {
+  if (tid < 2u) { firstKeys[tid] = params.Tk - atomicLoad(&marks[4u * workgroup.y + tid]); }
   let row = tid / ${LANES}u;
   let lane = tid % ${LANES}u;
   let i = workgroup.x * ${ROWS}u + row;
@@ -273,11 +282,11 @@ fn main(@builtin(local_invocation_index) tid: u32, @builtin(workgroup_id) workgr
   let own = ${ridgeText};
   let hasRidge = isFinite(own) && own > 0.0;
   var finite = hasRidge;
-  ${checkQuads(inputs)}
+  ${loadQuads(inputs)}
   ${COMBINE}
   let visibleTo = bound(min(i, params.Tq - 1u));
-  let firstVisible = params.Tk - atomicLoad(&marks[4u * workgroup.y]);
-  let firstBad = params.Tk - atomicLoad(&marks[4u * workgroup.y + 1u]);
+  let firstVisible = firstKeys[0];
+  let firstBad = firstKeys[1];
   var state = ORDINARY;
   if (!isInside || firstVisible >= visibleTo) {
     state = BLIND;
@@ -286,7 +295,7 @@ fn main(@builtin(local_invocation_index) tid: u32, @builtin(workgroup_id) workgr
   }
   let destination = workgroup.y * params.Tqp + i;
   if (i < params.Tqp) {
-    ${copies.join('')}
+    ${slots.map(copy).join('')}
     if (lane == 0u) {
       let isSmall = ${hasCentre ? `own < params.smallRidge * ${variance}` : 'false'};
       let info = vec4f(select(1.0, own, hasRidge), state, select(0.0, 1.0, isSmall), 0.0);

@@ -1,7 +1,6 @@
 import { flaggedKeys } from './coarse_tiles.wgsl.js';
 import { HALF, UNITS } from './matrix.wgsl.js';
 import {
-  checkQuads,
   COMBINE,
   f32,
   IS_FINITE,
@@ -9,15 +8,16 @@ import {
   keyFunctions,
   type KeyInputs,
   LANES,
+  loadQuads,
   mapTexts,
-  quadFunction,
-  rowInput,
+  perLoadedQuad,
   ROWS,
   sharedParams,
+  slotLoads,
   storedQuad,
   vec4,
 } from './prepare.wgsl.js';
-import type { Slot } from './row_layout.js';
+import { type Slot, vectorStride } from './row_layout.js';
 import type { BufferType, Shader } from './shader.js';
 
 /** A row's number from which on a bias counts as one that hides its key: beyond any score, yet safe to add to one. */
@@ -75,6 +75,7 @@ const KEY_WRITERS: Readonly<Record<KeyForm, KeyWriter>> = {
 /**
  * Keys and values as the kernels read them: `key [heads, Tkp, Dp]` and `value [heads, Tkp, Dvp]`, minus a centre where they have one, padded
  * with zeros; zeros also for keys that are hidden or not finite, since a product with 0 must be 0 (docs/decisions/0002).
+ * `isSpread`: they lie `vectorStride` apart.
  *
  * `keyTerms [heads, Tkp]` is what is added to a score: the bias times log2(e), or -1e30 for a key that is hidden or
  * padding. `marks [heads, 4]` gets, as `Tk - j`, the first visible key and the first that is not finite.
@@ -85,24 +86,27 @@ export function keysShader(
   value: Slot,
   centred: { readonly key: boolean; readonly value: boolean },
   form: KeyForm,
+  isSpread: boolean,
 ): Shader {
   const writer = KEY_WRITERS[form];
   const isFlagged = form === 'flagged';
-  const copy = (slot: Slot, index: number, shift: string): string => `
-  for (var c = lane; c < ${slot.padded / 4}u; c += ${LANES}u) {
+  const copy = (slot: Slot, index: number, shift: string): string =>
+    perLoadedQuad(
+      slot,
+      (quad) => `
     var x = vec4f();
-    if (isKept) { x = ${storedQuad(slot)}${shift}; }
-    ${writer.write(['preparedKey', 'preparedValue'][index], index, `destination * ${slot.padded / 4}u + c`)}
-  }`;
+    if (isKept) { x = ${storedQuad(slot, quad)}${shift}; }
+    ${writer.write(['preparedKey', 'preparedValue'][index], index, `destination * ${isSpread ? vectorStride(slot.padded / 4) : slot.padded / 4}u + c`)}`,
+    );
+  const loads = slotLoads([key, value]);
   // The centre is zero beyond D, and so the padding of a kept key.
   const shift = (buffer: string, { padded }: Slot): string => ` - ${buffer}[workgroup.y * ${padded / 4}u + c]`;
   return {
-    key: `keys ${form} ${JSON.stringify([inputs, key, value, centred])}`,
+    key: `keys ${form} ${JSON.stringify([inputs, key, value, centred, isSpread])}`,
     workgroupSize: ROWS * LANES,
     params: { ...sharedParams, Tkp: 'u32', ...(isFlagged && { Tqp: 'u32' as const, heads: 'u32' as const }) },
     buffers: {
-      key: rowInput(key),
-      value: rowInput(value),
+      ...loads.buffers,
       ...keyBuffers(inputs),
       ...(centred.key && { centre: vec4('read') }),
       ...(centred.value && { valueCentre: vec4('read') }),
@@ -118,8 +122,7 @@ export function keysShader(
 ${IS_FINITE}
 ${keyFunctions(inputs)}
 ${mapTexts([key, value])}
-${quadFunction(key)}
-${quadFunction(value)}
+${loads.text}
 ${writer.declarations}
 var<workgroup> shares: array<u32, ${ROWS * LANES}>;
 ${isFlagged ? 'var<workgroup> needed: u32;' : ''}
@@ -140,7 +143,7 @@ fn main(@builtin(local_invocation_index) tid: u32, @builtin(workgroup_id) workgr
   let visible = isInside && isVisible(head, min(j, params.Tk - 1u));
   let added = bias(head, min(j, params.Tk - 1u));
   var finite = isFinite(added);
-  ${checkQuads([key, value])}
+  ${loadQuads([key, value])}
   ${COMBINE}
   let isKept = visible && isGood;
   let destination = workgroup.y * params.Tkp + j;
@@ -153,7 +156,8 @@ fn main(@builtin(local_invocation_index) tid: u32, @builtin(workgroup_id) workgr
       let term = max(select(0.0, added, isGood), ${LOWEST_BIAS}) * ${Math.LOG2E};
       keyTerms[destination] = select(-1e30, term, visible);
       if (visible) {
-        atomicMax(&marks[4u * workgroup.y], params.Tk - j);
+        // The first visible key of a workgroup has no visible one before it there.
+        if (row == 0u || !isVisible(head, j - 1u)) { atomicMax(&marks[4u * workgroup.y], params.Tk - j); }
         if (!isGood) { atomicMax(&marks[4u * workgroup.y + 1u], params.Tk - j); }
       }
     }`

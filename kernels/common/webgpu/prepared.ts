@@ -1,7 +1,7 @@
 import type { AttentionDims } from '../dims.js';
 import type { AttentionAttrs } from '../spec.js';
 import type { WebGpuCall } from './call.js';
-import { type ElementMap, paddedWidth, ROW_PADDING, type RowLayout, type Slot } from './row_layout.js';
+import { type ElementMap, paddedWidth, ROW_PADDING, type RowLayout, type Slot, vectorStride } from './row_layout.js';
 import { centreShader, foldMaskShader, type RidgeSource, rowsShader } from './prepare.wgsl.js';
 import { type KeyForm, keysShader } from './prepare_keys.wgsl.js';
 
@@ -37,6 +37,8 @@ export interface Preparation {
   readonly isCentred: boolean;
   /** The same for values: for gradients, which tell no vector that all values of a head have in common. */
   readonly hasCentredValues?: boolean;
+  /** Whether keys and values in float32 lie `vectorStride` apart, for kernels whose rows they are. */
+  readonly areKeysSpread?: boolean;
   /** A ridge per row: the input of that name where it is given, else this number. */
   readonly ridge?: number;
   /** A ridge below this times the mean variance of the keys counts as small. */
@@ -68,19 +70,32 @@ export function forPrepared<Attrs extends AttentionAttrs>(
 ): void {
   const { dims, device } = call;
   const { Tq, Tk, D, Dv } = dims;
-  const { isCentred, hasCentredValues = false, layout, smallRidge = 0, floatsPerHead = 0 } = preparation;
+  const {
+    isCentred,
+    hasCentredValues = false,
+    layout,
+    smallRidge = 0,
+    floatsPerHead = 0,
+    areKeysSpread = false,
+  } = preparation;
   const [Tqp, Tkp] = [roundUp(Tq, ROW_PADDING), roundUp(Tk, ROW_PADDING)];
   const [Dp, Dvp] = [paddedWidth(D), paddedWidth(Dv)];
-  const groups = headGroups(device, dims, Math.max(4 * Tqp * layout.quads, Tkp * Math.max(Dp, Dvp), floatsPerHead));
+  const spread = (padded: number): number => (areKeysSpread ? 4 * vectorStride(padded / 4) : padded);
+  const groups = headGroups(
+    device,
+    dims,
+    Math.max(4 * Tqp * layout.quads, Tkp * spread(Math.max(Dp, Dvp)), floatsPerHead),
+  );
   const most = groups[0][1];
   const isHalf = layout.units !== undefined;
-  const keyBuffers = (bytes: number) => ({
-    preparedKey: call.scratch(bytes * most * Tkp * Dp),
-    preparedValue: call.scratch(bytes * most * Tkp * Dvp),
+  const keyBuffers = (bytesOf: (padded: number) => number) => ({
+    preparedKey: call.scratch(most * Tkp * bytesOf(Dp)),
+    preparedValue: call.scratch(most * Tkp * bytesOf(Dvp)),
   });
-  const floatBuffers = isHalf ? keyBuffers(4) : undefined;
+  const floatBytes = (padded: number): number => 4 * spread(padded);
+  const floatBuffers = isHalf ? keyBuffers(floatBytes) : undefined;
   const buffers = {
-    ...keyBuffers(isHalf ? 2 : 4),
+    ...keyBuffers(isHalf ? (padded) => 2 * padded : floatBytes),
     keyTerms: call.scratch(4 * most * Tkp),
     rows: call.scratch(16 * most * Tqp * layout.quads),
     ...(layout.info === undefined && { rowInfo: call.scratch(8 * most * Tqp) }),
@@ -117,7 +132,7 @@ export function forPrepared<Attrs extends AttentionAttrs>(
     findCentre(valueSlot, buffers.valueCentre);
     const prepareKeys = (form: KeyForm, others: Readonly<Record<string, GPUBuffer>> = {}): void => {
       const centred = { key: isCentred, value: hasCentredValues };
-      const shader = keysShader(keyInputs, keySlot, valueSlot, centred, form);
+      const shader = keysShader(keyInputs, keySlot, valueSlot, centred, form, areKeysSpread && form !== 'half');
       call.run(shader, { ...keySource, ...buffers, ...others }, shared, [Tkp / ROWS_PER_WORKGROUP, heads]);
     };
     if (isHalf) prepareKeys('bounds');

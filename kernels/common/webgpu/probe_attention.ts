@@ -61,7 +61,8 @@ export function probeAttention(call: WebGpuCall<SoftmaxAttentionAttrs>, hasProbe
   const out = call.output(call.resultShape);
   const rows = [{ name: 'query', width: D }, ...(hasProbe ? [{ name: 'probe', width: D, isNegated: true }] : [])];
   const layout = rowLayout(rows, { hasUnits: byMatrices !== undefined });
-  forPrepared(call, { layout, isCentred: hasProbe || byMatrices !== undefined }, (prepared) => {
+  const isCentred = hasProbe || byMatrices !== undefined;
+  forPrepared(call, { layout, isCentred }, (prepared) => {
     const { heads, Tqp, buffers } = prepared;
     const params = { ...prepared.params, scale: call.attrs.scale, logScale: logScale(call) };
     const run = (of: AttentionShape, others: Readonly<Record<string, Binding>> = {}): void => {
@@ -133,14 +134,16 @@ export function probeAttentionGradient(
   // Of tiles for kept weights, which are no more than the rows that share a flag and that prepared rows are padded to.
   const byMatrices = keysByMatrices && matrixShape(call, 'keptWeights');
   const hasUnits = byMatrices !== undefined;
-  const shape = attentionShape(call, 2 * Dp, use, hasUnits);
-  const keyShape = attentionShape(call, Dp + Dvp, 'keys', hasUnits);
+  // Keys and values in float32 are rows of the gradient of keys.
+  const areKeysSpread = true;
+  const shape = { ...attentionShape(call, 2 * Dp, use, hasUnits), areKeysSpread };
+  const keyShape = { ...attentionShape(call, Dp + Dvp, 'keys', hasUnits), areKeysSpread };
   // By matrices a row has its largest weights as well.
   const layout = rowLayout(slots, { extra: (isSolved ? 2 * Dp : 0) + (hasUnits ? 4 : 0), hasUnits });
   const hasBias = call.has('keyBias');
   const rowImages = 4 * imageQuads(imagesOf(layout, probe));
   const isCentred = probe !== 'none' || hasUnits;
-  forPrepared(call, { ...preparation, layout, isCentred, hasCentredValues: hasUnits }, (prepared) => {
+  forPrepared(call, { ...preparation, layout, isCentred, hasCentredValues: hasUnits, areKeysSpread }, (prepared) => {
     const { heads, Tqp, Tkp } = prepared;
     const terms = call.scratch(16 * heads * Tqp);
     const keyInfo = call.scratch(8 * heads * Tkp);

@@ -1,10 +1,10 @@
 import { flag, flagBuffer, flagParams, hasCoarseScores, readFlag } from './coarse_tiles.wgsl.js';
 import { halfElement, matrixDirectives } from './matrix.wgsl.js';
 import { boundFunction, ROW_STATES } from './prepare.wgsl.js';
-import { type InfoRowLayout, rowQuad } from './row_layout.js';
+import { type InfoRowLayout, keyStride, rowQuad } from './row_layout.js';
 import { rowStoreOf } from './row_store.js';
 import { type BufferType, type ParamType, type Shader, unroll } from './shader.js';
-import { asOperand, declareBounds, declareSoftmax, finishScores, storedSoftmax } from './softmax_weights.wgsl.js';
+import { asOperand, declareBounds, declareSoftmax, finishScores, onlineSoftmax } from './softmax_weights.wgsl.js';
 import {
   accumulate,
   blockRowsOf,
@@ -21,7 +21,6 @@ import {
   quadOf,
   readAccumulator,
   reduceRows,
-  stageColumns,
   storeWeights,
   sumOfQuads,
   threadsOf,
@@ -43,6 +42,8 @@ export interface AttentionShape {
   readonly isAlignedDv: boolean;
   /** Whether a mask or a bias is added to the scores. */
   readonly hasKeyTerms: boolean;
+  /** Whether prepared keys and values lie `vectorStride` apart: for gradients, whose pass over keys has them for rows. */
+  readonly areKeysSpread?: boolean;
   /** Whether the kernel takes only tiles that its variant by matrices has flagged (coarse_tiles.wgsl.ts). */
   readonly isSecond: boolean;
 }
@@ -90,11 +91,11 @@ export const readUnits = ({ tile }: AttentionShape, layout: InfoRowLayout): stri
     : '';
 
 /** Columns of a prepared tensor `[heads, Tkp, width]` of the head `head`. */
-export const keyColumns = (buffer: 'preparedKey' | 'preparedValue', padded: number): Columns => ({
+export const keyColumns = (buffer: 'preparedKey' | 'preparedValue', padded: number, areSpread: boolean): Columns => ({
   buffer,
   unit: buffer === 'preparedKey' ? 'keyUnit' : 'valueUnit',
-  base: `head * params.Tkp * ${padded / 4}u`,
-  stride: padded / 4,
+  base: `head * params.Tkp * ${keyStride(padded, areSpread)}u`,
+  stride: keyStride(padded, areSpread),
   offset: 0,
   width: padded / 4,
 });
@@ -110,10 +111,10 @@ export const byState = (i: number, value: string): string =>
  * One workgroup a tile of query rows; the last rows, which see most keys under `causal`, come first.
  */
 export function probeAttentionShader(shape: AttentionShape, layout: InfoRowLayout, hasProbe: boolean): Shader {
-  const { tile, Dp, Dvp, isAlignedDv, hasKeyTerms } = shape;
+  const { tile, Dp, Dvp, isAlignedDv, hasKeyTerms, areKeysSpread = false } = shape;
   const out = rowStoreOf('out', 'params.Dv', isAlignedDv);
-  const key = keyColumns('preparedKey', Dp);
-  const value = keyColumns('preparedValue', Dvp);
+  const key = keyColumns('preparedKey', Dp, areKeysSpread);
+  const value = keyColumns('preparedValue', Dvp, areKeysSpread);
   const width = Dvp / 4;
   const slot = (offset: number) => (i: number, c: string) => rowQuad(layout, `row${i}`, offset, c);
   // Scores come last: their products may be read again.
@@ -164,9 +165,8 @@ ${mainHead(tile)}
   for (var t = 0u; t < keyTiles; t++) {
     ${products(tile, key, sets)}
     ${finished}
-    ${stageColumns(tile, value)}
-    ${storedSoftmax(tile, accumulators, hasProbe ? ['tbar'] : [], `${productsAgain(tile, 's', key)} ${finished}`)}
-    ${accumulate(tile, 'a', value, tile.matrices !== undefined, true)}
+    ${onlineSoftmax(tile, accumulators, hasProbe ? ['tbar'] : [], { columns: value, isStaged: false }, `${productsAgain(tile, 's', key)} ${finished}`)}
+    ${accumulate(tile, 'a', value, false, true)}
     ${hasProbe ? probePart() : ''}
   }
   ${readAccumulator(tile, 'a', width, 'valueUnit')}

@@ -43,6 +43,16 @@ export const ROW_PADDING = 64;
 /** Padded length of a vector: a quad for each of the 8 threads of a row, and whole chunks of 64. */
 export const paddedWidth = (width: number): number => (width <= 32 ? 32 : Math.ceil(width / 64) * 64);
 
+/**
+ * Distance in quads of vectors of so many that are read row by row: an odd one, so that those of neighbouring rows lie in
+ * different banks of a core's memory.
+ */
+export const vectorStride = (quads: number): number => quads + 1;
+
+/** Distance in quads of prepared keys or values; `isSpread`: they are rows of a kernel, too. */
+export const keyStride = (padded: number, isSpread: boolean): number =>
+  isSpread ? vectorStride(padded / 4) : padded / 4;
+
 /** Slots side by side and `extra` numbers behind them. */
 export function plainRowLayout(rows: readonly Omit<Slot, 'padded' | 'offset'>[], extra = 0): RowLayout {
   let offset = 0;

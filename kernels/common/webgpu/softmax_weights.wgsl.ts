@@ -2,11 +2,13 @@ import { unroll } from './shader.js';
 import {
   blockColumnsOf,
   blockRowsOf,
+  type Columns,
   perQuad,
   perRow,
   quadOf,
   reduceRows,
   scaleAccumulator,
+  stageAhead,
   storeWeights,
   sumOfQuads,
   threadsOf,
@@ -88,7 +90,7 @@ export function keptQuad(tile: Tile, kept: KeptWeights, i: number, q: number, t 
 }
 
 /** Keeps weights `value(i, q)` of a thread's rows in tile `t`. */
-export function keep(tile: Tile, kept: KeptWeights, value: (i: number, q: number) => string, t = 't'): string {
+function keep(tile: Tile, kept: KeptWeights, value: (i: number, q: number) => string, t = 't'): string {
   const pair = (i: number, q: number): string =>
     `${keptPlace(tile, kept, i, q, t)} = vec4u(packHalves(${value(i, q)}), packHalves(${value(i, q + 1)}));`;
   return perQuad(tile, (i, q) => {
@@ -114,49 +116,23 @@ function topOf(tile: Tile, i: number): string {
  * hardly happens after the first tile, are the maximum raised and all that was summed (`accumulators`, `sums`, kept
  * weights) scaled. Whether it does is agreed on by the whole workgroup. For matrices maxima are whole numbers, so that kept
  * weights are scaled by powers of two, without a rounding that the sums do not have.
+ *
+ * The weights are stored for `accumulate` with `next`, its columns staged meanwhile: the barrier on which the workgroup
+ * agrees stands for the one that these need.
  */
 export function onlineSoftmax(
   tile: Tile,
   accumulators: readonly { readonly name: string; readonly width: number }[],
   sums: readonly string[],
-  kept?: KeptWeights,
-): string {
-  return weigh(tile, accumulators, sums, kept);
-}
-
-/**
- * The same, and the weights are stored and, if so, kept: `accumulate` follows. By matrices they are so before it is agreed whether
- * to scale anew: agreeing is a barrier, no other is needed (`isVisible`), and no number of the tile has to stay in a register behind
- * it; `scoresAgain` makes the scores once more, from the products in workgroup memory.
- */
-export function storedSoftmax(
-  tile: Tile,
-  accumulators: readonly { readonly name: string; readonly width: number }[],
-  sums: readonly string[],
+  next: { readonly columns: Columns; readonly isStaged: boolean },
   scoresAgain: string,
   kept?: KeptWeights,
 ): string {
-  if (tile.matrices) return weigh(tile, accumulators, sums, kept, scoresAgain);
-  return `
-  ${weigh(tile, accumulators, sums, kept)}
-  ${storeAndKeep(tile, kept)}`;
-}
-
-const storeAndKeep = (tile: Tile, kept?: KeptWeights): string => `
-  ${storeWeights(tile, (i, q) => `p${i}_${q}`)}
-  ${kept ? keep(tile, kept, (i, q) => `p${i}_${q}`) : ''}`;
-
-/** With `scoresAgain` weights are stored and kept, too. */
-function weigh(
-  tile: Tile,
-  accumulators: readonly { readonly name: string; readonly width: number }[],
-  sums: readonly string[],
-  kept?: KeptWeights,
-  scoresAgain?: string,
-): string {
-  const isStored = scoresAgain !== undefined;
+  const { matrices } = tile;
+  const store = storeWeights(tile, (i, q) => `p${i}_${q}`);
+  const keeping = kept ? keep(tile, kept, (i, q) => `p${i}_${q}`) : '';
   const { lift, headroom } = rangeOf(tile);
-  const top = (i: number): string => (tile.matrices ? `ceil(top${i}) - ${lift}` : `top${i}`);
+  const top = (i: number): string => (matrices ? `ceil(top${i}) - ${lift}` : `top${i}`);
   const weight = (i: number, q: number): string =>
     `p${i}_${q} = ${asOperand(tile, `exp2(${quadOf('s', i, q)} - m${i})`)};`;
   const rescale = (i: number): string => `
@@ -166,24 +142,28 @@ function weigh(
       l${i} *= factor${i};
       ${sums.map((name) => `${name}${i} *= factor${i};`).join(' ')}
       ${unroll(tile.quads, (q) => weight(i, q))}
-      ${isStored ? `added${i} = ${sumOfQuads(tile, 'p', i)};` : ''}`;
+      ${matrices ? `added${i} = ${sumOfQuads(tile, 'p', i)};` : ''}`;
   const again = (kept: KeptWeights): string => `for (var earlier = 0u; earlier < t; earlier++) {
       ${keep(tile, kept, (i, q) => `(${keptQuad(tile, kept, i, q, 'earlier')} * factor${i})`, 'earlier')}
     }`;
   return `
   var isOver = false;
   ${perRow(tile, (i) => `var top${i} = ${topOf(tile, i)}; isOver = isOver || top${i} > m${i} + ${headroom};`)}
-  ${perQuad(tile, (i, q) => `var p${i}_${q} = ${asOperand(tile, `exp2(${isStored ? `${quadOf('s', i, q)} - m${i}` : `min(${quadOf('s', i, q)} - m${i}, vec4f(30.0))`})`)};`)}
-  ${isStored ? `${perRow(tile, (i) => `var added${i} = ${sumOfQuads(tile, 'p', i)};`)}\n${storeAndKeep(tile, kept)}` : ''}
+  ${matrices ? stageAhead(tile, next.columns, next.isStaged) : ''}
+  ${perQuad(tile, (i, q) => `var p${i}_${q} = ${asOperand(tile, `exp2(${matrices ? `${quadOf('s', i, q)} - m${i}` : `min(${quadOf('s', i, q)} - m${i}, vec4f(30.0))`})`)};`)}
+  ${matrices ? `${perRow(tile, (i) => `var added${i} = ${sumOfQuads(tile, 'p', i)};`)}\n${store}\n${keeping}` : `${stageAhead(tile, next.columns, next.isStaged)}\n${store}`}
   if (isOver) { flag.x = 1u; }
   if (workgroupUniformLoad(&flag).x != 0u) {
     ${reduceRows(tile, ['top'], 'max')}
     if (tid == 0u) { flag.x = 0u; }
-    ${scoresAgain ?? ''}
+    ${matrices ? scoresAgain : ''}
     ${perRow(tile, rescale)}
     ${accumulators.map(({ name, width }) => scaleAccumulator(tile, name, width, (i) => `factor${i}`)).join('\n')}
     ${kept ? again(kept) : ''}
-    ${isStored ? `${storeAndKeep(tile, kept)}\nworkgroupBarrier();` : ''}
+    ${store}
+    ${matrices ? keeping : ''}
+    workgroupBarrier();
   }
-  ${perRow(tile, (i) => `l${i} += ${isStored ? `added${i}` : sumOfQuads(tile, 'p', i)};`, ' ')}`;
+  ${matrices ? '' : keeping}
+  ${perRow(tile, (i) => `l${i} += ${matrices ? `added${i}` : sumOfQuads(tile, 'p', i)};`, ' ')}`;
 }

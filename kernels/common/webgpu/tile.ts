@@ -1,3 +1,4 @@
+import { limitsOf } from './limits.js';
 import { BLOCK, matricesOf } from './matrices.js';
 import { type Tile, threadsOf, tileBytes } from './tile.wgsl.js';
 import { tuningOf } from './tuning.js';
@@ -46,7 +47,7 @@ export function chooseTile(device: GPUDevice, width: number, use: TileUse, isSec
     unrolledQuads,
     unrolledColumns,
   };
-  const { limits } = device;
+  const limits = limitsOf(device);
   const fits = (tile: Tile): boolean =>
     tileBytes(tile) <= limits.maxComputeWorkgroupStorageSize &&
     threadsOf(tile) <= limits.maxComputeInvocationsPerWorkgroup;
@@ -71,7 +72,7 @@ const WIDEST = 128;
 export function chooseMatrixTile(device: GPUDevice, width: number, use: TileUse, regions = 1): Tile | undefined {
   const matrices = matricesOf(device);
   if (matrices === undefined || width > WIDEST) return undefined;
-  const { limits } = device;
+  const limits = limitsOf(device);
   const { subgroups, quads } = tuningOf(device, use);
   const loops = { chunk: width / 4, unrolledQuads: 1, unrolledColumns: 1 };
   const tiles = [subgroups, 4, 2, 1].map((count): Tile => ({

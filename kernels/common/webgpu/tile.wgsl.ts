@@ -39,13 +39,16 @@ export * from './tile_shape.js';
 /** A tile whose products are made by matrices. */
 const isMatrixTile = (tile: Tile): tile is MatrixTile => tile.matrices !== undefined;
 
+/** Quads behind a row's weights: threads that store theirs at once, of two rows and four columns, then meet in no bank. */
+const WEIGHTS_PADDING = 4;
+
 /**
  * Workgroup memory of `declareTile`. With 8 x 8 threads of 4 rows and chunks of 16 quads: staged columns
- * 16 * 32 * 17 = 8.5 KiB, weights 16 * 32 * 9 = 4.5 KiB, reductions 1 KiB, 32 bytes of flags: below the 16 KiB that every device has.
+ * 16 * 32 * 17 = 8.5 KiB, weights 16 * 32 * 12 = 6 KiB, reductions 1 KiB, 32 bytes of flags: below the 16 KiB that every device has.
  */
 export function tileBytes(tile: Tile): number {
   const staged = 16 * blockColumnsOf(tile) * (tile.chunk + 1);
-  const weights = 16 * blockRowsOf(tile) * (tile.threadsX + 1);
+  const weights = 16 * blockRowsOf(tile) * (tile.threadsX + WEIGHTS_PADDING);
   const products = isMatrixTile(tile) ? matrixBytes(tile) : staged + weights;
   return products + reductionBytes(tile) + 32;
 }
@@ -53,7 +56,7 @@ export function tileBytes(tile: Tile): number {
 /**
  * `staged`: a chunk of the columns' vectors; column `4a + b` lies at `[b][a]`, so that the threads of a row, which read
  * columns `4 tx + b`, read rows of 17 quads next to each other: no two in the same bank. `weights`: a row's numbers per
- * column, four columns a quad. Both have a quad of padding.
+ * column, four columns a quad.
  */
 export function declareTile(tile: Tile): string {
   const { threadsX, threadsY, rows, chunk } = tile;
@@ -61,15 +64,15 @@ export function declareTile(tile: Tile): string {
     ? `${declareMatrices(tile.matrices)}\n${declareMatrixMemory(tile)}`
     : `
 var<workgroup> staged: array<array<array<vec4f, ${chunk + 1}>, ${threadsX}>, 4>;
-var<workgroup> weights: array<array<array<vec4f, ${threadsX + 1}>, ${threadsY}>, ${rows}>;`;
+var<workgroup> weights: array<array<array<vec4f, ${threadsX + WEIGHTS_PADDING}>, ${threadsY}>, ${rows}>;`;
   return `${memory}
 ${declareReduction(tile)}
 var<workgroup> flag: vec4u;
 var<workgroup> shared_number: vec4u;`;
 }
 
-/** Stages chunk `chunk` (an expression) of the columns of tile `t`; barriers on both sides. */
-function stage(tile: Tile, columns: Columns, chunk: string): string {
+/** Copies chunk `chunk` (an expression) of the columns of tile `t` into workgroup memory. */
+function copyColumns(tile: Tile, columns: Columns, chunk: string): string {
   const { threadsX } = tile;
   const quads = Math.min(tile.chunk, columns.width);
   const total = blockColumnsOf(tile) * quads;
@@ -81,10 +84,26 @@ function stage(tile: Tile, columns: Columns, chunk: string): string {
         ${columns.buffer}[${columns.base} + (t * ${blockColumnsOf(tile)}u + column) * ${columns.stride}u + ${columns.offset}u + ${chunk} * ${tile.chunk}u + c]; }`;
     return isPartial ? `if (tid < ${total - step * threads}u) ${text}` : text;
   };
-  return `
+  return unroll(Math.ceil(total / threads), copy);
+}
+
+/** Stages chunk `chunk` (an expression) of the columns of tile `t`; barriers on both sides. */
+const stage = (tile: Tile, columns: Columns, chunk: string): string => `
   workgroupBarrier();
-  ${unroll(Math.ceil(total / threads), copy)}
+  ${copyColumns(tile, columns, chunk)}
   workgroupBarrier();`;
+
+const chunksOf = (tile: Tile, { width }: Columns): number => Math.ceil(width / tile.chunk);
+
+/**
+ * Begins to stage the columns that are accumulated next, without a barrier behind: they come from storage while weights are
+ * computed. `isStaged`: the last chunk is staged, which of a single one is all. For matrices it comes behind products: then nobody reads
+ * columns any more.
+ */
+export function stageAhead(tile: Tile, columns: Columns, isStaged: boolean): string {
+  if (isMatrixTile(tile)) return isStaged ? '' : stageHalves(tile, columns);
+  if (isStaged && chunksOf(tile, columns) === 1) return '';
+  return `workgroupBarrier();\n${copyColumns(tile, columns, '0u')}`;
 }
 
 /** Numbers `name{i}_{j}`, one per row and column of a thread, set to zero. */
@@ -135,7 +154,7 @@ export const operand = (tile: Tile, { name, row, isSplit = false, unit }: Produc
  * columns' last chunk is staged; if it is the only one, `accumulate` need not stage it again.
  */
 export function products(tile: Tile, columns: Columns, sets: readonly Products[]): string {
-  const chunks = Math.ceil(columns.width / tile.chunk);
+  const chunks = chunksOf(tile, columns);
   const body = (chunk: string): string => `
   ${stage(tile, columns, chunk)}
   ${sets.map(({ name, row }) => addProducts(tile, name, row, columns.width, chunk)).join('\n')}`;
@@ -166,10 +185,6 @@ export const accumulateTogether = (tile: Tile, sums: readonly WeightedColumns[])
 export const productsAgain = (tile: Tile, name: string, columns: Columns): string =>
   isMatrixTile(tile) ? readProducts(tile, columns, { name }) : '';
 
-/** Stages columns for matrices behind products, where nobody reads those that are staged any more; float32 stages by chunks. */
-export const stageColumns = (tile: Tile, columns: Columns): string =>
-  isMatrixTile(tile) ? stageHalves(tile, columns) : '';
-
 /** Accumulators `name{i}_{g}`, `width` quads a row, spread over the threads of the row. */
 export const declareAccumulator = (tile: Tile, name: string, width: number): string => `
   ${perGroup(tile, width, (i, g) => `var ${name}${i}_${g} = vec4f();`)}
@@ -198,11 +213,11 @@ export const storeWeights = (tile: Tile, value: (i: number, q: number) => string
 
 /**
  * `name += weights x columns` for tile `t`, with a barrier behind the writing of `weights`. `isStaged`: if the columns have
- * one chunk only, it is staged already. `isVisible`: matrices find columns and weights behind a barrier already (`storedSoftmax`).
+ * one chunk only, it is staged already. `isAhead`: behind `stageAhead` and a barrier behind the weights.
  */
-export function accumulate(tile: Tile, name: string, columns: Columns, isStaged: boolean, isVisible = false): string {
-  if (isMatrixTile(tile)) return matrixAccumulate(tile, name, columns, isStaged, isVisible);
-  const chunks = Math.ceil(columns.width / tile.chunk);
+export function accumulate(tile: Tile, name: string, columns: Columns, isStaged: boolean, isAhead = false): string {
+  if (isMatrixTile(tile)) return matrixAccumulate(tile, name, columns, isStaged || isAhead, isAhead);
+  const chunks = chunksOf(tile, columns);
   const { threadsX } = tile;
   return unroll(chunks, (chunk) => {
     const quads = Math.min(tile.chunk, columns.width - chunk * tile.chunk);
@@ -217,15 +232,38 @@ export function accumulate(tile: Tile, name: string, columns: Columns, isStaged:
     ${unroll(4, (b) => unroll(groups, (g) => `let column${b}_${g} = staged[${b}][${a}][tx + ${threadsX * g}u];`, ' '))}
     ${perRow(tile, (i) => `{ let p = weights[${i}][ty][${a}]; ${unroll(groups, (g) => term(i, g), ' ')} }`)}
   }`;
-    const staging = isStaged && chunks === 1 ? 'workgroupBarrier();' : stage(tile, columns, `${chunk}u`);
+    const isThere = isStaged && chunks === 1;
+    const staging = isAhead && chunk === 0 ? '' : isThere ? 'workgroupBarrier();' : stage(tile, columns, `${chunk}u`);
     return `${staging}\n${turns(threadsX, tile.unrolledColumns, quad)}`;
   });
 }
+
+/** Stores `value(i, q)` as weights, behind a barrier, and adds their products with columns, which come meanwhile, to `name`. */
+export const accumulateWeights = (
+  tile: Tile,
+  name: string,
+  value: (i: number, q: number) => string,
+  columns: Columns,
+): string => `
+  ${stageAhead(tile, columns, false)}
+  ${storeWeights(tile, value)}
+  workgroupBarrier();
+  ${accumulate(tile, name, columns, false, true)}`;
+
+/**
+ * A thread's place in the tile of 8 threads a row. Bits of its number belong to columns and rows in turn, x y x y x y y:
+ * a warp's load of 16 bytes a thread takes half the time where threads whose numbers differ in the lowest bit, or in the second, read the same
+ * place, and so both do: those of one column's vectors and those of one row's. Two rows must not lie a multiple of 128 bytes
+ * apart (`vectorStride`), else they are read one after the other.
+ */
+const PLACE = `
+  let tx = tid % 2u + 2u * (tid / 4u % 2u) + 4u * (tid / 16u % 2u);
+  let ty = tid / 2u % 2u + 2u * (tid / 8u % 2u) + 4u * (tid / 32u);`;
 
 /** `entry point ... {` with the thread's place in the tile. */
 export function mainHead(tile: Tile): string {
   return `
 @compute @workgroup_size(${threadsOf(tile)})
 fn main(@builtin(local_invocation_index) tid: u32, @builtin(workgroup_id) workgroup: vec3u) {
-  ${isMatrixTile(tile) ? matrixPlace(tile.matrices) : `let tx = tid % ${tile.threadsX}u;\n  let ty = tid / ${tile.threadsX}u;`}`;
+  ${isMatrixTile(tile) ? matrixPlace(tile.matrices) : PLACE}`;
 }

@@ -6,7 +6,7 @@ import type { Tunings } from './tuning.js';
  */
 export const MEASURED: Readonly<Record<string, Tunings>> = {
   '': {
-    onePass: { subgroups: 4, quads: 4, workgroups: 528 },
+    onePass: { subgroups: 4, quads: 2, workgroups: 528 },
     passes: { subgroups: 4, quads: 4, workgroups: 528 },
     keptWeights: { subgroups: 4, quads: 4, workgroups: 528 },
   },

@@ -9,5 +9,6 @@ export const MEASURED: Readonly<Record<string, Tunings>> = {
     onePass: { subgroups: 4, quads: 2, workgroups: 528 },
     passes: { subgroups: 4, quads: 4, workgroups: 528 },
     keptWeights: { subgroups: 4, quads: 4, workgroups: 528 },
+    keys: { subgroups: 8, quads: 2, workgroups: 528 },
   },
 };

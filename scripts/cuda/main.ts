@@ -33,6 +33,9 @@ const ENGINES: readonly Engine[] = [
   { name: 'mma', flags: ['-DTFJS_LLA_EMULATE_SMALL_SHARED'] },
   { name: 'wgmma', flags: ['-DTFJS_LLA_EMULATE_WARPGROUP'], only: /^(bad_values|emulator|forward|gradient)_/ },
 ];
+const emulator = readdirSync(EMULATOR)
+  .filter((file) => file.endsWith('.cc'))
+  .map((file) => join(EMULATOR, file));
 const sources = readdirSync(TESTS).filter((file) => file.endsWith('_test.cc'));
 const jobs = ENGINES.flatMap((engine) =>
   sources.filter((source) => engine.only?.test(source) ?? true).map((source) => ({ engine, source })),
@@ -52,7 +55,7 @@ async function output(program: string, args: readonly string[] = []): Promise<{ 
 let failed = 0;
 await inParallel(jobs, async ({ engine, source }) => {
   const program = join(folder, `${source.replace('.cc', '')}_${engine.name}`);
-  const files = [join(TESTS, source), join(EMULATOR, 'emulator.cc')];
+  const files = [join(TESTS, source), ...emulator];
   const built = await output(compiler, [...FLAGS, ...engine.flags, ...files, '-o', program]);
   const { passed, text } = built.passed ? await output(program) : built;
   console.log(`${text}${source} by ${engine.name}: ${passed ? 'passed' : 'failed'}`);

@@ -153,7 +153,7 @@ struct GradientRows {
       const bool moves[2] = {top[0] > centre_top[0] + kCentreLag, top[1] > centre_top[1] + kCentreLag};
       if (AnyInWarp(moves[0] || moves[1])) {
         float moved[2];
-        FindCentre(s, gamma, slope, moved);
+        NumbersAtHeaviest(s, gamma, slope, moved);
 #pragma unroll
         for (int r = 0; r < 2; r++) {
           moved[r] = moves[r] ? centre[r] - moved[r] : 0.0f;
@@ -224,32 +224,6 @@ struct GradientRows {
         probe_slope[r] = probe_unit[r] * rows.summary.key_unit;
         probe_offset[r] = 1 - product[r] * probe_slope[r];
       }
-    }
-  }
-
-  // The gamma of the key with the largest weight of some, for each row.
-  TFJS_LLA_DEVICE static void FindCentre(const Scores& s, const Scores& gamma, const float (&slope)[2],
-                                         float (&centre)[2]) {
-#pragma unroll
-    for (int r = 0; r < 2; r++) {
-      float most = -1, at = 0;
-#pragma unroll
-      for (int n = 0; n < kPartKeys / 8; n++) {
-#pragma unroll
-        for (int e = 2 * r; e < 2 * r + 2; e++) {
-          at = s[n][e] > most ? gamma[n][e] : at;
-          most = Max(most, s[n][e]);
-        }
-      }
-#pragma unroll
-      for (int lanes = 1; lanes < 4; lanes *= 2) {
-        const float other = ShuffleXor(most, lanes), other_at = ShuffleXor(at, lanes);
-        // Of equal ones the lower lane's, so that all agree.
-        const bool take = other > most || (other == most && (ThreadIndex() & lanes));
-        at = take ? other_at : at;
-        most = Max(most, other);
-      }
-      centre[r] = at * slope[r];
     }
   }
 
@@ -412,32 +386,14 @@ struct GradientRows {
   }
 
   TFJS_LLA_DEVICE void WriteImages() {
-    WriteImage(kQueryImage, rows.query, rows.query_low);
-    WriteImage(kDoutImage, dout, dout_low);
-    if constexpr (kHasProbe) WriteImage(kProbeImage, probe, probe_low);
-    if constexpr (kSolved) WriteImage(kUImage, u, u_low);
-  }
-
-  template <class Rows16>
-  TFJS_LLA_DEVICE void WriteImage(int image, const Rows16& high, const Rows16& low) const {
-    char* target =
-        p.row_tiles_memory +
-        ((static_cast<long long>(rows.head) * p.row_tiles + rows.tile) * kRowImages + image) * kTileBytes<kDim>;
-#pragma unroll
-    for (int k = 0; k < kDim / 16; k++) {
-      Half2Bits a[4];
-#pragma unroll
-      for (int half = 0; half < (kHigh ? 2 : 1); half++) {
-        if (half == 0)
-          high.Get(k, a);
-        else
-          low.Get(k, a);
-#pragma unroll
-        for (int i = 0; i < 4; i++) {
-          *reinterpret_cast<Half2Bits*>(target + half * (kTileBytes<kDim> / 2) + FragmentOffset<kDim>(k, i)) = a[i];
-        }
-      }
-    }
+    const auto target = [&](RowImage image) {
+      const long long row_tile = static_cast<long long>(rows.head) * p.row_tiles + rows.tile;
+      return p.row_tiles_memory + (row_tile * kRowImages + image) * kTileBytes<kDim>;
+    };
+    WriteRows<kDim, kHigh>(target(kQueryImage), rows.query, rows.query_low);
+    WriteRows<kDim, kHigh>(target(kDoutImage), dout, dout_low);
+    if constexpr (kHasProbe) WriteRows<kDim, kHigh>(target(kProbeImage), probe, probe_low);
+    if constexpr (kSolved) WriteRows<kDim, kHigh>(target(kUImage), u, u_low);
   }
 
   template <class Body>

@@ -85,6 +85,33 @@ TFJS_LLA_DEVICE bool AdvanceWeights(const Rows& rows, const KeyPart& part, float
   return !AnyInWarp(kept[0] != 1 || kept[1] != 1);
 }
 
+// Of each row, times `factor`: the number that belongs to the key with the largest weight of some.
+template <int kCount>
+TFJS_LLA_DEVICE void NumbersAtHeaviest(const float (&weights)[kCount][4], const float (&numbers)[kCount][4],
+                                       const float (&factor)[2], float (&found)[2]) {
+#pragma unroll
+  for (int r = 0; r < 2; r++) {
+    float most = -1, at = 0;
+#pragma unroll
+    for (int n = 0; n < kCount; n++) {
+#pragma unroll
+      for (int e = 2 * r; e < 2 * r + 2; e++) {
+        at = weights[n][e] > most ? numbers[n][e] : at;
+        most = Max(most, weights[n][e]);
+      }
+    }
+#pragma unroll
+    for (int lanes = 1; lanes < 4; lanes *= 2) {
+      const float other = ShuffleXor(most, lanes), other_at = ShuffleXor(at, lanes);
+      // Of equal ones the lower lane's, so that all agree.
+      const bool take = other > most || (other == most && (ThreadIndex() & lanes));
+      at = take ? other_at : at;
+      most = Max(most, other);
+    }
+    found[r] = at * factor[r];
+  }
+}
+
 // The ridge of each row. One that is no positive finite number makes its row bad, and computes with 1.
 template <class Rows>
 TFJS_LLA_DEVICE void LoadRidge(Rows& rows, float (&ridge)[2]) {

@@ -135,8 +135,25 @@ struct RowOperand<kDim, kAsTile> {
   TFJS_LLA_DEVICE void Keep(bool, void*) const {}
 };
 
-template <int kDim>
-constexpr int kOperandBytesPerThread = kDim / 16 * 16;
+// Writes rows, and their low parts where kHigh, to a tile in global memory.
+template <int kDim, bool kHigh, class Operand>
+TFJS_LLA_DEVICE void WriteRows(char* tile, const Operand& high, const Operand& low) {
+#pragma unroll
+  for (int k = 0; k < kDim / 16; k++) {
+    Half2Bits a[4];
+#pragma unroll
+    for (int half = 0; half < (kHigh ? 2 : 1); half++) {
+      if (half == 0)
+        high.Get(k, a);
+      else
+        low.Get(k, a);
+#pragma unroll
+      for (int i = 0; i < 4; i++) {
+        *reinterpret_cast<Half2Bits*>(tile + half * (kTileBytes<kDim> / 2) + FragmentOffset<kDim>(k, i)) = a[i];
+      }
+    }
+  }
+}
 
 // Adds to s [16, kKeys] the products of rows with the keys of a tile: (high + low) (high + low)^T without low low^T.
 // `low` is used where kLow, the tile's low half where kHigh.

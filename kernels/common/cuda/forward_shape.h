@@ -25,8 +25,8 @@ struct SizedForwardShape {
   static constexpr int kMostPartKeys = kWarpgroup && kDim <= 64 ? 64 : 32;
   static constexpr int kPartKeys = kKeys < kMostPartKeys ? kKeys : kMostPartKeys;
   static constexpr int kSlots = 4;
-  // Slots are filled stage by stage: of one or two each.
-  static constexpr int kMostStages = 3;
+  // Slots are filled stage by stage, of one or two each. The copy engine is as fast with three, and its barriers need room.
+  static constexpr int kMostStages = kLarge && kDim <= 128 ? 3 : 4;
   static constexpr bool kCopiesByBlock = kLarge && kByWarpgroup<kDim>;
 
   // Rows as operands: registers hold them for heads to 64.
@@ -49,7 +49,7 @@ struct SizedForwardShape {
   static constexpr int kOperandBytes = kThreads * (kDim / 16) * 16;
   static constexpr int kBarrierOffset = kBiasOffset + kMostStages * kKeys * 4;
   // Rows as tiles begin where their pattern of chunks does.
-  static constexpr int kOperandOffset = (kBarrierOffset + kMostStages * 8 + 1023) / 1024 * 1024;
+  static constexpr int kOperandOffset = kLarge ? (kBarrierOffset + kMostStages * 8 + 1023) / 1024 * 1024 : kBarrierOffset;
   static constexpr int kAllOperandBytes = kOperandsInMemory ? kOperands * kOperandBytes : 0;
   static constexpr int kScratchOperandBytes = kOperandsInShared ? 0 : kAllOperandBytes;
   static constexpr int kStateOffset = kOperandOffset + kAllOperandBytes - kScratchOperandBytes;

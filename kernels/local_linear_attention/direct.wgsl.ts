@@ -1,7 +1,7 @@
 import { PROGRESS_HEAD } from '../common/webgpu/conjugate_gradient.wgsl.js';
 import { boundFunction } from '../common/webgpu/prepare.wgsl.js';
 import { type AttentionShape, shapeKey, shapeParams } from '../common/webgpu/probe_attention.wgsl.js';
-import { type InfoRowLayout, keyStride, rowQuad } from '../common/webgpu/row_layout.js';
+import { type InfoRowLayout, keyStride, rowQuad, vectorStride } from '../common/webgpu/row_layout.js';
 import { rowStoreOf } from '../common/webgpu/row_store.js';
 import { type BufferType, type Shader, unroll } from '../common/webgpu/shader.js';
 import { HIDDEN_SCORE } from '../common/webgpu/softmax_weights.wgsl.js';
@@ -114,6 +114,8 @@ const dotFunction = (name: string, a: string, b: string, quads: number): string 
 interface DirectVariant {
   readonly name: string;
   readonly layout: InfoRowLayout;
+  /** As in `Preparation`. */
+  readonly areKeysSpread: boolean;
   readonly buffers: Record<string, BufferType>;
   readonly declarations: (sizes: DirectSizes) => string;
   /** Bytes of workgroup memory that `declarations` take. */
@@ -130,7 +132,7 @@ function directShader(shape: AttentionShape, dimension: number, variant: DirectV
   const { layout } = variant;
   const sizes = sizesOf(shape, dimension);
   const { D, quads, threads, keys, blocks, perThread } = sizes;
-  const keyQuads = keyStride(shape.Dp, shape.areKeysSpread ?? false);
+  const keyQuads = keyStride(shape.Dp, variant.areKeysSpread);
   const isLocal = D <= LARGEST_LOCAL_D;
   const barrier = isLocal ? 'workgroupBarrier();' : 'storageBarrier();';
   const element = isLocal ? 'triangle[place(r, c)]' : 'work[place(r, c)]';
@@ -274,6 +276,7 @@ export function directForwardShader(shape: AttentionShape, layout: InfoRowLayout
   return directShader(shape, D, {
     name: 'direct',
     layout,
+    areKeysSpread: false,
     buffers: { rows: { access: 'read', element: 'vec4f' }, out: out.buffer, probe: probe.buffer },
     declarations: () => `${out.text}${probe.text}`,
     bytes: () => 0,
@@ -295,7 +298,7 @@ export function directForwardShader(shape: AttentionShape, layout: InfoRowLayout
       workgroupBarrier();
       if (tid < ${valueQuads}u) {
         for (var j = 0u; j < ${keys}u; j++) {
-          sum += scores[j] * preparedValue[(head * params.Tkp + min(first + j, params.Tkp - 1u)) * ${keyStride(4 * valueQuads, shape.areKeysSpread ?? false)}u + tid];
+          sum += scores[j] * preparedValue[(head * params.Tkp + min(first + j, params.Tkp - 1u)) * ${valueQuads}u + tid];
         }
       }`,
       )}
@@ -315,13 +318,14 @@ export function directGradientShader(shape: AttentionShape, layout: InfoRowLayou
   const gammas = ({ keys, valueQuads }: DirectSizes): string => `
       if (tid < ${keys}u) {
         var gamma = 0.0;
-        let column = (head * params.Tkp + min(first + tid, params.Tkp - 1u)) * ${keyStride(4 * valueQuads, shape.areKeysSpread ?? false)}u;
+        let column = (head * params.Tkp + min(first + tid, params.Tkp - 1u)) * ${vectorStride(valueQuads)}u;
         for (var c = 0u; c < ${valueQuads}u; c++) { gamma += dot(cotangent[c], preparedValue[column + c]); }
         gammas[tid] = gamma;
       }`;
   return directShader(shape, D, {
     name: 'directGradient',
     layout,
+    areKeysSpread: true,
     buffers: {
       rows: { access: 'read_write', element: 'vec4f' },
       terms: { access: 'read_write', element: 'vec4f' },

@@ -56,9 +56,9 @@ import {
  * `layout` has the query in its first slot, the query minus the keys' centre in its second.
  */
 export function localLinearAttentionShader(shape: AttentionShape, layout: InfoRowLayout, isKept: boolean): Shader {
-  const { tile, Dp, Dvp, isAlignedD, isAlignedDv, hasKeyTerms, areKeysSpread = false } = shape;
-  const key = keyColumns('preparedKey', Dp, areKeysSpread);
-  const value = keyColumns('preparedValue', Dvp, areKeysSpread);
+  const { tile, Dp, Dvp, isAlignedD, isAlignedDv, hasKeyTerms } = shape;
+  const key = keyColumns('preparedKey', Dp);
+  const value = keyColumns('preparedValue', Dvp);
   const [out, probe] = [rowStoreOf('out', 'params.Dv', isAlignedDv), rowStoreOf('probe', 'params.D', isAlignedD)];
   const [plain, centred] = layout.slots.map(({ offset }) => offset);
   const query = (i: number, c: string): string => rowQuad(layout, `row${i}`, plain, c);

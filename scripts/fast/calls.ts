@@ -160,45 +160,55 @@ export async function gradientErrors(call: Call): Promise<Record<string, number>
   return Object.fromEntries(errors);
 }
 
-/** Runs calls of all kinds in `precision: 'fast'` and compares them with float64, until the clock says `end`. */
-export async function checkCalls(end: number, report: (one: Checked) => void, only?: RegExp): Promise<void> {
+/** An error, and what to print of it. */
+type Measured = Pick<Checked, 'error' | 'text'>;
+
+/** Measures calls of all kinds, one after the other, until the clock says `end`; a call that fails has no error, but a text. */
+async function checkAll(
+  measure: (call: Call) => Promise<Measured>,
+  prefix: string,
+  end: number,
+  report: (one: Checked) => void,
+  only?: RegExp,
+): Promise<void> {
   for (const [name, call] of calls()) {
     if (Date.now() > end) return;
     if (only !== undefined && !only.test(name)) continue;
     const start = Date.now();
-    const tensors = tensorsOf(call);
-    const out = apply({ ...call, options: { ...call.options, precision: 'fast' } }, tensors);
-    let error = NaN;
-    let text = '';
-    try {
-      const actual = await out.data();
-      error = relativeError(actual, judgeForward(call));
-      text = error.toExponential(2);
-    } catch (problem) {
-      text = String(problem).slice(0, 400);
-    }
-    for (const tensor of [out, ...Object.values(tensors)]) tensor.dispose();
+    const measured = await measure(call).catch((problem: unknown) => ({
+      error: NaN,
+      text: String(problem).slice(0, 400),
+    }));
     // Written so that NaN is wrong.
-    report({ name, isGood: error <= BAR, text, error, milliseconds: Date.now() - start });
+    const isGood = measured.error <= BAR;
+    report({ name: `${prefix}${name}`, isGood, ...measured, milliseconds: Date.now() - start });
   }
 }
 
-/** The same for their gradients: the largest error of those of a call, and all by name. */
-export async function checkGradients(end: number, report: (one: Checked) => void, only?: RegExp): Promise<void> {
-  for (const [name, call] of calls()) {
-    if (Date.now() > end) return;
-    if (only !== undefined && !only.test(name)) continue;
-    const start = Date.now();
-    let error = NaN;
-    let text = '';
-    try {
-      const errors = Object.entries(await gradientErrors(call));
-      // NaN if one is.
-      error = Math.max(...errors.map(([, one]) => one));
-      text = errors.map(([input, one]) => `d${input} ${one.toExponential(1)}`).join(', ');
-    } catch (problem) {
-      text = String(problem).slice(0, 400);
-    }
-    report({ name: `gradient of ${name}`, isGood: error <= BAR, text, error, milliseconds: Date.now() - start });
+async function forwardError(call: Call): Promise<Measured> {
+  const tensors = tensorsOf(call);
+  const out = apply({ ...call, options: { ...call.options, precision: 'fast' } }, tensors);
+  try {
+    const error = relativeError(await out.data(), judgeForward(call));
+    return { error, text: error.toExponential(2) };
+  } finally {
+    for (const tensor of [out, ...Object.values(tensors)]) tensor.dispose();
   }
 }
+
+async function gradientError(call: Call): Promise<Measured> {
+  const errors = Object.entries(await gradientErrors(call));
+  return {
+    // NaN if one is.
+    error: Math.max(...errors.map(([, one]) => one)),
+    text: errors.map(([input, one]) => `d${input} ${one.toExponential(1)}`).join(', '),
+  };
+}
+
+/** Runs calls of all kinds in `precision: 'fast'` and compares them with float64, until the clock says `end`. */
+export const checkCalls = (end: number, report: (one: Checked) => void, only?: RegExp): Promise<void> =>
+  checkAll(forwardError, '', end, report, only);
+
+/** The same for their gradients: the largest error of those of a call, and all by name. */
+export const checkGradients = (end: number, report: (one: Checked) => void, only?: RegExp): Promise<void> =>
+  checkAll(gradientError, 'gradient of ', end, report, only);

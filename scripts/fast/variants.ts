@@ -5,7 +5,7 @@ import type { Matrices } from '../../kernels/common/webgpu/matrices.js';
 import { type AttentionShape, probeAttentionShader } from '../../kernels/common/webgpu/probe_attention.wgsl.js';
 import { type InfoRowLayout, paddedWidth, rowLayout } from '../../kernels/common/webgpu/row_layout.js';
 import { type Shader, shaderText } from '../../kernels/common/webgpu/shader.js';
-import type { Tile } from '../../kernels/common/webgpu/tile.wgsl.js';
+import { matrixTile } from '../../kernels/common/webgpu/tile.js';
 import { localLinearAttentionShader } from '../../kernels/local_linear_attention/forward.wgsl.js';
 
 /** A kernel by matrices that a device may be asked to compile. */
@@ -13,19 +13,6 @@ interface Variant {
   readonly name: string;
   readonly shader: Shader;
 }
-
-const tileOf = (width: number, subgroups: number, quads: number, matrices: Matrices, regions = 1): Tile => ({
-  threadsX: 2,
-  threadsY: 16 * subgroups,
-  rows: 1,
-  quads,
-  chunk: width / 4,
-  unrolledQuads: 1,
-  unrolledColumns: 1,
-  matrices,
-  regions,
-  areas: regions > 1 ? 2 : 1,
-});
 
 /** Kernels by matrices: every operator, heads of all padded dimensions, with and without what is added to scores. */
 function variants(matrices: Matrices): Variant[] {
@@ -39,7 +26,7 @@ function variants(matrices: Matrices): Variant[] {
   return sizes.flatMap(({ D, Dv, hasKeyTerms }) => {
     const [Dp, Dvp] = [paddedWidth(D), paddedWidth(Dv)];
     const shape = (subgroups: number, quads = 8, regions = 1): AttentionShape => ({
-      tile: tileOf(Math.max(Dp, Dvp), subgroups, quads, matrices, regions),
+      tile: matrixTile(matrices, Math.max(Dp, Dvp), subgroups, quads, regions),
       Dp,
       Dvp,
       isAlignedD: D % 4 === 0,

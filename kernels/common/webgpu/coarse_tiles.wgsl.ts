@@ -21,18 +21,21 @@ export const flagBuffer = ({ matrices }: Tile): BufferType =>
 /** Expression: how many keys of a head the flagged tiles see. */
 export const flaggedKeys = (head: string): string => `flags[params.heads * (params.Tqp / ${FLAGGED_ROWS}u) + ${head}]`;
 
+/** The flag of the rows around `row`, an expression, of the head. */
+const flagOf = (row: string): string => `flags[(head * params.Tqp + ${row}) / ${FLAGGED_ROWS}u]`;
+
 /** Flags the rows around `row`, an expression, of the head: a row of the head's own. */
 export const flag = (row: string): string => `
-  atomicStore(&flags[(head * params.Tqp + ${row}) / ${FLAGGED_ROWS}u], 1u);
+  atomicStore(&${flagOf(row)}, 1u);
   atomicMax(&${flaggedKeys('head')}, bound(min(${row} | ${FLAGGED_ROWS - 1}u, params.Tq - 1u)));`;
 
 /** `isFlagged`, for the whole workgroup: whether the tile of rows from `firstRow` on is. */
 export const readFlag = `
-  if (tid == 0u) { shared_number.y = flags[(head * params.Tqp + firstRow) / ${FLAGGED_ROWS}u]; }
+  if (tid == 0u) { shared_number.y = ${flagOf('firstRow')}; }
   let isFlagged = workgroupUniformLoad(&shared_number).y != 0u;`;
 
 /** Expression: whether the tile of row `row` of the head is flagged, for kernels that only read flags. */
-export const isFlaggedRow = (row: string): string => `(flags[(head * params.Tqp + ${row}) / ${FLAGGED_ROWS}u] != 0u)`;
+export const isFlaggedRow = (row: string): string => `(${flagOf(row)} != 0u)`;
 
 /**
  * Rounding query and key to half precision shifts a score by about 2^-12 of `scale |q|` times the keys' deviation, whatever

@@ -79,7 +79,7 @@ export function gradientKeysShader(
   probe: ProbeKind,
   hasBias: boolean,
 ): Shader {
-  const { tile, Dp, Dvp, isAlignedD, isAlignedDv, hasKeyTerms, isSecond, areKeysSpread = false } = shape;
+  const { tile, Dp, Dvp, isAlignedD, isAlignedDv, hasKeyTerms, isSecond } = shape;
   const { matrices } = tile;
   const dkey = rowStoreOf('dkey', 'params.D', isAlignedD, isSecond);
   const dvalue = rowStoreOf('dvalue', 'params.Dv', isAlignedDv, isSecond);
@@ -106,8 +106,8 @@ export function gradientKeysShader(
   const [query, cotangent] = [columnsOf(0), columnsOf(1)];
   const given = probe === 'none' ? undefined : columnsOf(2);
   const adjoint = probe === 'solved' ? columnsOf(3) : undefined;
-  const key = (i: number, c: string): string => `preparedKey[key${i} * ${keyStride(Dp, areKeysSpread)}u + ${c}]`;
-  const value = (i: number, c: string): string => `preparedValue[key${i} * ${keyStride(Dvp, areKeysSpread)}u + ${c}]`;
+  const key = (i: number, c: string): string => `preparedKey[key${i} * ${keyStride(Dp, !matrices)}u + ${c}]`;
+  const value = (i: number, c: string): string => `preparedValue[key${i} * ${keyStride(Dvp, !matrices)}u + ${c}]`;
   const columns = blockColumnsOf(tile);
   const keys = (name: string): Products => ({ name, row: key, operand: 'key', unit: 'keyUnit' });
   const values = (name: string): Products => ({ name, row: value, operand: 'value', unit: 'valueUnit' });

@@ -90,10 +90,10 @@ export function gradientRowsShader(
   probe: ProbeKind,
   isKept: boolean,
 ): Shader {
-  const { tile, Dp, Dvp, isAlignedD, hasKeyTerms, areKeysSpread = false } = shape;
+  const { tile, Dp, Dvp, isAlignedD, hasKeyTerms } = shape;
   const { matrices } = tile;
-  const key = keyColumns('preparedKey', Dp, areKeysSpread);
-  const value = keyColumns('preparedValue', Dvp, areKeysSpread);
+  const key = keyColumns('preparedKey', Dp, !matrices);
+  const value = keyColumns('preparedValue', Dvp, !matrices);
   const groups = groupsOf(tile, key.width);
   const isSolved = probe === 'solved';
   const slot = (s: number) => (i: number, c: string) => rowQuad(layout, `row${i}`, layout.slots[s].offset, c);

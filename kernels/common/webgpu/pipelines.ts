@@ -84,15 +84,8 @@ export async function compileAhead(device: GPUDevice, shaders: readonly Shader[]
   const missing = new Map(shaders.filter(({ key }) => !cache.has(key)).map((shader) => [shader.key, shader]));
   device.pushErrorScope('validation');
   const all = [...missing.values()].map(async (shader) => {
-    const module = device.createShaderModule({ label: shader.key, code: shaderText(shader) });
-    const pipeline = await device.createComputePipelineAsync({
-      label: shader.key,
-      layout: 'auto',
-      compute: { module, entryPoint: 'main' },
-    });
-    if (!cache.has(shader.key)) {
-      cache.set(shader.key, { pipeline, layout: pipeline.getBindGroupLayout(0), bindGroups: new Map(), state: 'good' });
-    }
+    const pipeline = await device.createComputePipelineAsync(descriptorOf(device, shader.key, shaderText(shader)));
+    if (!cache.has(shader.key)) cache.set(shader.key, compiledOf(pipeline, 'good'));
   });
   await Promise.all([device.popErrorScope(), Promise.allSettled(all)]);
 }
@@ -103,22 +96,23 @@ function cacheOf(device: GPUDevice): Map<string, Compiled> {
   return cache;
 }
 
+function descriptorOf(device: GPUDevice, label: string, code: string): GPUComputePipelineDescriptor {
+  const module = device.createShaderModule({ label, code });
+  return { label, layout: 'auto', compute: { module, entryPoint: 'main' } };
+}
+
+const compiledOf = (pipeline: GPUComputePipeline, state: Compiled['state']): Compiled => ({
+  pipeline,
+  layout: pipeline.getBindGroupLayout(0),
+  state,
+  bindGroups: new Map<string, GPUBindGroup>(),
+});
+
 function compile(device: GPUDevice, shader: Shader): Compiled {
   checkLimits(device, shader);
   const code = shaderText(shader);
   for (const filter of ['validation', 'internal'] as const) device.pushErrorScope(filter);
-  const module = device.createShaderModule({ label: shader.key, code });
-  const pipeline = device.createComputePipeline({
-    label: shader.key,
-    layout: 'auto',
-    compute: { module, entryPoint: 'main' },
-  });
-  const compiled: Compiled = {
-    pipeline,
-    layout: pipeline.getBindGroupLayout(0),
-    state: 'pending',
-    bindGroups: new Map<string, GPUBindGroup>(),
-  };
+  const compiled = compiledOf(device.createComputePipeline(descriptorOf(device, shader.key, code)), 'pending');
   const errors = Promise.all([device.popErrorScope(), device.popErrorScope()]);
   void errors.then((found) => {
     const error = found.find((one) => one !== null);

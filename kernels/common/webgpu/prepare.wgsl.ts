@@ -16,6 +16,9 @@ export const vec4 = (access: BufferType['access']): BufferType => ({ access, ele
 /** Infinities and NaN are told by their bits: a shader's compiler may take it that no number is one. */
 export const IS_FINITE = 'fn isFinite(x: f32) -> bool { return (bitcast<u32>(x) & 0x7f800000u) != 0x7f800000u; }';
 
+/** Expression: whether `quad`, a name, is finite. */
+const areFinite = (quad: string): string => ['x', 'y', 'z', 'w'].map((e) => `isFinite(${quad}.${e})`).join(' && ');
+
 /** What hides a key: one of both inputs at most (`foldMaskShader`). */
 export interface KeyInputs {
   readonly hasMask: boolean;
@@ -82,7 +85,7 @@ fn main(@builtin(local_invocation_index) tid: u32, @builtin(workgroup_id) workgr
     var finite = row + ${ROWS * s}u < samples && isVisible(head, j) && isFinite(bias(head, j));
     for (var c = lane; c < ${Math.ceil(D / 4)}u; c += ${LANES}u) {
       let x = load_${name}(source, c);
-      finite = finite && isFinite(x.x) && isFinite(x.y) && isFinite(x.z) && isFinite(x.w);
+      finite = finite && ${areFinite('x')};
     }
     used |= select(0u, ${2 ** s}u, finite); }`,
   )}
@@ -189,7 +192,7 @@ export const loadQuads = (slots: readonly Slot[]): string =>
       unroll(turnsOf(slot), (turn) => {
         const quad = `${slot.name}_${turn}`;
         return `let ${quad} = load_${slot.name}(source, lane + ${turn * LANES}u);
-  finite = finite && isFinite(${quad}.x) && isFinite(${quad}.y) && isFinite(${quad}.z) && isFinite(${quad}.w);`;
+  finite = finite && ${areFinite(quad)};`;
       }),
     )
     .join('\n');

@@ -17,7 +17,7 @@ import {
   storedQuad,
   vec4,
 } from './prepare.wgsl.js';
-import { type Slot, vectorStride } from './row_layout.js';
+import { keyStride, type Slot } from './row_layout.js';
 import type { BufferType, Shader } from './shader.js';
 
 /** A row's number from which on a bias counts as one that hides its key: beyond any score, yet safe to add to one. */
@@ -96,7 +96,7 @@ export function keysShader(
       (quad) => `
     var x = vec4f();
     if (isKept) { x = ${storedQuad(slot, quad)}${shift}; }
-    ${writer.write(['preparedKey', 'preparedValue'][index], index, `destination * ${isSpread ? vectorStride(slot.padded / 4) : slot.padded / 4}u + c`)}`,
+    ${writer.write(['preparedKey', 'preparedValue'][index], index, `destination * ${keyStride(slot.padded, isSpread)}u + c`)}`,
     );
   const loads = slotLoads([key, value]);
   // The centre is zero beyond D, and so the padding of a kept key.

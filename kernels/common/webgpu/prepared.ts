@@ -1,7 +1,7 @@
 import type { AttentionDims } from '../dims.js';
 import type { AttentionAttrs } from '../spec.js';
 import type { WebGpuCall } from './call.js';
-import { type ElementMap, paddedWidth, ROW_PADDING, type RowLayout, type Slot, vectorStride } from './row_layout.js';
+import { type ElementMap, keyStride, paddedWidth, ROW_PADDING, type RowLayout, type Slot } from './row_layout.js';
 import { centreShader, foldMaskShader, type RidgeSource, rowsShader } from './prepare.wgsl.js';
 import { type KeyForm, keysShader } from './prepare_keys.wgsl.js';
 
@@ -80,7 +80,7 @@ export function forPrepared<Attrs extends AttentionAttrs>(
   } = preparation;
   const [Tqp, Tkp] = [roundUp(Tq, ROW_PADDING), roundUp(Tk, ROW_PADDING)];
   const [Dp, Dvp] = [paddedWidth(D), paddedWidth(Dv)];
-  const spread = (padded: number): number => (areKeysSpread ? 4 * vectorStride(padded / 4) : padded);
+  const spread = (padded: number): number => 4 * keyStride(padded, areKeysSpread);
   const groups = headGroups(
     device,
     dims,

@@ -138,15 +138,15 @@ export function probeAttentionGradient(
   // Of tiles for kept weights, which are no more than the rows that share a flag and that prepared rows are padded to.
   const byMatrices = keysByMatrices && matrixShape(call, 'keptWeights');
   const hasUnits = byMatrices !== undefined;
-  // Keys and values in float32 are rows of the gradient of keys.
-  const areKeysSpread = true;
-  const shape = { ...attentionShape(call, 2 * Dp, use, hasUnits), areKeysSpread };
-  const keyShape = { ...attentionShape(call, Dp + Dvp, 'keys', hasUnits), areKeysSpread };
+  const shape = attentionShape(call, 2 * Dp, use, hasUnits);
+  const keyShape = attentionShape(call, Dp + Dvp, 'keys', hasUnits);
   // By matrices a row has its largest weights as well.
   const layout = rowLayout(slots, { extra: (isSolved ? 2 * Dp : 0) + (hasUnits ? 4 : 0), hasUnits });
   const hasBias = call.has('keyBias');
   const rowImages = 4 * imageQuads(imagesOf(layout, probe));
   const isCentred = probe !== 'none' || hasUnits;
+  // Keys and values in float32 are rows of the gradient of keys.
+  const areKeysSpread = true;
   forPrepared(call, { ...preparation, layout, isCentred, hasCentredValues: hasUnits, areKeysSpread }, (prepared) => {
     const { heads, Tqp, Tkp } = prepared;
     const terms = call.scratch(16 * heads * Tqp);

@@ -42,8 +42,6 @@ export interface AttentionShape {
   readonly isAlignedDv: boolean;
   /** Whether a mask or a bias is added to the scores. */
   readonly hasKeyTerms: boolean;
-  /** Whether prepared keys and values lie `vectorStride` apart: for gradients, whose pass over keys has them for rows. */
-  readonly areKeysSpread?: boolean;
   /** Whether the kernel takes only tiles that its variant by matrices has flagged (coarse_tiles.wgsl.ts). */
   readonly isSecond: boolean;
 }
@@ -91,11 +89,15 @@ export const readUnits = ({ tile }: AttentionShape, layout: InfoRowLayout): stri
     : '';
 
 /** Columns of a prepared tensor `[heads, Tkp, width]` of the head `head`. */
-export const keyColumns = (buffer: 'preparedKey' | 'preparedValue', padded: number, areSpread: boolean): Columns => ({
+export const keyColumns = (
+  buffer: 'preparedKey' | 'preparedValue',
+  padded: number,
+  areKeysSpread = false,
+): Columns => ({
   buffer,
   unit: buffer === 'preparedKey' ? 'keyUnit' : 'valueUnit',
-  base: `head * params.Tkp * ${keyStride(padded, areSpread)}u`,
-  stride: keyStride(padded, areSpread),
+  base: `head * params.Tkp * ${keyStride(padded, areKeysSpread)}u`,
+  stride: keyStride(padded, areKeysSpread),
   offset: 0,
   width: padded / 4,
 });
@@ -111,10 +113,10 @@ export const byState = (i: number, value: string): string =>
  * One workgroup a tile of query rows; the last rows, which see most keys under `causal`, come first.
  */
 export function probeAttentionShader(shape: AttentionShape, layout: InfoRowLayout, hasProbe: boolean): Shader {
-  const { tile, Dp, Dvp, isAlignedDv, hasKeyTerms, areKeysSpread = false } = shape;
+  const { tile, Dp, Dvp, isAlignedDv, hasKeyTerms } = shape;
   const out = rowStoreOf('out', 'params.Dv', isAlignedDv);
-  const key = keyColumns('preparedKey', Dp, areKeysSpread);
-  const value = keyColumns('preparedValue', Dvp, areKeysSpread);
+  const key = keyColumns('preparedKey', Dp);
+  const value = keyColumns('preparedValue', Dvp);
   const width = Dvp / 4;
   const slot = (offset: number) => (i: number, c: string) => rowQuad(layout, `row${i}`, offset, c);
   // Scores come last: their products may be read again.

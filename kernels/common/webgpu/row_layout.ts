@@ -49,7 +49,7 @@ export const paddedWidth = (width: number): number => (width <= 32 ? 32 : Math.c
  */
 export const vectorStride = (quads: number): number => quads + 1;
 
-/** Distance in quads of prepared keys or values; `isSpread`: they are rows of a kernel, too. */
+/** Distance in quads of prepared keys or values; `isSpread`: they are rows of a kernel, too (gradients in float32). */
 export const keyStride = (padded: number, isSpread: boolean): number =>
   isSpread ? vectorStride(padded / 4) : padded / 4;
 

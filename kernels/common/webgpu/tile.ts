@@ -1,5 +1,5 @@
 import { limitsOf } from './limits.js';
-import { BLOCK, matricesOf } from './matrices.js';
+import { BLOCK, type Matrices, matricesOf } from './matrices.js';
 import { type Tile, threadsOf, tileBytes } from './tile.wgsl.js';
 import { tuningOf } from './tuning.js';
 
@@ -23,6 +23,10 @@ const UNROLLED: Readonly<Record<TileUse, readonly [number, number]>> = {
   keys: [8, 4],
   chunks: [2, 2],
 };
+
+const fits = (limits: ReturnType<typeof limitsOf>, tile: Tile): boolean =>
+  tileBytes(tile) <= limits.maxComputeWorkgroupStorageSize &&
+  threadsOf(tile) <= limits.maxComputeInvocationsPerWorkgroup;
 
 /**
  * The tile of a kernel whose rows accumulate `width` numbers in all. Measured on an H100 through Dawn, 32 x 4096 x 64:
@@ -48,13 +52,10 @@ export function chooseTile(device: GPUDevice, width: number, use: TileUse, isSec
     unrolledColumns,
   };
   const limits = limitsOf(device);
-  const fits = (tile: Tile): boolean =>
-    tileBytes(tile) <= limits.maxComputeWorkgroupStorageSize &&
-    threadsOf(tile) <= limits.maxComputeInvocationsPerWorkgroup;
   const half = { ...large, rows: Math.min(rows, 2) };
   const fewRows = isSecond ? [half] : [large, half];
   const candidates = use === 'keptWeights' ? fewRows : [large, { ...large, threadsY: 8 }, half];
-  const tile = candidates.find(fits);
+  const tile = candidates.find((one) => fits(limits, one));
   if (tile === undefined) {
     const { maxComputeWorkgroupStorageSize: bytes, maxComputeInvocationsPerWorkgroup: threads } = limits;
     throw new Error(`no tile fits the device's ${bytes} bytes of workgroup memory and ${threads} invocations`);
@@ -62,32 +63,38 @@ export function chooseTile(device: GPUDevice, width: number, use: TileUse, isSec
   return tile;
 }
 
+/** A tile by matrices. Where there are several sets of columns (`regions`), two are multiplied at a time. */
+export const matrixTile = (
+  matrices: Matrices,
+  width: number,
+  subgroups: number,
+  quads: number,
+  regions: number,
+): Tile => ({
+  threadsX: 2,
+  threadsY: BLOCK * subgroups,
+  rows: 1,
+  quads,
+  chunk: width / 4,
+  unrolledQuads: 1,
+  unrolledColumns: 1,
+  matrices,
+  regions,
+  areas: regions > 1 ? 2 : 1,
+});
+
 /** Vectors beyond this take more registers as sums than a thread has. */
 const WIDEST = 128;
 
 /**
  * The tile of a kernel by matrices of half precision, for vectors of up to `width` numbers and with so many sets of columns staged
- * at a time; undefined where the device has no such units or no room. Where there are several, two are multiplied at a time.
+ * at a time; undefined where the device has no such units or no room.
  */
 export function chooseMatrixTile(device: GPUDevice, width: number, use: TileUse, regions = 1): Tile | undefined {
   const matrices = matricesOf(device);
   if (matrices === undefined || width > WIDEST) return undefined;
   const limits = limitsOf(device);
   const { subgroups, quads } = tuningOf(device, use);
-  const loops = { chunk: width / 4, unrolledQuads: 1, unrolledColumns: 1 };
-  const tiles = [subgroups, 4, 2, 1].map((count): Tile => ({
-    threadsX: 2,
-    threadsY: BLOCK * count,
-    rows: 1,
-    quads,
-    ...loops,
-    matrices,
-    regions,
-    areas: regions > 1 ? 2 : 1,
-  }));
-  return tiles.find(
-    (tile) =>
-      tileBytes(tile) <= limits.maxComputeWorkgroupStorageSize &&
-      threadsOf(tile) <= limits.maxComputeInvocationsPerWorkgroup,
-  );
+  const tiles = [subgroups, 4, 2, 1].map((count) => matrixTile(matrices, width, count, quads, regions));
+  return tiles.find((one) => fits(limits, one));
 }

@@ -3,7 +3,7 @@
  * the table that the kernels choose by.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
-import { Command } from 'commander';
+import { Command, InvalidArgumentError } from 'commander';
 import { format, resolveConfig } from 'prettier';
 import type { TuningRun } from '../fast/tune.js';
 import { moduleOf, withRun } from './choose.js';
@@ -18,19 +18,32 @@ interface Measurements {
 
 const read = (file: string): unknown => JSON.parse(readFileSync(file, 'utf8'));
 
-const { args } = new Command('npm run fast:tune --')
+/** The measurements in a file of part `u`. */
+function measured(file: string): TuningRun {
+  let report: { tuning?: TuningRun } | null;
+  try {
+    report = read(file) as typeof report;
+  } catch (problem) {
+    throw new InvalidArgumentError((problem as Error).message);
+  }
+  if (!report?.tuning?.measurements.length) {
+    throw new InvalidArgumentError('It has no measurements of part u of npm run fast.');
+  }
+  return report.tuning;
+}
+
+const { processedArgs } = new Command('npm run fast:tune --')
   .description('Chooses the settings of the WebGPU kernels by matrices from measurements.')
-  .argument('[files...]', 'measurements to add: what `npm run fast -- --parts u --json FILE` wrote')
+  .argument(
+    '[files...]',
+    'measurements to add: what `npm run fast -- --parts u --json FILE` wrote',
+    (file: string, others: readonly TuningRun[]) => [...others, measured(file)],
+    [],
+  )
   .parse();
 
-let { runs } = read(MEASUREMENTS) as Measurements;
-for (const file of args) {
-  const { tuning } = read(file) as { tuning?: TuningRun };
-  if (tuning === undefined || tuning.measurements.length === 0) {
-    throw new Error(`${file} has no measurements of part u of npm run fast`);
-  }
-  runs = withRun(runs, tuning);
-}
+const added = processedArgs[0] as readonly TuningRun[];
+const runs = added.reduce(withRun, (read(MEASUREMENTS) as Measurements).runs);
 
 /** Writes a file as the formatter of the repository wants it. */
 async function write(file: string, text: string): Promise<void> {

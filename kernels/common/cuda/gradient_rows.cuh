@@ -21,6 +21,8 @@ struct GradientRows {
 
   // How far the largest exponent may rise before the centre of gamma moves: a factor of 16 in weight.
   static constexpr float kCentreLag = 4;
+  // Weights of images of keys are scaled as if they came to this share of the bound of theirs.
+  static constexpr float kLeastShare = 0x1p-18f;
 
   const ProbeParams& p;
   Rows rows;
@@ -318,6 +320,13 @@ struct GradientRows {
       }
     }
     rows.StoreRows(sum, one, p.dquery, p.dim, 0);
+    // What cancels here leaves something in the kernel of keys, which rounds otherwise, and must not overflow there.
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+      const float rounding = unit[r] * (8192 * kLeastShare);
+      Raise(most[0][r], rounding);
+      Raise(most[1][r], rounding);
+    }
     WriteRecords(most);
   }
 

@@ -16,7 +16,7 @@ def run(cases, describe, measure, header, line):
     parser.add_argument('--code', required=True, help='folder of .bin files for this GPU')
     parser.add_argument('--plan', required=True, help='the library made of scripts/cuda/*.cc')
     parser.add_argument('--json', required=True)
-    parser.add_argument('--only', default='', help='cases whose description contains these words')
+    parser.add_argument('--only', default='', help="cases whose description contains these words; none of those behind a '-'")
     parser.add_argument('--kernels', action='store_true', help='print the times of each kernel, too')
     parser.add_argument('--limit', type=float, default=300, help='seconds: a kernel that hangs ends the program')
     arguments = parser.parse_args()
@@ -40,7 +40,7 @@ def run(cases, describe, measure, header, line):
     print(header, flush=True)
     for case in cases:
         name = describe(case)
-        if not all(word in name for word in arguments.only.split()):
+        if not all(word[1:] not in name if word.startswith('-') else word in name for word in arguments.only.split()):
             continue
         try:
             result = measure(kernels, case, arguments)

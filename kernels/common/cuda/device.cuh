@@ -52,6 +52,7 @@ TFJS_LLA_DEVICE float Rsqrt(float x) { return rsqrtf(x); }
 TFJS_LLA_DEVICE float Sqrt(float x) { return sqrtf(x); }
 TFJS_LLA_DEVICE double Sqrt(double x) { return sqrt(x); }
 TFJS_LLA_DEVICE float Max(float a, float b) { return fmaxf(a, b); }
+TFJS_LLA_DEVICE float Abs(float x) { return fabsf(x); }
 TFJS_LLA_DEVICE int Bits(float x) { return __float_as_int(x); }
 TFJS_LLA_DEVICE float FromBits(int bits) { return __int_as_float(bits); }
 
@@ -199,7 +200,9 @@ TFJS_LLA_DEVICE void KeepRegisters(Half2Bits (&a)[4]) {
 template <int kRowBytes>
 TFJS_LLA_DEVICE unsigned long long DescribeTile(const void* shared) {
   constexpr unsigned long long kStride = 8 * kRowBytes / 16, kPattern = kRowBytes == 128 ? 1 : 2;
-  return kPattern << 62 | kStride << 32 | kStride << 16 | (SharedAddress(shared) & 0x3ffff) >> 4;
+  // The lower word is an address, of less than 2^18 bytes, and a distance.
+  const unsigned low = (SharedAddress(shared) >> 4) + static_cast<unsigned>(kStride << 16);
+  return kPattern << 62 | kStride << 32 | low;
 }
 
 #define TFJS_LLA_SUMS(n) "+f"(d[n][0]), "+f"(d[n][1]), "+f"(d[n][2]), "+f"(d[n][3])

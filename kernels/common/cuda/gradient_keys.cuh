@@ -16,11 +16,6 @@ struct GradientKeys {
   using Scores = float[kPartRows / 8][4];
   using Sums = float[kDim / 8][4];
 
-  // How far weights are scaled up so that the largest comes to about 2^14; and from a unit of products to one of images, with that.
-  struct WeightScales {
-    float key, value;
-    float of_query, of_key_product, of_value_product;
-  };
 
   const ProbeParams& p;
   char* shared;
@@ -28,10 +23,12 @@ struct GradientKeys {
   int key_index[2];  // of this thread
   int first_row[2];  // rows before it do not see the key
   float bias[2];
+  bool biased;  // some bias is not zero, or its gradient is asked for
   HeadSummary summary;
   Operand key, key_low, value, value_low;
   StageCopies<Shape::kCopiesByBlock, Shape::kThreads> copies;
-  WeightScales scales;
+  float scale;  // of weights times units: the largest comes to about 2^14
+  float log_scale;
   int bad_bound;
   int first_step, end_step;  // of query rows that see some key of the tile
   Sums dkey, dvalue;
@@ -42,6 +39,7 @@ struct GradientKeys {
     head = static_cast<int>(BlockIndex() % p.heads);
     tile = static_cast<int>(BlockIndex() / p.heads);
     summary = p.summary[head];
+    biased = !summary.all_visible || p.dbias;
     const int lane = ThreadIndex() % kWarpSize, local = ThreadIndex() / kWarpSize * kWarpRows + lane / 4;
     for (int r = 0; r < 2; r++) {
       key_index[r] = tile * kTileKeys + local + 8 * r;
@@ -114,19 +112,12 @@ struct GradientKeys {
 
   TFJS_LLA_DEVICE void ReadTileRecords() {
     const RowTileRecord* records = p.tile_records + static_cast<long long>(head) * p.row_tiles;
-    RowTileRecord all = {{1e-30f, 1e-30f, 1e-30f, 1e-30f}, 0};
+    RowTileRecord all = {1e-33f, 0};
     for (int t = ThreadIndex() % kWarpSize; t < p.row_tiles; t += kWarpSize) Combine(all, records[t]);
     CombineLanes(all);
     bad_bound = all.bad_bound;
-    const float for_key = Max(all.largest[kQueryImage], Max(all.largest[kProbeImage], all.largest[kUImage]));
-    const float for_value = all.largest[kDoutImage];
-    // Nothing overflows where all of a head is tiny.
-    constexpr float kMost = 1e36f;
-    scales.key = 8192 / Max(PowerOfTwoBelow(for_key), 8192 / (summary.key_unit * kMost));
-    scales.value = 8192 / Max(PowerOfTwoBelow(for_value), 8192 / (summary.value_unit * kMost));
-    scales.of_key_product = scales.key / summary.key_unit;
-    scales.of_query = scales.of_key_product / kLog2E;
-    scales.of_value_product = scales.value / summary.value_unit;
+    scale = 8192 / PowerOfTwoBelow(all.largest);
+    log_scale = Log2(scale);
   }
 
   // Which image lies in place `i` of a stage.
@@ -184,14 +175,16 @@ struct GradientKeys {
     KeyProducts<kDim, kPartRows, kRows, kHigh, false, false>(s, s, high, low, high, low, image);
   }
 
+  // A field of this thread's two rows among eight.
+  TFJS_LLA_DEVICE static float2 Pair(const float* records, int field, int n) {
+    constexpr int kTogether = kRecordRows<kDim>;
+    const int first = n * 8 / kTogether * (kRowFields * kTogether) + n * 8 % kTogether;
+    return *reinterpret_cast<const float2*>(records + first + field * kTogether + ThreadIndex() % 4 * 2);
+  }
+
   TFJS_LLA_DEVICE static void AddWeighted(const Scores& w, const char* image, Sums& sum, Weights<kPartRows>& weights) {
     weights.template Round<kHigh>(w);
     AddWeightedRows<kDim, kPartRows, kRows, kHigh>(sum, weights, image);
-  }
-
-  // A field of this thread's two rows among eight.
-  TFJS_LLA_DEVICE static float2 Pair(const float* records, int field, int n) {
-    return *reinterpret_cast<const float2*>(records + field * kRecordRows<kDim> + n * 8 + ThreadIndex() % 4 * 2);
   }
 
   // Turns products into weights.
@@ -201,10 +194,14 @@ struct GradientKeys {
 #pragma unroll
     for (int n = 0; n < kPartRows / 8; n++) {
       const int column = n * 8 + ThreadIndex() % 4 * 2;
-      const float2 units = Pair(records, kExponentUnit, n), tops = Pair(records, kRowTop, n);
+      const float2 units = Pair(records, kExponentUnit, n);
+      float2 shifts = Pair(records, kRowShift, n);
+      shifts.x += log_scale;
+      shifts.y += log_scale;
 #pragma unroll
       for (int e = 0; e < 4; e++) {
-        s[n][e] = s[n][e] * (e % 2 ? units.y : units.x) + (bias[e / 2] - (e % 2 ? tops.y : tops.x));
+        s[n][e] = s[n][e] * (e % 2 ? units.y : units.x) + (e % 2 ? shifts.y : shifts.x);
+        if (biased) s[n][e] += bias[e / 2];
       }
       if (all_seen) continue;
 #pragma unroll
@@ -226,78 +223,76 @@ struct GradientKeys {
     constexpr int kTogether = kRecordRows<kDim>;
     const float* records = reinterpret_cast<const float*>(stage + Shape::kRecordOffset) +
                            part / kTogether * (kRowFields * kTogether) + part % kTogether;
-    Scores s, gamma, t, y;
+    Scores s, eta, t;
     Products(key, key_low, ImageAt(images, kQueryImage), s);
-    Products(value, value_low, ImageAt(images, kDoutImage), gamma);
+    if constexpr (kSolved) {
+      KeyProductSums<kDim, kPartRows, kRows, kHigh>(eta, value, value_low, ImageAt(images, kDoutImage), key, key_low,
+                                                    ImageAt(images, kUImage));
+    } else {
+      Products(value, value_low, ImageAt(images, kDoutImage), eta);
+    }
     if constexpr (kHasProbe) Products(key, key_low, ImageAt(images, kProbeImage), t);
-    if constexpr (kSolved) Products(key, key_low, ImageAt(images, kUImage), y);
     // Split operands keep tensor cores busy for longer than the weights take: there it gains nothing to leave products running.
-    FinishProducts<(kHigh ? 0 : Shape::kImages - 1)>(s);
+    FinishProducts<(kHigh ? 0 : 1 + kHasProbe)>(s);
     FindWeights(first, records, s);
-    FinishProducts<0>(gamma);
+    FinishProducts<0>(eta);
     if constexpr (kHasProbe) FinishProducts<0>(t);
-    if constexpr (kSolved) FinishProducts<0>(y);
 #pragma unroll
     for (int n = 0; n < kPartRows / 8; n++) {
-      const float2 units = Pair(records, kExponentUnit, n), gamma_units = Pair(records, kGammaUnit, n);
+      const float2 score_units = Pair(records, kScoreUnit, n);
       const float2 probe_slopes = Pair(records, kProbeSlope, n), probe_offsets = Pair(records, kProbeOffset, n);
-      const float2 eta_offsets = Pair(records, kEtaOffset, n), u_slopes = Pair(records, kUSlope, n);
-      const float2 constants = Pair(records, kConstant, n);
+      const float2 eta_offsets = Pair(records, kEtaOffset, n), constants = Pair(records, kConstant, n);
 #pragma unroll
       for (int c = 0; c < 2; c++) {
         const auto of_row = [&](const float2& pair) { return c ? pair.y : pair.x; };
-        const float query_factor = of_row(units) * scales.of_query, dout_factor = of_row(gamma_units) * scales.of_value_product;
-        const float probe_factor = of_row(probe_slopes) * scales.of_key_product;
-        const float u_factor = -of_row(u_slopes) * scales.of_key_product;
 #pragma unroll
         for (int r = 0; r < 2; r++) {
+          // The weight has the unit of eta as a factor, eta is in that unit.
           const int e = 2 * r + c;
-          const float weight = s[n][e];
+          const float weight = s[n][e], row_eta = eta[n][e] + of_row(eta_offsets);
           const float tau = kHasProbe ? of_row(probe_offsets) + of_row(probe_slopes) * t[n][e] : 1.0f;
-          float eta = gamma[n][e] * of_row(gamma_units) + of_row(eta_offsets);
-          if constexpr (kSolved) eta -= of_row(u_slopes) * y[n][e];
-          const float weighted_tau = weight * tau, weighted_eta = weight * eta;
-          const float score = kHasProbe ? tau * weighted_eta - of_row(constants) * weight : weighted_eta;
-          dbias[r] += score;
-          s[n][e] = score * query_factor;
-          gamma[n][e] = weighted_tau * dout_factor;
-          if constexpr (kHasProbe) t[n][e] = weighted_eta * probe_factor;
-          if constexpr (kSolved) y[n][e] = weighted_tau * u_factor;
+          const float score = weight * (kHasProbe ? tau * row_eta - of_row(constants) : row_eta);
+          if (biased) dbias[r] += score;
+          s[n][e] = score * of_row(score_units);
+          eta[n][e] = weight * tau;
+          if constexpr (kHasProbe) t[n][e] = weight * row_eta * of_row(probe_slopes);
         }
       }
     }
-    Weights<kPartRows> of_query, of_dout, of_probe, of_u;
+    Weights<kPartRows> of_query, of_dout, of_probe;
     AddWeighted(s, ImageAt(images, kQueryImage), dkey, of_query);
-    AddWeighted(gamma, ImageAt(images, kDoutImage), dvalue, of_dout);
+    AddWeighted(eta, ImageAt(images, kDoutImage), dvalue, of_dout);
     if constexpr (kHasProbe) AddWeighted(t, ImageAt(images, kProbeImage), dkey, of_probe);
-    if constexpr (kSolved) AddWeighted(y, ImageAt(images, kUImage), dkey, of_u);
+    if constexpr (kSolved) AddWeightedRows<kDim, kPartRows, kRows, kHigh>(dkey, of_dout, ImageAt(images, kUImage));
     FinishProducts<0>(dkey);
     FinishProducts<0>(dvalue);
     of_query.template Release<kHigh>();
     of_dout.template Release<kHigh>();
     if constexpr (kHasProbe) of_probe.template Release<kHigh>();
-    if constexpr (kSolved) of_u.template Release<kHigh>();
   }
 
   TFJS_LLA_DEVICE void Store() {
+    const int column = ThreadIndex() % 4 * 2;
 #pragma unroll
     for (int r = 0; r < 2; r++) {
       const float bias_sum = SumOverQuad(dbias[r]);
       if (key_index[r] >= p.keys) continue;
       const bool visible = bias[r] != kHiddenScore, bad = key_index[r] < bad_bound;
       const long long index = static_cast<long long>(head) * p.keys + key_index[r];
-      const auto result = [&](float x) { return !visible ? 0.0f : bad ? FromBits(0x7fc00000) : x; };
+      const float otherwise = visible ? FromBits(0x7fc00000) : 0.0f;
+      const auto result = [&](float x) { return visible && !bad ? x : otherwise; };
+      const auto store = [&](const Sums& sums, float unit, float* to, int end) {
 #pragma unroll
-      for (int n = 0; n < kDim / 8; n++) {
+        for (int n = 0; n < kDim / 8; n++) {
 #pragma unroll
-        for (int e = 0; e < 2; e++) {
-          const int column = n * 8 + ThreadIndex() % 4 * 2 + e;
-          if (column < p.dim) p.dkey[index * p.dim + column] = result(dkey[n][2 * r + e] / scales.key);
-          if (column < p.value_dim)
-            p.dvalue[index * p.value_dim + column] = result(dvalue[n][2 * r + e] / scales.value);
+          for (int e = 0; e < 2; e++) {
+            if (8 * n + e < end) to[8 * n + e] = result(sums[n][2 * r + e] * unit);
+          }
         }
-      }
-      if (p.dbias && ThreadIndex() % 4 == 0) p.dbias[index] = result(bias_sum);
+      };
+      store(dkey, 1 / (scale * summary.key_unit), p.dkey + index * p.dim + column, p.dim - column);
+      store(dvalue, 1 / (scale * summary.value_unit), p.dvalue + index * p.value_dim + column, p.value_dim - column);
+      if (p.dbias && ThreadIndex() % 4 == 0) p.dbias[index] = result(bias_sum / scale);
     }
   }
 };

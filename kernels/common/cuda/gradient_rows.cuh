@@ -12,12 +12,18 @@ template <class Shape>
 struct GradientRows {
   using Rows = QueryRows<Shape>;
   using Solver = RowSolver<Shape>;
-  using Scores = typename Rows::template Scores<Shape::kPairKeys>;
+  using Scores = typename Rows::template Scores<Shape::kPartKeys>;
   using Sums = typename Rows::Sums;
   // dout, probe and u.
   using Later = RowOperand<Shape::kDim, Shape::kLaterPlace>;
-  static constexpr int kDim = Shape::kDim, kPartKeys = Shape::kPairKeys;
+  static constexpr int kDim = Shape::kDim, kPartKeys = Shape::kPartKeys;
   static constexpr bool kHigh = Shape::kHigh, kSolved = Shape::kSolved, kHasProbe = Shape::kSource != kNoProbe;
+
+  // Units of products are divided by.
+  static constexpr float kLeastGammaUnit = 0x1p-120f;
+
+  // A number of an operand is below 2^10 in the unit of its row: this many times larger still fits into half precision.
+  static constexpr float kMostUnits = 16;
 
   // How far the largest exponent may rise before the centre of gamma moves: a factor of 16 in weight.
   static constexpr float kCentreLag = 4;
@@ -28,12 +34,12 @@ struct GradientRows {
   Rows rows;
   RowStatistics statistics;
   Later dout, dout_low, probe, probe_low, u, u_low;
-  float gamma_unit[2];  // of the products of dout and value tiles
-  float dout_unit[2], probe_unit[2], u_unit[2];
+  float gamma_unit[2];  // of the products of dout and value tiles, and of minus u and key tiles
+  float probe_unit[2];
   float dout_bound[2], probe_bound[2], u_bound[2];
   float mean_gamma[2];
   float probe_slope[2], probe_offset[2];  // 1 + y . x = offset + slope * product
-  float u_slope[2], u_offset[2];          // y . u
+  float u_offset[2];                      // kbar . u
   float constant[2];
   float ridge[2];
 
@@ -47,7 +53,6 @@ struct GradientRows {
     FindMoments(n);
     const float zero[2] = {0, 0};
     Copy(zero, constant);
-    Copy(zero, u_slope);
     Copy(zero, u_offset);
     if constexpr (kHasProbe) {
       if constexpr (kSolved) {
@@ -92,9 +97,8 @@ struct GradientRows {
     memory += (kHigh ? 2 : 1) * Shape::kOperandBytes;
   }
 
-  // Rounds rows to an operand in a unit of their own. `bound`: at least the sum of their absolute values, in that unit.
-  TFJS_LLA_DEVICE void RoundRows(Sums& x, Later& high, Later& low, float (&unit)[2], float (&bound)[2]) const {
-    Rows::RowUnits(x, unit);
+  // Rounds rows to an operand in some unit. `bound`: at least the sum of their absolute values, in that unit.
+  TFJS_LLA_DEVICE void RoundRows(Sums& x, const float (&unit)[2], Later& high, Later& low, float (&bound)[2]) const {
     const float factor[2] = {1 / unit[0], 1 / unit[1]};
     Rows::template Round<kHigh>(x, factor, high, low);
     AbsoluteSums<kDim>(x, bound);
@@ -111,13 +115,47 @@ struct GradientRows {
     rows.LoadRows(p.dout, p.value_dim, g);
     rows.RequireFinite(g);
     rows.ClearRows(g);
-    RoundRows(g, dout, dout_low, dout_unit, dout_bound);
-    for (int r = 0; r < 2; r++) gamma_unit[r] = dout_unit[r] * rows.summary.value_unit;
+    Rows::RowUnits(g, gamma_unit);
+    for (int r = 0; r < 2; r++) gamma_unit[r] = Max(gamma_unit[r] * rows.summary.value_unit, kLeastGammaUnit);
+    RoundDout(g);
     if constexpr (kHasProbe) {
       rows.ClearRows(x);
       const float sign[2] = {kSolved ? 1.0f : -1.0f, kSolved ? 1.0f : -1.0f};
       ScaleRows<kDim>(x, sign);
-      RoundRows(x, probe, probe_low, probe_unit, probe_bound);
+      Rows::RowUnits(x, probe_unit);
+      RoundRows(x, probe_unit, probe, probe_low, probe_bound);
+    }
+  }
+
+  // Rounds dout so that its products with value tiles have the unit that was chosen for them.
+  TFJS_LLA_DEVICE void RoundDout(Sums& g) {
+    const float unit[2] = {gamma_unit[0] / rows.summary.value_unit, gamma_unit[1] / rows.summary.value_unit};
+    RoundRows(g, unit, dout, dout_low, dout_bound);
+  }
+
+  // Rounds minus u so that its products with key tiles have the unit of those of dout and value tiles: both are added up in one
+  // sum. Products of u are hardly the larger ones, u is what a regression has of gamma; where half precision does not hold
+  // it in that unit, both change to a larger one.
+  TFJS_LLA_DEVICE void RoundU(Sums& x) {
+    float unit[2], least[2];
+    Rows::RowUnits(x, least);
+    bool larger = false;
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+      unit[r] = gamma_unit[r] / rows.summary.key_unit;
+      if (least[r] <= kMostUnits * unit[r]) continue;
+      larger = true;
+      unit[r] = least[r];
+      gamma_unit[r] = unit[r] * rows.summary.key_unit;
+    }
+    const float minus[2] = {-1, -1};
+    ScaleRows<kDim>(x, minus);
+    RoundRows(x, unit, u, u_low, u_bound);
+    if (AnyInWarp(larger)) {
+      Sums g;
+      rows.LoadRows(p.dout, p.value_dim, g);
+      rows.ClearRows(g);
+      RoundDout(g);
     }
   }
 
@@ -257,56 +295,66 @@ struct GradientRows {
         }
       }
       State().Save(Solver::kSolution, n_or_u, one);
-      RoundRows(n_or_u, u, u_low, u_unit, u_bound);
+      RoundU(n_or_u);
       State().DotMeanKey(n_or_u, product);
 #pragma unroll
-      for (int r = 0; r < 2; r++) {
-        u_slope[r] = u_unit[r] * rows.summary.key_unit;
-        u_offset[r] = -product[r] * u_slope[r];
-      }
+      for (int r = 0; r < 2; r++) u_offset[r] = -product[r] * gamma_unit[r];
     }
   }
 
   // dquery, and the largest weights that the gradient of keys will meet.
   TFJS_LLA_DEVICE void WriteQueries() {
-    float unit[2], inverse_unit[2], most[3][2] = {{0, 0}, {0, 0}, {0, 0}};
+    float unit[2], slope[2], offset[2], scaled_constant[2], most[3][2] = {{0, 0}, {0, 0}, {0, 0}};
 #pragma unroll
     for (int r = 0; r < 2; r++) {
       const float key_bound = 2048 * rows.summary.key_unit;
       float bound = 2048 * dout_bound[r] * gamma_unit[r];
-      if constexpr (kSolved) bound += key_bound * u_bound[r] * u_unit[r];
+      if constexpr (kSolved) bound += 2048 * u_bound[r] * gamma_unit[r];
       if constexpr (kHasProbe) bound *= 1 + key_bound * probe_bound[r] * probe_unit[r];
-      unit[r] = PowerOfTwoBelow(bound + Max(constant[r], -constant[r]) + kSmallest) * (1.0f / 8192);
-      inverse_unit[r] = 1 / unit[r];
+      unit[r] = PowerOfTwoBelow(bound + Abs(constant[r]) + kSmallest) * (1.0f / 8192);
+      // Of eta, and of the constant, in that unit.
+      const float inverse_unit = 1 / unit[r];
+      slope[r] = gamma_unit[r] * inverse_unit;
+      offset[r] = (u_offset[r] - mean_gamma[r]) * inverse_unit;
+      scaled_constant[r] = constant[r] * inverse_unit;
     }
     Sums sum;
     ClearSums<kDim>(sum);
     ForEachPair([&](const KeyPart& part) {
-      // First these, then the weights: operands of all products at a time do not fit into registers.
       Scores s, t, eta;
-      FindEta(part, eta);
       Rows::Products(part.keys, s, rows.query, rows.query_low);
+      if constexpr (kSolved) {
+        KeyProductSums<kDim, kPartKeys, Rows::kKeys, kHigh>(eta, dout, dout_low, part.values, u, u_low, part.keys);
+      } else {
+        Rows::Products(part.values, eta, dout, dout_low);
+      }
       if constexpr (kHasProbe) Rows::Products(part.keys, t, probe, probe_low);
-      FinishProducts<kHasProbe>(s);
+      FinishProducts<1 + kHasProbe>(s);
       rows.WeighScores(part, s, statistics.top);
+      FinishProducts<kHasProbe>(eta);
       if constexpr (kHasProbe) FinishProducts<0>(t);
 #pragma unroll
       for (int n = 0; n < kPartKeys / 8; n++) {
 #pragma unroll
         for (int e = 0; e < 4; e++) {
           const int r = e / 2;
+          const float weight = s[n][e], scaled_eta = eta[n][e] * slope[r] + offset[r];
           const float tau = kHasProbe ? probe_offset[r] + probe_slope[r] * t[n][e] : 1.0f;
-          const float score = tau * eta[n][e] - constant[r];
-          Raise(most[0][r], s[n][e] * score);
-          Raise(most[1][r], s[n][e] * eta[n][e]);
-          Raise(most[2][r], s[n][e] * tau);
-          s[n][e] *= score * inverse_unit[r];
+          s[n][e] *= kHasProbe ? tau * scaled_eta - scaled_constant[r] : scaled_eta;
+          Raise(most[0][r], s[n][e]);
+          if constexpr (kHasProbe) Raise(most[1][r], weight * scaled_eta);
+          Raise(most[2][r], weight * tau);
         }
       }
       Rows::AddWeighted(sum, s, part.keys);
     });
     float factor[2];
     const float one[2] = {1, 1};
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+      most[0][r] *= unit[r];
+      most[1][r] *= unit[r];
+    }
 #pragma unroll
     for (int r = 0; r < 2; r++) factor[r] = unit[r] * statistics.inverse_sum[r] * rows.summary.key_unit * p.scale;
     ScaleRows<kDim>(sum, factor);
@@ -330,46 +378,24 @@ struct GradientRows {
     WriteRecords(most);
   }
 
-  // eta = gamma - mean gamma - y . u for some keys.
-  TFJS_LLA_DEVICE void FindEta(const KeyPart& part, Scores& eta) const {
-    Scores y;
-    Rows::Products(part.values, eta, dout, dout_low);
-    if constexpr (kSolved) Rows::Products(part.keys, y, u, u_low);
-    FinishProducts<kSolved>(eta);
-#pragma unroll
-    for (int n = 0; n < kPartKeys / 8; n++) {
-#pragma unroll
-      for (int e = 0; e < 4; e++) eta[n][e] = eta[n][e] * gamma_unit[e / 2] - mean_gamma[e / 2];
-    }
-    if constexpr (kSolved) {
-      FinishProducts<0>(y);
-#pragma unroll
-      for (int n = 0; n < kPartKeys / 8; n++) {
-#pragma unroll
-        for (int e = 0; e < 4; e++) eta[n][e] -= u_offset[e / 2] + u_slope[e / 2] * y[n][e];
-      }
-    }
-  }
-
-  TFJS_LLA_DEVICE static void Raise(float& most, float x) { most = Max(most, Max(x, -x)); }
+  TFJS_LLA_DEVICE static void Raise(float& most, float x) { most = Max(most, Abs(x)); }
 
   TFJS_LLA_DEVICE void WriteRecords(const float (&most)[3][2]) {
     const int local = ThreadIndex() / kWarpSize * kWarpRows + ThreadIndex() % kWarpSize / 4;
     const long long index = static_cast<long long>(rows.head) * p.row_tiles + rows.tile;
-    RowTileRecord all = {{0, 0, 0, 0}, 0};
+    RowTileRecord all = {0, 0};
 #pragma unroll
     for (int r = 0; r < 2; r++) {
       const bool ordinary = rows.ordinary[r];
-      const float inverse = ordinary ? statistics.inverse_sum[r] : 0.0f;
+      const float inverse = ordinary ? statistics.inverse_sum[r] : 0.0f, score_unit = rows.unit[r] / kLog2E;
       // A row that adds nothing: no weight is above zero.
       const float fields[kRowFields] = {ordinary ? rows.unit[r] : 0.0f,
-                                        ordinary ? statistics.top[r] - Log2(inverse) : -kHiddenScore,
+                                        ordinary ? score_unit : 0.0f,
+                                        ordinary ? Log2(inverse) - statistics.top[r] + Log2(gamma_unit[r]) : kHiddenScore,
                                         probe_slope[r],
                                         probe_offset[r],
-                                        gamma_unit[r],
-                                        -mean_gamma[r] - u_offset[r],
-                                        u_slope[r],
-                                        constant[r]};
+                                        (u_offset[r] - mean_gamma[r]) / gamma_unit[r],
+                                        constant[r] / gamma_unit[r]};
       if (ThreadIndex() % 4 == 0) {
         constexpr int kRows = kRecordRows<kDim>;
         const int row = local + 8 * r;
@@ -378,20 +404,11 @@ struct GradientRows {
         for (int i = 0; i < kRowFields; i++) at[i * kRows] = fields[i];
       }
       if (rows.bad[r] && rows.bound[r] > all.bad_bound) all.bad_bound = rows.bound[r];
-      Raise(all.largest[kQueryImage], most[0][r] * inverse * (rows.row_unit[r] / kLog2E));
-      Raise(all.largest[kProbeImage], most[1][r] * inverse * (kHasProbe ? probe_unit[r] : 0.0f));
-      Raise(all.largest[kUImage], most[2][r] * inverse * (kSolved ? u_unit[r] : 0.0f));
-      Raise(all.largest[kDoutImage], most[2][r] * inverse * dout_unit[r]);
+      Raise(all.largest, most[0][r] * inverse * score_unit);
+      Raise(all.largest, most[1][r] * inverse * probe_slope[r]);
+      Raise(all.largest, most[2][r] * inverse * gamma_unit[r]);
     }
-    // The largest of the block: of each warp, then of all through the ring's memory.
-    CombineLanes(all);
-    SyncBlock();
-    RowTileRecord* const of_warps = reinterpret_cast<RowTileRecord*>(rows.shared);
-    if (ThreadIndex() % kWarpSize == 0) of_warps[ThreadIndex() / kWarpSize] = all;
-    SyncBlock();
-    if (ThreadIndex() != 0) return;
-    for (int warp = 1; warp < Shape::kThreads / kWarpSize; warp++) Combine(all, of_warps[warp]);
-    p.tile_records[index] = all;
+    CombineBlock<Shape::kThreads>(all, rows.shared, p.tile_records + index);
   }
 
   TFJS_LLA_DEVICE void WriteImages() {

@@ -15,10 +15,7 @@ struct SizedGradientRowShape {
   static constexpr ProbeSource kSource = kSource_;
   static constexpr bool kSolved = Forward::kSolved;
   static constexpr int kThreads = Forward::kThreads, kRows = Forward::kRows, kKeys = Forward::kKeys;
-  // Keys of a part: of the solver's passes, and of the first and the last pass, where sums or products of more operands take registers.
   static constexpr int kPartKeys = Forward::kPartKeys, kSlots = Forward::kSlots;
-  static constexpr int kMostPairKeys = kHigh ? 64 : 32;
-  static constexpr int kPairKeys = kPartKeys < kMostPairKeys ? kPartKeys : kMostPairKeys;
   static constexpr int kLowOffset = Forward::kLowOffset, kSlotBytes = Forward::kSlotBytes;
   static constexpr int kBiasOffset = Forward::kBiasOffset, kOperandBytes = Forward::kOperandBytes;
   static constexpr int kBarrierOffset = Forward::kBarrierOffset, kOperandOffset = Forward::kOperandOffset;
@@ -64,7 +61,8 @@ struct SizedGradientKeyShape {
   static constexpr int kImages = kSource == kNoProbe ? 2 : kSolved ? 4 : 3;
   // Query rows of a step, and how many a warp or warpgroup computes on at a time.
   static constexpr int kRows = kDim > 64 ? 16 : kHigh || !kLarge ? 32 : 64;
-  static constexpr int kPartRows = kWarpgroup && kDim <= 64 && !kHigh ? 32 : 16;
+  static constexpr int kMostPartRows = kWarpgroup && kDim <= 64 ? (kHigh ? 32 : 64) : 16;
+  static constexpr int kPartRows = kRows < kMostPartRows ? kRows : kMostPartRows;
   static constexpr int kLowOffset = kRows * kDim * 2;
   static constexpr int kImageBytes = kLowOffset * (kHigh ? 2 : 1);
   static constexpr int kRecordOffset = kImages * kImageBytes;
@@ -87,7 +85,9 @@ struct SizedGradientKeyShape {
   static constexpr int kScratchOperandBytes = kOperandsInShared ? 0 : kOperands * kOperandBytes;
   static constexpr int kBlocks = kDim > 64 ? 1 : kHigh || kLarge ? 2 : 3;
   static_assert(kLarge || kSharedBytes <= kSmallShared, "fits");
-  static_assert(kRows % kRecordRows<kDim> == 0 && kRecordRows<kDim> % kPartRows == 0, "a part's records lie together");
+  static_assert(kRows % kRecordRows<kDim> == 0 && kRows % kPartRows == 0 &&
+                    (kRecordRows<kDim> % kPartRows == 0 || kPartRows % kRecordRows<kDim> == 0),
+                "a part begins where records of rows do, or lies among them");
 };
 
 // The shapes that this code is compiled for.

@@ -176,7 +176,8 @@ TFJS_LLA_DEVICE void SummarizeHead(const ProbeParams& p) {
     summary.all_visible = all.visible == p.keys && p.key_bias == nullptr;
     // A key minus the mean is at most twice as large as the largest.
     summary.key_unit = 2 * UnitFor(all.largest_key);
-    summary.value_unit = UnitFor(all.largest_value);
+    // Of zeros any unit will do; it is a factor of units that others are divided by.
+    summary.value_unit = UnitFor(all.largest_value > 0 ? all.largest_value : 1.0f);
     p.summary[head] = summary;
   }
 }

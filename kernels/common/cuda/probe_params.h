@@ -31,17 +31,17 @@ struct RangeSummary {
   int first_bad;
 };
 
-// What the gradient of keys takes from each query row: arrays of kRecordRows numbers for as many rows. The weight of a row that is
-// not ordinary comes out as zero. Units of products are those of a row's image and of the key or value tiles.
+// What the gradient of keys takes from each query row, for kRecordRows rows together. The weight of a row that is not ordinary
+// comes out as zero. Units of products are those of a row's image and of the key or value tiles; that of products of dout and
+// values and of u and keys is the same: the row's unit of eta, a power of two, which its weight is multiplied by.
 enum RowField {
-  kExponentUnit,  // of the products with key tiles
-  kRowTop,        // weight = 2^(exponent - top)
+  kExponentUnit,  // of the products with key tiles, to base-2 exponents
+  kScoreUnit,     // the same of scores
+  kRowShift,      // weight times the unit of eta = 2^(exponent + shift)
   kProbeSlope,    // 1 + y . x = offset + slope * product
   kProbeOffset,
-  kGammaUnit,  // of the products of dout and value tiles
-  kEtaOffset,  // eta = gamma unit * product + offset - slope * product of u
-  kUSlope,
-  kConstant,  // what makes the gradient of the scores sum to zero
+  kEtaOffset,  // eta = the sum of both products + offset
+  kConstant,   // what makes the gradient of the scores sum to zero, in the unit of eta
   kRowFields
 };
 
@@ -50,12 +50,12 @@ template <int kDim>
 constexpr int kRecordRows = kDim <= 64 ? 32 : 16;
 
 // The rows of a query tile as they are multiplied with keys and values.
-enum RowImage { kQueryImage, kDoutImage, kProbeImage, kUImage, kRowImages };
+enum RowImage { kQueryImage, kDoutImage, kProbeImage, kUImage /* of minus u */, kRowImages };
 
 // What the gradient of keys takes from a tile of query rows, so that its weights fit into half precision.
 struct RowTileRecord {
-  float largest[kRowImages];  // weight times unit, for each image
-  int bad_bound;              // keys before it are seen by a row that is NaN
+  float largest;  // weight times the unit of products with an image, of all images
+  int bad_bound;  // keys before it are seen by a row that is NaN
 };
 
 struct ProbeParams {

@@ -54,8 +54,7 @@ struct QueryRows {
     copies.Place(shared + Shape::kBarrierOffset, kMostStages);
     const long long block = BlockIndex();
     head = static_cast<int>(block % p.heads);
-    // The longest rows of a causal call come first, so that no multiprocessor has them left at the end.
-    tile = p.first_tile + p.tiles - 1 - static_cast<int>(block / p.heads);
+    tile = TileOf(static_cast<int>(block / p.heads));
     summary = p.summary[head];
     biased = !summary.all_visible;
     const int warp = ThreadIndex() / kWarpSize, lane = ThreadIndex() % kWarpSize;
@@ -70,6 +69,13 @@ struct QueryRows {
     warp_full = Bound(warp_row);
     warp_end = kByWarpgroup<kDim> ? block_end : Bound(warp_row + kWarpRows - 1);
     steps = (block_end + kKeys - 1) / kKeys;
+  }
+
+  // Rows that take the most time come first, so that no multiprocessor has them left at the end: those that see few keys, which take
+  // many iterations, then the longest ones of a causal call.
+  TFJS_LLA_DEVICE int TileOf(int index) const {
+    const int few = p.split_tiles - p.first_tile;
+    return p.first_tile + (index < few ? index : p.tiles - 1 - index + (few > 0 ? few : 0));
   }
 
   TFJS_LLA_DEVICE int Bound(int of_row) const {
@@ -94,22 +100,26 @@ struct QueryRows {
 
   // Numbers of this thread in a matrix [heads, queries, width]; zeros beyond its rows and columns.
   TFJS_LLA_DEVICE void LoadRows(const float* matrix, int width, Sums& x) const {
+    // Short code: a block goes through it once. Numbers lie at fixed distances from the thread's first one.
     const bool pairs = InPairs(matrix, width);
 #pragma unroll
     for (int r = 0; r < 2; r++) {
-      const float* const from = matrix + RowIndex(r) * width;
+      const float* const from = matrix + RowIndex(r) * width + Column(0, 0);
+      const int end = exists[r] ? width - Column(0, 0) : 0;
+      if (pairs) {
 #pragma unroll
-      for (int n = 0; n < kDim / 8; n++) {
-        const int column = Column(n, 0);
-        float2 numbers = {0, 0};
-        if (exists[r] && pairs && column < width) {
-          numbers = *reinterpret_cast<const float2*>(from + column);
-        } else if (exists[r] && !pairs) {
-          if (column < width) numbers.x = from[column];
-          if (column + 1 < width) numbers.y = from[column + 1];
+        for (int n = 0; n < kDim / 8; n++) {
+          float2 numbers = {0, 0};
+          if (8 * n < end) numbers = *reinterpret_cast<const float2*>(from + 8 * n);
+          x[n][2 * r] = numbers.x;
+          x[n][2 * r + 1] = numbers.y;
         }
-        x[n][2 * r] = numbers.x;
-        x[n][2 * r + 1] = numbers.y;
+      } else {
+#pragma unroll
+        for (int n = 0; n < kDim / 8; n++) {
+          x[n][2 * r] = 8 * n < end ? from[8 * n] : 0.0f;
+          x[n][2 * r + 1] = 8 * n + 1 < end ? from[8 * n + 1] : 0.0f;
+        }
       }
     }
   }
@@ -118,12 +128,11 @@ struct QueryRows {
   TFJS_LLA_DEVICE void RequireFinite(Sums& x) {
 #pragma unroll
     for (int r = 0; r < 2; r++) {
-      float wrong = 0;
+      // Zero times a number that is not finite is not a number.
+      float zero = 0;
 #pragma unroll
-      for (int n = 0; n < kDim / 8; n++) {
-        if (!IsFinite(x[n][2 * r]) || !IsFinite(x[n][2 * r + 1])) wrong = 1;
-      }
-      if (SumOverQuad(wrong) == 0) continue;
+      for (int n = 0; n < kDim / 8; n++) zero += x[n][2 * r] * 0.0f + x[n][2 * r + 1] * 0.0f;
+      if (SumOverQuad(zero) == 0) continue;
       if (ordinary[r]) bad[r] = true;
       ordinary[r] = false;
     }
@@ -131,6 +140,7 @@ struct QueryRows {
 
   // Zeros in rows that are not ordinary.
   TFJS_LLA_DEVICE void ClearRows(Sums& x) const {
+    if (ordinary[0] && ordinary[1]) return;
 #pragma unroll
     for (int n = 0; n < kDim / 8; n++) {
 #pragma unroll
@@ -173,7 +183,7 @@ struct QueryRows {
       float most = 0;
 #pragma unroll
       for (int n = 0; n < kDim / 8; n++) {
-        most = Max(most, Max(Max(x[n][2 * r], -x[n][2 * r]), Max(x[n][2 * r + 1], -x[n][2 * r + 1])));
+        most = Max(most, Max(Abs(x[n][2 * r]), Abs(x[n][2 * r + 1])));
       }
       units[r] = UnitFor(MaxOverQuad(most));
     }
@@ -307,10 +317,12 @@ struct QueryRows {
     }
     if (part.first_key + 8 * kCount > warp_full) {
 #pragma unroll
-      for (int n = 0; n < kCount; n++) {
+      for (int r = 0; r < 2; r++) {
+        const int seen = bound[r] - part.first_key - Column(0, 0);
 #pragma unroll
-        for (int e = 0; e < 4; e++) {
-          if (part.first_key + Column(n, e) >= bound[e / 2]) s[n][e] = kHiddenScore;
+        for (int n = 0; n < kCount; n++) {
+          if (8 * n >= seen) s[n][2 * r] = kHiddenScore;
+          if (8 * n + 1 >= seen) s[n][2 * r + 1] = kHiddenScore;
         }
       }
     }
@@ -334,19 +346,23 @@ struct QueryRows {
 #pragma unroll
     for (int r = 0; r < 2; r++) {
       if (!exists[r]) continue;
-      float* const to = matrix + RowIndex(r) * width;
+      float* const to = matrix + RowIndex(r) * width + first + Column(0, 0);
+      const int end = width - first - Column(0, 0);
       const float otherwise = bad[r] ? FromBits(0x7fc00000) : 0.0f;
+      const auto number = [&](int n, int e) { return ordinary[r] ? x[n][2 * r + e] * factor[r] : otherwise; };
+      if (pairs) {
 #pragma unroll
-      for (int n = 0; n < kDim / 8; n++) {
-        const int column = first + Column(n, 0);
-        float2 numbers;
-        numbers.x = ordinary[r] ? x[n][2 * r] * factor[r] : otherwise;
-        numbers.y = ordinary[r] ? x[n][2 * r + 1] * factor[r] : otherwise;
-        if (pairs && column < width) {
-          *reinterpret_cast<float2*>(to + column) = numbers;
-        } else if (!pairs) {
-          if (column < width) to[column] = numbers.x;
-          if (column + 1 < width) to[column + 1] = numbers.y;
+        for (int n = 0; n < kDim / 8; n++) {
+          float2 numbers;
+          numbers.x = number(n, 0);
+          numbers.y = number(n, 1);
+          if (8 * n < end) *reinterpret_cast<float2*>(to + 8 * n) = numbers;
+        }
+      } else {
+#pragma unroll
+        for (int n = 0; n < kDim / 8; n++) {
+          if (8 * n < end) to[8 * n] = number(n, 0);
+          if (8 * n + 1 < end) to[8 * n + 1] = number(n, 1);
         }
       }
     }

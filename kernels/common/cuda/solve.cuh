@@ -196,6 +196,9 @@ struct RowSolver {
         ApplyCovariance<false, kSplit>(direction, direction_low, mean_product, image);
       }
       iterations++;
+      // Between the passes registers hold it, for heads to 64.
+      constexpr bool kResidualKept = kDim <= 64;
+      float4 residual[kResidualKept ? kDim / 8 : 1];
       float curvature[2] = {0, 0}, product[2] = {0, 0};
       const float from_image[2] = {unit * unit / kWeightFactor * statistics.inverse_sum[0],
                                    unit * unit / kWeightFactor * statistics.inverse_sum[1]};
@@ -204,12 +207,13 @@ struct RowSolver {
         float at[4];
         ReadSplit<kSplit>(direction, direction_low, n, at);
         const float4 r = State(kResidual, n);
-        const float residual[4] = {r.x, r.y, r.z, r.w};
+        if constexpr (kResidualKept) residual[n] = r;
+        const float numbers[4] = {r.x, r.y, r.z, r.w};
 #pragma unroll
         for (int e = 0; e < 4; e++) {
           image[n][e] = image[n][e] * from_image[e / 2] + ridge[e / 2] * at[e];
           curvature[e / 2] += image[n][e] * at[e];
-          product[e / 2] += residual[e] * at[e];
+          product[e / 2] += numbers[e] * at[e];
         }
       }
       float alpha[2], next[2] = {0, 0}, conjugate[2] = {0, 0};
@@ -225,7 +229,7 @@ struct RowSolver {
       for (int n = 0; n < kDim / 8; n++) {
         float at[4];
         ReadSplit<kSplit>(direction, direction_low, n, at);
-        float4 x = State(kSolution, n), r = State(kResidual, n);
+        float4 x = State(kSolution, n), r = kResidualKept ? residual[n] : State(kResidual, n);
         x.x += alpha[0] * at[0];
         x.y += alpha[0] * at[1];
         x.z += alpha[1] * at[2];
@@ -236,6 +240,7 @@ struct RowSolver {
         r.w -= alpha[1] * image[n][3];
         State(kSolution, n) = x;
         State(kResidual, n) = r;
+        if constexpr (kResidualKept) residual[n] = r;
         next[0] += r.x * r.x + r.y * r.y;
         next[1] += r.z * r.z + r.w * r.w;
         conjugate[0] += r.x * image[n][0] + r.y * image[n][1];
@@ -267,7 +272,7 @@ struct RowSolver {
       for (int n = 0; n < kDim / 8; n++) {
         float at[4];
         ReadSplit<kSplit>(direction, direction_low, n, at);
-        const float4 r = State(kResidual, n);
+        const float4 r = kResidualKept ? residual[n] : State(kResidual, n);
         next_direction[n][0] = r.x + beta[0] * at[0];
         next_direction[n][1] = r.y + beta[0] * at[1];
         next_direction[n][2] = r.z + beta[1] * at[2];

@@ -33,8 +33,7 @@ TFJS_LLA_DEVICE void AbsoluteSums(const float (&x)[kDim / 8][4], float (&sum)[2]
   for (int r = 0; r < 2; r++) {
     sum[r] = 0;
 #pragma unroll
-    for (int n = 0; n < kDim / 8; n++)
-      sum[r] += Max(x[n][2 * r], -x[n][2 * r]) + Max(x[n][2 * r + 1], -x[n][2 * r + 1]);
+    for (int n = 0; n < kDim / 8; n++) sum[r] += Abs(x[n][2 * r]) + Abs(x[n][2 * r + 1]);
     sum[r] = SumOverQuad(sum[r]);
   }
 }

@@ -155,6 +155,19 @@ TFJS_LLA_DEVICE void WriteRows(char* tile, const Operand& high, const Operand& l
   }
 }
 
+// The same of rows that lie as a tile already, after a barrier of the block: each thread copies 16 bytes at a time.
+template <int kDim, bool kHigh>
+TFJS_LLA_DEVICE void WriteRows(char* tile, const RowOperand<kDim, kAsTile>& high, const RowOperand<kDim, kAsTile>& low) {
+  constexpr int kBytes = kTileBytes<kDim> / 2, kThreads = 128;
+#pragma unroll
+  for (int half = 0; half < (kHigh ? 2 : 1); half++) {
+    const uint4* const from = reinterpret_cast<const uint4*>(half ? low.tile : high.tile) + ThreadIndex();
+    uint4* const to = reinterpret_cast<uint4*>(tile + half * kBytes) + ThreadIndex();
+#pragma unroll
+    for (int i = 0; i < kBytes / 16; i += kThreads) to[i] = from[i];
+  }
+}
+
 // Adds to s [16, kKeys] the products of rows with the keys of a tile: (high + low) (high + low)^T without low low^T.
 // `low` is used where kLow, the tile's low half where kHigh.
 template <int kDim, int kKeys, bool kHigh, bool kLow, class High, class Low>
@@ -212,6 +225,11 @@ struct Weights {
   }
 };
 
+// A tile that begins `bytes` further on: the upper word does not change.
+TFJS_LLA_DEVICE unsigned long long TileAfter(unsigned long long tile, int bytes) {
+  return (tile & ~0xffffffffull) | (static_cast<unsigned>(tile) + static_cast<unsigned>(bytes / 16));
+}
+
 // Starts s [16, kKeys] = rows times the keys of a tile half of kTileRows rows, or adds to s: by a warpgroup.
 template <int kDim, int kKeys, int kTileRows, OperandPlace kPlace>
 TFJS_LLA_DEVICE void StartRowProducts(float (&s)[kKeys / 8][4], const RowOperand<kDim, kPlace>& rows, const char* tile,
@@ -222,9 +240,9 @@ TFJS_LLA_DEVICE void StartRowProducts(float (&s)[kKeys / 8][4], const RowOperand
   const auto offset = [](int k, int tile_rows) { return k / kSteps * tile_rows * kRowBytes<kDim> + k % kSteps * 32; };
 #pragma unroll
   for (int k = 0; k < kDim / 16; k++) {
-    const unsigned long long keys = from + offset(k, kTileRows) / 16;
+    const unsigned long long keys = TileAfter(from, offset(k, kTileRows));
     if constexpr (kPlace == kAsTile) {
-      MultiplyTiles(s, DescribeTile<kRowBytes<kDim>>(rows.tile) + offset(k, kTileKeys) / 16, keys, keep || k > 0);
+      MultiplyTiles(s, TileAfter(DescribeTile<kRowBytes<kDim>>(rows.tile), offset(k, kTileKeys)), keys, keep || k > 0);
     } else {
       Half2Bits a[4];
       rows.Get(k, a);
@@ -233,15 +251,23 @@ TFJS_LLA_DEVICE void StartRowProducts(float (&s)[kKeys / 8][4], const RowOperand
   }
 }
 
-// Starts s = rows times keys, with the low parts of rows where kLow, of the tile where kHigh: one group of products.
+// Starts s = rows times keys, or adds to s, with the low parts of rows where kLow, of the tile where kHigh.
 template <int kDim, int kKeys, int kTileRows, bool kHigh, bool kLow, class High, class Low>
-TFJS_LLA_DEVICE void StartKeyProducts(float (&s)[kKeys / 8][4], const High& high, const Low& low,
-                                      const char* tile, int low_offset) {
-  StartProducts();
-  StartRowProducts<kDim, kKeys, kTileRows>(s, high, tile, false);
-  if constexpr (kHigh) StartRowProducts<kDim, kKeys, kTileRows>(s, high, tile + low_offset, true);
+TFJS_LLA_DEVICE void StartKeyProducts(float (&s)[kKeys / 8][4], const High& high, const Low& low, const char* tile,
+                                      bool keep) {
+  constexpr int kLowOffset = kTileRows * kDim * 2;
+  StartRowProducts<kDim, kKeys, kTileRows>(s, high, tile, keep);
+  if constexpr (kHigh) StartRowProducts<kDim, kKeys, kTileRows>(s, high, tile + kLowOffset, true);
   if constexpr (kLow) StartRowProducts<kDim, kKeys, kTileRows>(s, low, tile, true);
-  CommitProducts();
+}
+
+template <int kKeys>
+TFJS_LLA_DEVICE void ClearScores(float (&s)[kKeys / 8][4]) {
+#pragma unroll
+  for (int n = 0; n < kKeys / 8; n++) {
+#pragma unroll
+    for (int e = 0; e < 4; e++) s[n][e] = 0;
+  }
 }
 
 // s = rows times keys and, where kSecond, t that of other rows. A warpgroup leaves them unfinished, as a group each.
@@ -252,16 +278,17 @@ TFJS_LLA_DEVICE void KeyProducts(float (&s)[kKeys / 8][4], float (&t)[kKeys / 8]
                                  const char* tile) {
   constexpr int kLowOffset = kTileRows * kDim * 2;
   if constexpr (kByWarpgroup<kDim>) {
-    StartKeyProducts<kDim, kKeys, kTileRows, kHigh, kHigh>(s, first, first_low, tile, kLowOffset);
+    StartProducts();
+    StartKeyProducts<kDim, kKeys, kTileRows, kHigh, kHigh>(s, first, first_low, tile, false);
+    CommitProducts();
     if constexpr (kSecond) {
-      StartKeyProducts<kDim, kKeys, kTileRows, kHigh, kSecondLow>(t, second, second_low, tile, kLowOffset);
+      StartProducts();
+      StartKeyProducts<kDim, kKeys, kTileRows, kHigh, kSecondLow>(t, second, second_low, tile, false);
+      CommitProducts();
     }
   } else {
-#pragma unroll
-    for (int n = 0; n < kKeys / 8; n++) {
-#pragma unroll
-      for (int e = 0; e < 4; e++) s[n][e] = t[n][e] = 0;
-    }
+    ClearScores<kKeys>(s);
+    if constexpr (kSecond) ClearScores<kKeys>(t);
 #pragma unroll
     for (int k = 0; k < kDim / 16; k++) {
 #pragma unroll
@@ -271,6 +298,35 @@ TFJS_LLA_DEVICE void KeyProducts(float (&s)[kKeys / 8][4], float (&t)[kKeys / 8]
         if constexpr (kHigh) LoadKeys<kDim, kTileRows>(low, tile + kLowOffset, k, n);
         AddKeyProducts<kDim, kKeys, kHigh, kHigh>(s, first, first_low, k, n, high, low);
         if constexpr (kSecond) AddKeyProducts<kDim, kKeys, kHigh, kSecondLow>(t, second, second_low, k, n, high, low);
+      }
+    }
+  }
+}
+
+// s = rows times the keys of a tile and other rows times those of another one, added up. A warpgroup leaves it unfinished, as
+// one group of products.
+template <int kDim, int kKeys, int kTileRows, bool kHigh, class High, class Low>
+TFJS_LLA_DEVICE void KeyProductSums(float (&s)[kKeys / 8][4], const High& first, const Low& first_low, const char* first_tile,
+                                    const High& second, const Low& second_low, const char* second_tile) {
+  if constexpr (kByWarpgroup<kDim>) {
+    StartProducts();
+    StartKeyProducts<kDim, kKeys, kTileRows, kHigh, kHigh>(s, first, first_low, first_tile, false);
+    StartKeyProducts<kDim, kKeys, kTileRows, kHigh, kHigh>(s, second, second_low, second_tile, true);
+    CommitProducts();
+  } else {
+    constexpr int kLowOffset = kTileRows * kDim * 2;
+    ClearScores<kKeys>(s);
+#pragma unroll
+    for (int k = 0; k < kDim / 16; k++) {
+#pragma unroll
+      for (int n = 0; n < kKeys / 8; n += 2) {
+        Half2Bits high[4], low[4];
+        LoadKeys<kDim, kTileRows>(high, first_tile, k, n);
+        if constexpr (kHigh) LoadKeys<kDim, kTileRows>(low, first_tile + kLowOffset, k, n);
+        AddKeyProducts<kDim, kKeys, kHigh, kHigh>(s, first, first_low, k, n, high, low);
+        LoadKeys<kDim, kTileRows>(high, second_tile, k, n);
+        if constexpr (kHigh) LoadKeys<kDim, kTileRows>(low, second_tile + kLowOffset, k, n);
+        AddKeyProducts<kDim, kKeys, kHigh, kHigh>(s, second, second_low, k, n, high, low);
       }
     }
   }
@@ -287,7 +343,7 @@ TFJS_LLA_DEVICE void StartWeightedRows(float (&sum)[kDim / 8][4], const Half2Bit
 #pragma unroll
     for (int block = 0; block < kDim / kColumns<kDim>; block++) {
       auto& columns = *reinterpret_cast<float(*)[kBlocks][4]>(&sum[block * kBlocks]);
-      MultiplyAddTile<true>(columns, weights[k], from + (block * kTileRows + 16 * k) * kRowBytes<kDim> / 16, true);
+      MultiplyAddTile<true>(columns, weights[k], TileAfter(from, (block * kTileRows + 16 * k) * kRowBytes<kDim>), true);
     }
   }
 }

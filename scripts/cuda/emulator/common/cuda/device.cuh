@@ -44,6 +44,7 @@ inline float Rsqrt(float x) { return 1 / std::sqrt(x); }
 inline float Sqrt(float x) { return std::sqrt(x); }
 inline double Sqrt(double x) { return std::sqrt(x); }
 inline float Max(float a, float b) { return std::fmax(a, b); }
+inline float Abs(float x) { return std::fabs(x); }
 inline int Bits(float x) { return emulator::BitCast<int>(x); }
 inline float FromBits(int bits) { return emulator::BitCast<float>(bits); }
 

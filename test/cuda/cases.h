@@ -55,10 +55,7 @@ struct Call {
     ProbePlanner sizes(params, source, high, nullptr);
     emulator::GuardedMemory scratch(plan(sizes).scratch_bytes);
     ProbePlanner planner(params, source, high, scratch.data());
-    for (const auto& launch : plan(planner).launches) {
-      const Kernel kernel = FindKernel(launch.entry);
-      emulator::Launch(launch.blocks, launch.threads, launch.shared_bytes, [&] { kernel(launch.params); });
-    }
+    for (const auto& launch : plan(planner).launches) emulator::Run(launch, FindKernel(launch.entry));
   }
 };
 

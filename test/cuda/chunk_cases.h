@@ -37,8 +37,7 @@ inline void RunPlan(const std::function<tfjs_lla::ChunkPlan(char*)>& plan_of) {
   for (const auto& launch : plan_of(scratch.data()).launches) {
     const auto found = ChunkKernels().find(launch.entry);
     if (found == ChunkKernels().end()) throw std::runtime_error("no kernel " + launch.entry);
-    const ChunkKernel kernel = found->second;
-    emulator::Launch(launch.blocks, launch.threads, launch.shared_bytes, [&] { kernel(launch.params); });
+    emulator::Run(launch, found->second);
   }
 }
 

@@ -173,8 +173,7 @@ void RunStep(const StateCase& c) {
   };
   GuardedMemory scratch(plan(nullptr).scratch_bytes);
   for (const StateStepLaunch& launch : plan(scratch.data()).launches) {
-    emulator::Launch(launch.blocks, launch.threads, launch.shared_bytes,
-                     [&] { kernels.at(launch.entry)(launch.params); });
+    emulator::Run(launch, kernels.at(launch.entry));
   }
 
   std::vector<float> got;

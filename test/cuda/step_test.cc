@@ -47,10 +47,7 @@ void Check(bool good, const char* name, const char* what, double error = 0, doub
 }
 
 void Start(const StepPlan& plan) {
-  for (const StepLaunch& launch : plan.launches) {
-    emulator::Launch(launch.blocks, launch.threads, launch.shared_bytes,
-                     [&] { kKernels.at(launch.entry)(launch.params); });
-  }
+  for (const StepLaunch& launch : plan.launches) emulator::Run(launch, kKernels.at(launch.entry));
 }
 
 ProbeSource SourceOf(Family family) {

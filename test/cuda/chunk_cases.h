@@ -98,8 +98,8 @@ inline bool Judge(const char* name, double bar, const std::function<void()>& run
   try {
     run();
     const std::vector<Result> found = results();
-    for (const Result& result : found) good &= result.error <= bar;
-    std::printf("%-28s %s (bar %.0e)", name, good ? "ok  " : "FAIL", bar);
+    for (const Result& result : found) good &= result.error <= Bar(bar);
+    std::printf("%-28s %s (bar %.0e)", name, good ? "ok  " : "FAIL", Bar(bar));
     for (const Result& result : found) std::printf(" %s %.1e", result.name, result.error);
     std::printf("\n");
   } catch (const std::runtime_error& error) {

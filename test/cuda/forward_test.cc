@@ -19,9 +19,9 @@ int main(int argc, char** argv) {
       call.params.iterations = Address<int>(iterations);
       call.Run([](tfjs_lla::ProbePlanner& planner) { return planner.Forward(); });
       const double error = RelativeError(call.params.out, ReferenceForward(in, c.family));
-      const bool good = error <= c.bar;
+      const bool good = error <= Bar(c.bar);
       failed |= !good;
-      std::printf("%-28s %s error %.1e (bar %.0e) iterations %d\n", c.name, good ? "ok  " : "FAIL", error, c.bar,
+      std::printf("%-28s %s error %.1e (bar %.0e) iterations %d\n", c.name, good ? "ok  " : "FAIL", error, Bar(c.bar),
                   *std::max_element(call.params.iterations, call.params.iterations + (s.queries + 63) / 64 * s.heads));
     } catch (const std::runtime_error& e) {
       failed = true;

@@ -81,6 +81,10 @@ void Run(const PlanLaunch& launch, Kernel kernel) {
 // their order is then the same.
 void RunBackwards(bool backwards);
 
+// What bars of float32 (up to 5e-4) are multiplied by: 1 in the emulator; on a GPU, whose tensor cores cut their sums off where the
+// emulator rounds them, 4.
+extern const double kBarFactor;
+
 // Memory between two pages that may not be touched; filled with NaN. It ends at the second one. (On a GPU: an allocation of its
 // own, which compute-sanitizer guards.)
 class GuardedMemory {

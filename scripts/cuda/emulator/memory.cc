@@ -9,6 +9,8 @@
 namespace tfjs_lla {
 namespace emulator {
 
+const double kBarFactor = 1;
+
 void Run(const KernelCall& call) { Launch(call.blocks, call.threads, call.shared_bytes, call.kernel); }
 
 GuardedMemory::GuardedMemory(size_t bytes) {

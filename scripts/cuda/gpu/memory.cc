@@ -73,6 +73,8 @@ class Gpu {
 
 }  // namespace
 
+const double kBarFactor = 4;
+
 void Run(const KernelCall& call) {
   const Gpu& gpu = Gpu::Get();
   LaunchCuda(nullptr,

@@ -28,6 +28,12 @@ function fastBars(backend: string): LeastBars {
   };
 }
 
+/** Whether TensorFlow computes on a GPU; a page has no TensorFlow. */
+export function isCuda(): boolean {
+  const backend: object = tf.backend();
+  return 'isUsingGpuDevice' in backend && backend.isUsingGpuDevice === true;
+}
+
 // The solvers of one combination share their float64 results, which take longer than the kernels.
 let last: { key: string; judged: Judged } | undefined;
 
@@ -47,7 +53,7 @@ export async function checkCase(
   const result = await runCall(testCase, judged.dout);
   const after = tf.memory();
   report?.(measure(testCase, judged, result));
-  const factor = knownMiss(testCase.operator, testCase.name, backend);
+  const factor = knownMiss(testCase.operator, testCase.name, isCuda() ? 'cuda' : backend);
   const isFast = testCase.options.precision === 'fast';
   const wrong = misses(testCase, judged, result, factor, isFast ? fastBars(backend) : undefined);
   if (result.shape.join() !== outShape(testCase).join()) wrong.push(`out has shape [${result.shape.join()}]`);

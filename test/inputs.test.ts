@@ -6,11 +6,11 @@ import {
   parallaxAttention,
   softmaxAttention,
 } from '../src/index.js';
-import { backends, useBackend } from './backends.js';
+import { backends, cudaOperations, useBackend } from './backends.js';
 import { operators } from './cases.js';
 import { Random } from './random.js';
 import { apply, tensorsOf } from './run_call.js';
-import type { Call, Operator } from './values.js';
+import { relativeL2, type Call, type Operator } from './values.js';
 
 type Nested = number[][][];
 
@@ -91,7 +91,10 @@ describe.each(backends)('inputs on %s', (backend) => {
     };
     const high = apply(call, tensorsOf(call));
     const fast = apply({ ...call, options: { precision: 'fast' } }, tensorsOf(call));
-    expect(await fast.data()).toEqual(await high.data());
+    const [actual, expected] = [await fast.data(), await high.data()];
+    // CUDA kernels multiply in half precision; elsewhere it has no effect.
+    if (backend === 'tensorflow' && cudaOperations()) expect(relativeL2(actual, expected)).toBeLessThan(1e-3);
+    else expect(actual).toEqual(expected);
   });
 
   test('an undefined option is a default', async () => {

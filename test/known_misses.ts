@@ -40,6 +40,13 @@ const factors: Readonly<Partial<Record<string, Readonly<Record<string, number>>>
     // and that of mesa attention, where all keys are equal, as on webgl.
     'size 33x111, mode full, mask one batch hidden, data duplicate keys, ridge scalar': 4,
   },
+  // The ridge's gradient under scores of 50, and those of keys and biases: operands are two half-precision numbers, 22 digits (H200).
+  cuda: {
+    'size 63x63, mode causal, mask none, bias Gaussian, data large scores, ridge per head, solver auto': 5,
+    'size 63x63, mode causal, mask partly, bias Gaussian, data large scores, ridge scalar, solver auto': 3,
+    'size 33x111, mode full, mask none, bias Gaussian, data large scores, ridge per row, solver auto': 12,
+    'size 33x111, mode full, mask partly, bias Gaussian, data large scores, ridge number, solver auto': 4,
+  },
   // Of all 3804 cases (TFJS_LLA_TEST=all) on SwiftShader: one gradient of each.
   webgl: {
     'size 2x2, mode full, mask partly, bias [B,Tk], data normal, ridge tiny, solver direct': 2,

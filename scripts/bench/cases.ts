@@ -19,6 +19,8 @@ export interface Bar {
   /** Kernel time over that of the same case at a quarter of the length. */
   readonly growth?: number;
   readonly extraMebibytes?: number;
+  /** Milliseconds that a call through tfjs may take beyond its kernels, if 15 % of those are less; 0.2 where it is not given. */
+  readonly overheadMilliseconds?: number;
 }
 
 /** One line of the table. */

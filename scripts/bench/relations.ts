@@ -110,7 +110,9 @@ export function verdictsOf(row: Row, relations: Relations): Verdict[] {
     ...least('x softmax', relations.timesSoftmax, bar.timesSoftmax),
     ...most('growth', relations.growth?.time ?? null, bar.growth),
     ...most('extra MiB', extraBytes === null ? null : extraBytes / 2 ** 20, bar.extraMebibytes),
-    // One call through tfjs: at most 15 % or 0.2 ms above its kernels.
-    ...(kernels === null ? [] : most('wall ms', row.wall.median, Math.max(1.15 * kernels, kernels + 0.2))),
+    // One call through tfjs: at most 15 % or so many milliseconds above its kernels.
+    ...(kernels === null
+      ? []
+      : most('wall ms', row.wall.median, Math.max(1.15 * kernels, kernels + (bar.overheadMilliseconds ?? 0.2)))),
   ];
 }

@@ -251,9 +251,25 @@ function growth(settings: SuiteSettings): BenchCase[] {
   );
 }
 
+/** What a call costs beside its kernels, the shortest calls first; for TensorFlow on a GPU. */
+function calls(): BenchCase[] {
+  const bar = { overheadMilliseconds: 0.1 };
+  const directions = ['forward', 'gradient'] as const;
+  const localRows = (n: number, part: Part) =>
+    directions.map((direction) =>
+      localLinear(n, 64, 10, { direction, bar: { ...bar, error: GRADIENT_ERROR }, ...part }),
+    );
+  return [
+    ...[512, 1024, 2048, 4096].flatMap((n) => localRows(n, {})),
+    ...localRows(4096, { precision: 'fast' }),
+    ...siblingRows(2048, { bar }),
+  ];
+}
+
 export const suites: Readonly<Record<string, (settings: SuiteSettings) => BenchCase[]>> = {
   compare,
   growth,
+  calls,
   issue,
   webgl,
   quick,

@@ -6,6 +6,7 @@
  * A fourth one, on `tensorflow`, which has to be set up first, runs only where `--only` names it.
  */
 import { Command } from 'commander';
+import { TENSORFLOW_ENVIRONMENT } from '../../src/native/environment.js';
 import { swiftShaderEnvironment } from '../chromium/swiftshader.js';
 import { unusable } from '../chromium/unpack.js';
 import { runJest, type Counts } from './jest.js';
@@ -33,7 +34,7 @@ async function runWebGPU(args: readonly string[]): Promise<Counts> {
 /** Runs the tests on the native kernels for this processor; with `--full` npm test's part of the table on those for older ones. */
 function runTensorflow(args: readonly string[]): Counts {
   // Set here: jest's sandbox has an environment of its own, and TensorFlow reads the process'.
-  const env = { TF_CPP_MIN_LOG_LEVEL: '2', ...process.env };
+  const env = { ...TENSORFLOW_ENVIRONMENT, ...process.env };
   const run = (more: readonly string[], changes: NodeJS.ProcessEnv): Counts =>
     runJest('jest.tensorflow.config.js', more, { ...env, ...changes });
   const older = (most: string) => run(['_attention.test', ...args], { TFJS_LLA_TEST: '', TFJS_LLA_MAX_ISA: most });

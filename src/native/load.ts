@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import util from 'node:util';
 import * as core from '@tensorflow/tfjs-core';
 
+import { TENSORFLOW_ENVIRONMENT } from './environment.js';
 import { type Installation, readInstallation, TFJS_NODE_VERSION } from './installation.js';
 
 /** The global under which the set-up's stand-in for `@tensorflow/tfjs` finds the project's tfjs. */
@@ -32,11 +33,7 @@ async function loadInstallation(): Promise<void> {
   if (present !== needed) {
     throw new Error(`tfjs-node ${needed} needs @tensorflow/tfjs-core ${needed}, found ${present}`);
   }
-  // TensorFlow reads them when it is loaded: no chatter, no more GPU memory than it needs, and products of float32 matrices in
-  // float32, as on every other backend of tfjs, where a GPU would take TF32 (10 bits of mantissa).
-  process.env.TF_CPP_MIN_LOG_LEVEL ??= '2';
-  process.env.TF_FORCE_GPU_ALLOW_GROWTH ??= 'true';
-  process.env.NVIDIA_TF32_OVERRIDE ??= '0';
+  for (const [name, value] of Object.entries(TENSORFLOW_ENVIRONMENT)) process.env[name] ??= value;
   mendUtil();
   const layers = await import('@tensorflow/tfjs-layers').catch(() => undefined);
   Object.defineProperty(globalThis, TFJS, { value: { ...core, ...layers }, configurable: true });

@@ -55,10 +55,7 @@ struct Call {
     ProbePlanner sizes(params, source, high, nullptr);
     emulator::GuardedMemory scratch(plan(sizes).scratch_bytes);
     ProbePlanner planner(params, source, high, scratch.data());
-    for (const auto& launch : plan(planner).launches) {
-      const Kernel kernel = FindKernel(launch.entry);
-      emulator::Launch(launch.blocks, launch.threads, launch.shared_bytes, [&] { kernel(launch.params); });
-    }
+    for (const auto& launch : plan(planner).launches) emulator::Run(launch, FindKernel(launch.entry));
   }
 };
 
@@ -86,6 +83,8 @@ inline const Case kCases[] = {
     {"softmax 256", Family::kSoftmax, true, {1, 1, 64, 150, 255, 256, true}, 0, true, false, 0, 2e-6f, 2e-5f},
     {"softmax 256 fast", Family::kSoftmax, false, {1, 1, 64, 150, 255, 256, true}, 0, true, false, 0, 6e-4f, 2e-3f},
     {"softmax 128 fast", Family::kSoftmax, false, {1, 1, 65, 150, 128, 300, true}, 0, true, false, 0, 6e-4f, 2e-3f},
+    // The mask leaves one key: nothing is left of its gradient, which is a difference.
+    {"softmax one visible key", Family::kSoftmax, true, {1, 16, 111, 4, 1, 3, false}, 0, true, false, 0, 2e-6f, 2e-5f},
     {"parallax", Family::kParallax, true, {1, 2, 130, 130, 64, 64, true}, 0, false, false, 0, 3e-6f, 2e-5f},
     {"parallax fast odd", Family::kParallax, false, {2, 2, 70, 200, 37, 75, true}, 0, true, true, 0, 1e-3f, 2e-3f},
     {"parallax 128", Family::kParallax, true, {1, 1, 65, 150, 128, 128, false}, 0, true, false, 0, 3e-6f, 2e-5f},
@@ -133,6 +132,22 @@ inline const Case kCases[] = {
      0,
      2e-5f,
      2e-5f},
+    // Two iterations a dimension are six.
+    {"local linear few dimensions",
+     Family::kLocalLinear,
+     true,
+     {2, 4, 33, 33, 3, 4, false},
+     0.05f,
+     false,
+     false,
+     0,
+     2e-5f,
+     2e-5f,
+     tfjs_lla::kNeverDirect,
+     KeyKind::kRepeated,
+     1,
+     0,
+     6},
     {"local linear 128",
      Family::kLocalLinear,
      true,

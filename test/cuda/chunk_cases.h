@@ -37,8 +37,7 @@ inline void RunPlan(const std::function<tfjs_lla::ChunkPlan(char*)>& plan_of) {
   for (const auto& launch : plan_of(scratch.data()).launches) {
     const auto found = ChunkKernels().find(launch.entry);
     if (found == ChunkKernels().end()) throw std::runtime_error("no kernel " + launch.entry);
-    const ChunkKernel kernel = found->second;
-    emulator::Launch(launch.blocks, launch.threads, launch.shared_bytes, [&] { kernel(launch.params); });
+    emulator::Run(launch, found->second);
   }
 }
 
@@ -99,8 +98,8 @@ inline bool Judge(const char* name, double bar, const std::function<void()>& run
   try {
     run();
     const std::vector<Result> found = results();
-    for (const Result& result : found) good &= result.error <= bar;
-    std::printf("%-28s %s (bar %.0e)", name, good ? "ok  " : "FAIL", bar);
+    for (const Result& result : found) good &= result.error <= Bar(bar);
+    std::printf("%-28s %s (bar %.0e)", name, good ? "ok  " : "FAIL", Bar(bar));
     for (const Result& result : found) std::printf(" %s %.1e", result.name, result.error);
     std::printf("\n");
   } catch (const std::runtime_error& error) {

@@ -107,20 +107,20 @@ int main(int argc, char** argv) {
     try {
       std::vector<float> probe;
       const double error = Forward(c, in, probe);
-      bool good = error <= c.bar;
+      bool good = error <= Bar(c.bar);
       std::vector<std::pair<const char*, double>> errors;
       std::string line;
       // The gradient takes values of up to 256 numbers.
       if (c.sizes.value_dim <= 256) errors = Gradient(c, in, probe);
       for (const auto& [name, gradient_error] : errors) {
-        good &= gradient_error <= c.gradient_bar;
+        good &= gradient_error <= Bar(c.gradient_bar);
         char text[64];
         std::snprintf(text, sizeof text, " %s %.1e", name, gradient_error);
         line += text;
       }
       failed |= !good;
-      std::printf("%-32s %s error %.1e (bar %.0e)%s (bar %.0e)\n", c.name, good ? "ok  " : "FAIL", error, c.bar, line.c_str(),
-                  c.gradient_bar);
+      std::printf("%-32s %s error %.1e (bar %.0e)%s (bar %.0e)\n", c.name, good ? "ok  " : "FAIL", error, Bar(c.bar), line.c_str(),
+                  Bar(c.gradient_bar));
     } catch (const std::runtime_error& e) {
       failed = true;
       std::printf("%-32s FAIL %s\n", c.name, e.what());

@@ -46,9 +46,9 @@ int main(int argc, char** argv) {
                                                        {"dprobe", RelativeError(call.params.dprobe, wanted.dprobe)},
                                                        {"dridge", RelativeError(call.params.dridge, wanted.dridge)}};
       bool good = true;
-      for (const auto& [name, error] : errors) good &= error <= c.gradient_bar;
+      for (const auto& [name, error] : errors) good &= error <= Bar(c.gradient_bar);
       failed |= !good;
-      std::printf("%-28s %s (bar %.0e)", c.name, good ? "ok  " : "FAIL", c.gradient_bar);
+      std::printf("%-28s %s (bar %.0e)", c.name, good ? "ok  " : "FAIL", Bar(c.gradient_bar));
       for (const auto& [name, error] : errors) std::printf(" %s %.1e", name, error);
       std::printf("\n");
     } catch (const std::runtime_error& e) {

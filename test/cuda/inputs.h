@@ -94,6 +94,9 @@ T* Address(const std::unique_ptr<tfjs_lla::emulator::GuardedMemory>& memory) {
   return memory ? reinterpret_cast<T*>(memory->data()) : nullptr;
 }
 
+// A bar as it holds where this program runs kernels.
+inline double Bar(double bar) { return bar <= 5e-4 ? bar * tfjs_lla::emulator::kBarFactor : bar; }
+
 // Relative L2 error; a number that is not finite counts as infinite. Where nothing is wanted, the size of what came.
 inline double RelativeError(const float* got, const std::vector<double>& wanted) {
   double error = 0, size = 0;

@@ -173,8 +173,7 @@ void RunStep(const StateCase& c) {
   };
   GuardedMemory scratch(plan(nullptr).scratch_bytes);
   for (const StateStepLaunch& launch : plan(scratch.data()).launches) {
-    emulator::Launch(launch.blocks, launch.threads, launch.shared_bytes,
-                     [&] { kernels.at(launch.entry)(launch.params); });
+    emulator::Run(launch, kernels.at(launch.entry));
   }
 
   std::vector<float> got;
@@ -190,7 +189,7 @@ void RunStep(const StateCase& c) {
     }
   }
   const double error = RelativeError(got.data(), wanted);
-  Check(nan_exactly && error <= c.bar, c.name, "rows", error);
+  Check(nan_exactly && error <= Bar(c.bar), c.name, "rows", error);
   wanted.clear();
   std::vector<double> wanted_values;
   bool counted = true;
@@ -202,8 +201,8 @@ void RunStep(const StateCase& c) {
   }
   const double left_error = RelativeError(p.left_sum, wanted);
   const double value_error = RelativeError(p.key_value_sum, wanted_values);
-  Check(left_error <= 5e-7, c.name, "left sum", left_error);
-  Check(value_error <= 5e-7, c.name, "key-value sum", value_error);
+  Check(left_error <= Bar(5e-7), c.name, "left sum", left_error);
+  Check(value_error <= Bar(5e-7), c.name, "key-value sum", value_error);
   Check(counted, c.name, "count", 0);
 }
 

@@ -47,10 +47,7 @@ void Check(bool good, const char* name, const char* what, double error = 0, doub
 }
 
 void Start(const StepPlan& plan) {
-  for (const StepLaunch& launch : plan.launches) {
-    emulator::Launch(launch.blocks, launch.threads, launch.shared_bytes,
-                     [&] { kKernels.at(launch.entry)(launch.params); });
-  }
+  for (const StepLaunch& launch : plan.launches) emulator::Run(launch, kKernels.at(launch.entry));
 }
 
 ProbeSource SourceOf(Family family) {
@@ -209,7 +206,7 @@ void RunStep(const StepCase& c, bool spoilt) {
   }
   error = std::sqrt(size > 0 ? error / size : error);
   Check(nan_exactly, c.name, "NaN");
-  Check(error <= c.bar, c.name, spoilt ? "spoilt" : "rows", error, c.bar);
+  Check(error <= Bar(c.bar), c.name, spoilt ? "spoilt" : "rows", error, Bar(c.bar));
 
   // The tokens that a later step may see stand where they belong.
   bool appended = true;
@@ -275,7 +272,7 @@ void RunFewQueries(const Case& c) {
   GuardedMemory scratch(StepPlanner(p, source, nullptr).Plan().scratch_bytes);
   Start(StepPlanner(p, source, scratch.data()).Plan());
   const double error = RelativeError(p.out, ReferenceForward(in, c.family));
-  Check(error <= c.bar, c.name, "rows", error, c.bar);
+  Check(error <= Bar(c.bar), c.name, "rows", error, Bar(c.bar));
   if (!p.probe_out) return;
   std::vector<double> probes;
   for (size_t i = 0; i < rows; i++) {
@@ -283,7 +280,7 @@ void RunFewQueries(const Case& c) {
     probes.insert(probes.end(), row.probe.begin(), row.probe.end());
   }
   const double probe_error = RelativeError(p.probe_out, probes);
-  Check(probe_error <= 5 * c.bar, c.name, "probes", probe_error, 5 * c.bar);
+  Check(probe_error <= Bar(5 * c.bar), c.name, "probes", probe_error, Bar(5 * c.bar));
 }
 
 const StepCase kSteps[] = {

@@ -120,3 +120,31 @@ test('a step writes into the tensors that the cache has', async () => {
   cache.dispose();
   tf.dispose(tensors);
 });
+
+/** Steps before memory is looked at, and after: what one of them kept, `BYTES` in each, would show. */
+const [FIRST_STEPS, MORE_STEPS] = [500, 2500];
+const BYTES = 4 * 32 * 128;
+
+test.each(operators)('%s: thousands of steps keep no memory', async (operator) => {
+  await useBackend('tensorflow');
+  const call = callOf(operator, TOKENS, 1, {}, { lead: [1, 32], D: 32, Dv: 128 });
+  const tensors = tensorsOf(call);
+  const cache = cacheFor(call, isScored(operator) ? { window: 64 } : {});
+  let out: tf.Tensor = tf.scalar(0);
+  const take = async (steps: number) => {
+    for (let i = 0; i < steps; i++) {
+      out.dispose();
+      out = stepOver(cache, call, tensors, i % TOKENS, (i % TOKENS) + 1);
+    }
+    // On a GPU the steps wait for this.
+    expect((await out.data()).every(Number.isFinite)).toBe(true);
+    const { numTensors, numDataBuffers } = tf.memory();
+    return { numTensors, numDataBuffers, resident: process.memoryUsage.rss() };
+  };
+  const before = await take(FIRST_STEPS);
+  const after = await take(MORE_STEPS);
+  expect(after).toMatchObject({ numTensors: before.numTensors, numDataBuffers: before.numDataBuffers });
+  expect(after.resident - before.resident).toBeLessThan((BYTES * MORE_STEPS) / 2);
+  cache.dispose();
+  tf.dispose([out, tensors]);
+});

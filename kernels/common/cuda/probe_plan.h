@@ -34,6 +34,10 @@ constexpr int kFewKeysPerDim = 3;
 constexpr float kFastTolerance = 1e-3f;
 constexpr float kFastToleranceOfFirstRows = 3e-4f;
 
+// Rounded directions are not quite conjugate: in few dimensions the last of two iterations a dimension, the default, comes too early. A
+// call that allows those may have this many.
+constexpr int kLeastIterations = 16;
+
 // What the running blocks of the direct solver may take for weights and factors in all, and the number of them: two for
 // each multiprocessor of a large GPU, and as few as keep a GPU busy where rows are very long.
 constexpr int64_t kDirectScratchBytes = int64_t{256} << 20;
@@ -55,6 +59,7 @@ class ProbePlanner : private LaunchPlanner<ProbeParams> {
     params_.keys_per_range = DivideUp(call.keys, params_.key_ranges);
     if (source != kSolvedProbe) params_.direct.use = kNeverDirect;
     params_.split_tiles = 0;
+    if (call.max_iterations >= 2 * call.dim) params_.max_iterations = std::max(call.max_iterations, kLeastIterations);
     const int tiles = DivideUp(call.queries, kRows);
     few_ = TilesWithFewKeys(tiles);
     params_.low_tiles = high || few_ == tiles ? params_.key_tiles_per_head : KeyTilesOfFirst(few_);

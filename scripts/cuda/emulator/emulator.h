@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <string>
 
 namespace tfjs_lla {
 namespace emulator {
@@ -58,11 +59,34 @@ void WaitForBarrier(const void* barrier, unsigned phase);
 // Runs all blocks of a kernel, one after the other. Throws std::runtime_error where a check fails.
 void Launch(long long blocks, int threads, int shared_bytes, const std::function<void()>& kernel);
 
+// A kernel of a plan: how it is started, and what it is here. A GPU runs its own of that name.
+struct KernelCall {
+  const char* entry;
+  long long blocks;
+  int threads, shared_bytes;
+  const void* params;
+  const std::function<void()>& kernel;
+};
+
+// Runs it where this program runs kernels: in the emulator (memory.cc), or on a GPU (scripts/cuda/gpu).
+void Run(const KernelCall& call);
+
+template <class PlanLaunch, class Kernel>
+void Run(const PlanLaunch& launch, Kernel kernel) {
+  Run(KernelCall{launch.entry.c_str(), launch.blocks, launch.threads, launch.shared_bytes, &launch.params,
+       [&] { kernel(launch.params); }});
+}
+
 // Whether blocks, and the threads of a block between its meetings, run from the last to the first: what must not depend on
 // their order is then the same.
 void RunBackwards(bool backwards);
 
-// Memory between two pages that may not be touched; filled with NaN. It ends at the second one.
+// What bars of float32 (up to 5e-4) are multiplied by: 1 in the emulator; on a GPU, whose tensor cores cut their sums off where the
+// emulator rounds them, 4.
+extern const double kBarFactor;
+
+// Memory between two pages that may not be touched; filled with NaN. It ends at the second one. (On a GPU: an allocation of its
+// own, which compute-sanitizer guards.)
 class GuardedMemory {
  public:
   explicit GuardedMemory(size_t bytes);

@@ -26,8 +26,16 @@ export const imageOffset = (images: readonly RowImage[], index: number): number 
   images.slice(0, index).reduce((sum, { padded }) => sum + padded / 4, 0);
 
 /**
+ * A row's two records. First: what `p` and `eta` take, the log-sum-exp, the unit of `eta`'s products and its constant. Second: the constants
+ * of `tau` and `de`, and the unit of `p tau`. Both begin with the units of query and probe, powers of two, as one number.
+ */
+export const RECORDS = `
+fn queryUnit(record: vec4f) -> f32 { return bitcast<f32>(bitcast<u32>(record.x) & 0x7f800000u); }
+fn probeUnit(record: vec4f) -> f32 { return bitcast<f32>(bitcast<u32>(record.x) << 23u); }`;
+
+/**
  * What the gradient of keys by matrices reads of the rows: `images [heads, Tqp, quads]`, vectors of half precision, each in a unit
- * of its own (but for dout and `u`, whose units have the ratio that those of keys and values have); `records [heads, Tqp, 2]`, the rows' terms and those units; and `largest [heads, 2]`, the largest weights of
+ * of its own (but for dout and `u`, whose units have the ratio that those of keys and values have); `records [heads, Tqp, 2]`, the rows' terms and those units as a step takes them (`RECORDS`); and `largest [heads, 2]`, the largest weights of
  * keys and of values with the rows' units, as bits. Rows of flagged tiles and those that take part in nothing are zeros.
  */
 export function gradientImagesShader(layout: InfoRowLayout, probe: ProbeKind): Shader {
@@ -84,8 +92,10 @@ fn main(@builtin(local_invocation_index) tid: u32, @builtin(workgroup_id) workgr
   units *= ${1 / JOINT_SHIFT};
   ${perImage((image, part) => `{ let inverse = inverseOf(units.${part}); ${perQuadOf(image, `images[row * ${imageQuads(images)}u + ${imageOffset(images, image)}u + c] = packHalves(half(x * inverse));`)} }`)}
   if (lane == 0u) {
-    records[2u * row] = select(vec4f(${NO_WEIGHT}, 1.0, 0.0, 0.0), terms[row], isUsed);
-    records[2u * row + 1u] = units;
+    let term = select(vec4f(${NO_WEIGHT}, 1.0, 0.0, 0.0), terms[row], isUsed);
+    let joined = bitcast<f32>(bitcast<u32>(units.x) | (bitcast<u32>(units.z) >> 23u));
+    records[2u * row] = vec4f(joined, term.x, units.y, term.z);
+    records[2u * row + 1u] = vec4f(joined, term.y, term.w, units.${probe === 'solved' ? 'w' : 'y'});
     if (isUsed) {
       let weights = ${largestPlace(layout, 'row')};
       let ofKeys = max(abs(params.scale) * weights.x * units.x, max(weights.y * units.z, weights.z * units.w));

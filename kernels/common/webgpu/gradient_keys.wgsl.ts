@@ -1,5 +1,5 @@
 import { flaggedKeys, isFlaggedRow } from './coarse_tiles.wgsl.js';
-import { imageOffset, imageQuads, imagesOf } from './gradient_images.wgsl.js';
+import { imageOffset, imageQuads, imagesOf, RECORDS } from './gradient_images.wgsl.js';
 import type { ProbeKind } from './gradient_rows.wgsl.js';
 import { halfElement } from './matrix.wgsl.js';
 import { boundFunction } from './prepare.wgsl.js';
@@ -126,11 +126,11 @@ export function gradientKeysShader(
   const columnOf = (j: number): string =>
     `t * ${columns}u + 4u * (tx + ${tile.threadsX * Math.floor(j / 4)}u) + ${j % 4}u`;
   const perColumn = (text: (j: number) => string): string => unroll(4 * tile.quads, text);
-  const weight = (i: number, score: string): string => `
-      var p = exp2(fma(${score}, params.logScale, ${hasKeyTerms ? `keyInfo${i}.x` : '0.0'}) - term.x);
+  const weight = (i: number, score: string, logSum: string): string => `
+      var p = exp2(fma(${score}, params.logScale, ${hasKeyTerms ? `keyInfo${i}.x` : '0.0'}) - ${logSum});
       if (isCut) { p = select(0.0, p, firstKey + ty + ${tile.threadsY * i}u < bound(i)); }`;
   const element = (i: number, j: number): string => `{
-      ${weight(i, `s${i}_${j}`)}
+      ${weight(i, `s${i}_${j}`, 'term.x')}
       let tau = term.y${given ? ` + t${i}_${j}` : ''};
       let eta = y${i}_${j} + term.z${adjoint ? ` - u${i}_${j}` : ''};
       let de = p * (tau * eta - term.w);
@@ -188,12 +188,12 @@ export function gradientKeysShader(
     write: (buffer) => `if (tid < ${records}u) { stagedRecords[${buffer}][tid % 2u][tid / 2u] = record; }`,
   };
   const stagedColumns = [query, cotangent, given, adjoint].filter((one) => one !== undefined);
-  /** Statements for a thread's numbers of a column, with its terms and units. */
+  /** Statements for a thread's numbers of a column, with its records. */
   const ofColumns = (text: (i: number, j: number) => string): string =>
     perColumn(
       (j) => `{
       let at = 4u * (tx + ${tile.threadsX * Math.floor(j / 4)}u) + ${j % 4}u;
-      let term = stagedRecords[${buffers === 2 ? 'buffer' : '0'}][0][at]; let unit = stagedRecords[${buffers === 2 ? 'buffer' : '0'}][1][at];
+      let first = stagedRecords[${buffers === 2 ? 'buffer' : '0'}][0][at]; let second = stagedRecords[${buffers === 2 ? 'buffer' : '0'}][1][at];
       let i = t * ${columns}u + at;
       ${perRow(tile, (r) => `{ ${text(r, j)} }`)}
     }`,
@@ -208,27 +208,27 @@ export function gradientKeysShader(
   const finish = (i: number, j: number, tau: string): string => `
       let tau = ${tau};
       let p = s${i}_${j};
-      let de = p * (tau * y${i}_${j} - term.w);
+      let de = p * (tau * y${i}_${j} - second.z);
       ${hasBias ? `bias${i} += de;` : ''}
-      s${i}_${j} = de * unit.x;
-      y${i}_${j} = p * tau * unit.${adjoint ? 'w' : 'y'};`;
+      s${i}_${j} = de * queryUnit(second);
+      y${i}_${j} = p * tau * second.w;`;
   const begin = (i: number, j: number): string => `
-      ${weight(i, `s${i}_${j} * unit.x`)}
+      ${weight(i, `s${i}_${j} * queryUnit(first)`, 'first.y')}
       s${i}_${j} = p;
-      y${i}_${j} = fma(y${i}_${j}, unit.y, term.z);`;
+      y${i}_${j} = fma(y${i}_${j}, first.z, first.w);`;
   const probeStep = (tile: MatrixTile, given: Columns): string => `
     ${declareProducts(tile, 't')}
-    ${ofColumns((i, j) => `${begin(i, j)} t${i}_${j} = p * y${i}_${j} * unit.z;`)}
+    ${ofColumns((i, j) => `${begin(i, j)} t${i}_${j} = p * y${i}_${j} * probeUnit(first);`)}
     ${storeHalves(tile, (i, q) => quadOf('t', i, q), 'keyWeightUnit', 0)}
     workgroupBarrier();
     ${addWeighted(tile, [{ name: 'k', columns: given, area: 0 }])}
     ${makeProducts(tile, [{ name: 't', parts: [{ operand: 'key', columns: given }], unit: 'unit_key' }])}
-    ${ofColumns((i, j) => finish(i, j, `fma(t${i}_${j}, unit.z, term.y)`))}`;
+    ${ofColumns((i, j) => finish(i, j, `fma(t${i}_${j}, probeUnit(second), second.y)`))}`;
   const matrixStep = (tile: MatrixTile): string => `
     ${['s', 'y'].map((name) => declareProducts(tile, name)).join('\n')}
     ${makeProducts(tile, [ofScores, ofEta])}
     let isCut = bound(t * ${columns}u) < firstKey + ${blockRowsOf(tile)}u;
-    ${given ? probeStep(tile, given) : ofColumns((i, j) => `${begin(i, j)} } { ${finish(i, j, 'term.y')}`)}
+    ${given ? probeStep(tile, given) : ofColumns((i, j) => `${begin(i, j)} } { ${finish(i, j, 'second.y')}`)}
     ${storeHalves(tile, ofQuery, 'keyWeightUnit', 0)}
     ${storeHalves(tile, (i, q) => quadOf('y', i, q), adjoint ? 'keyWeightUnit' : 'valueWeightUnit', 1)}
     ${stageNext(tile, stagedColumns, staging)}
@@ -287,7 +287,7 @@ ${boundFunction('by uniform')}
 ${dkey.text}
 ${dvalue.text}
 ${declareTile(tile)}
-${matrices ? `var<workgroup> stagedRecords: array<array<array<vec4f, ${columns}>, 2>, ${buffers}>;` : ''}
+${matrices ? `${RECORDS}\nvar<workgroup> stagedRecords: array<array<array<vec4f, ${columns}>, 2>, ${buffers}>;` : ''}
 ${mainHead(tile)}
   let head = workgroup.x;
   let firstKey = workgroup.y * ${blockRowsOf(tile)}u;

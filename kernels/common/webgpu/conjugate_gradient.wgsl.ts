@@ -1,4 +1,4 @@
-import { flag, hasCoarseScores, readFlag } from './coarse_tiles.wgsl.js';
+import { FEWEST_VISIBLE, flag, hasCoarseScores, readFlag } from './coarse_tiles.wgsl.js';
 import type { AttentionShape } from './probe_attention.wgsl.js';
 import { vectorStride } from './row_layout.js';
 import type { BufferType, ParamType } from './shader.js';
@@ -169,7 +169,7 @@ const FEWEST_KEYS = 2;
 export function takeTile({ tile, isSecond }: AttentionShape): string {
   if (isSecond) return `${readFlag} if (!isFlagged) { continue; }`;
   if (!tile.matrices) return '';
-  return `if (bound(firstRow) < ${FEWEST_KEYS}u * params.D) {
+  return `if (bound(firstRow) < max(${FEWEST_KEYS}u * params.D, ${FEWEST_VISIBLE}u)) {
     if (tid == 0u) { ${flag('firstRow')} }
     continue;
   }`;

@@ -1,4 +1,4 @@
-import { flag, hasCoarseScores, readFlag } from './coarse_tiles.wgsl.js';
+import { flag, hasCoarseScores, leaveFewKeys, readFlag } from './coarse_tiles.wgsl.js';
 import {
   beginSolve,
   direction,
@@ -62,6 +62,9 @@ import {
 
 /** Where the probe of an operator comes from: there is none, it is given, or it is the solution of a system. */
 export type ProbeKind = 'none' | 'given' | 'solved';
+
+/** Weights of keys may be this many times as large as others that share their scale: half precision has 2^28, and weights of a row differ. */
+const MOST_UNLIKE = 2 ** 10;
 
 /** Log-sum-exp of a row that takes part in nothing: its weights come out as zero. */
 export const NO_WEIGHT = '1e30';
@@ -206,6 +209,9 @@ export function gradientRowsShader(
       isSolved && !matrices
         ? `${quadOf('y', i, q)} - ${quadOf('u', i, q)} + (${etaOffset(i)})`
         : `${quadOf('y', i, q)} + (${etaOffset(i)})`;
+    // The keys' weights of u, `p tau` in the unit that it shares with dout, against those of query and probe: all have one scale.
+    const hasUnlikeWeights = (i: number): string =>
+      `(square_y${i} > 0.0 && all_mostTau${i} * all_eta * inverseOf(${key.unit}) > ${MOST_UNLIKE}.0 * max(abs(params.scale) * unit_s * all_mostScore${i}, unit_t * all_mostEta${i}))`;
     const raise = (name: string, i: number, x: string): string => `${name}${i} = max(${name}${i}, abs(${x}));`;
     const largest = ['mostScore', 'mostEta', 'mostTau'];
     const end = (i: number): string =>
@@ -250,7 +256,8 @@ export function gradientRowsShader(
     largest.map((name) => `all_${name}`),
     'max',
   )}
-  ${perRow(tile, (i) => storeLargest(i, ...(largest.map((name) => `all_${name}${i} * inverse${i}`) as [string, string, string])))}`
+  ${perRow(tile, (i) => storeLargest(i, ...(largest.map((name) => `all_${name}${i} * inverse${i}`) as [string, string, string])))}
+  ${isSolved ? flagRows(hasUnlikeWeights) : ''}`
       : ''
   }`;
   };
@@ -334,6 +341,7 @@ export function gradientRowsShader(
   let head = workgroup.x;
   let firstRow = (params.Tqp / ${blockRowsOf(tile)}u - 1u - workgroup.y) * ${blockRowsOf(tile)}u;
   ${shape.isSecond ? `${readFlag} if (!isFlagged) { return; }` : ''}
+  ${matrices ? leaveFewKeys(blockRowsOf(tile)) : ''}
   ${perRow(tile, (i) => `let row${i} = head * params.Tqp + firstRow + ty + ${tile.threadsY * i}u;`)}`;
   const flags = flagging(shape);
   return {

@@ -1,6 +1,7 @@
 /** The table of settings by which WebGPU kernels by matrices choose, and how it comes from measurements. */
 import { readFileSync } from 'node:fs';
 import { MEASURED } from '../kernels/common/webgpu/measured_tunings.js';
+import type { TileUse } from '../kernels/common/webgpu/tile.js';
 import { classesOf, lookUp, type MatrixTuning, UNMEASURED } from '../kernels/common/webgpu/tuning.js';
 import type { Tried, TuningRun } from '../scripts/fast/tune.js';
 import { moduleOf, tableOf, withRun } from '../scripts/tuning/choose.js';
@@ -34,7 +35,10 @@ test('the table is what the measurements of the repository give', () => {
   expect(MEASURED).toEqual(evaluated(moduleOf(kept.runs)));
   for (const { device } of kept.runs) {
     for (const [use, tuning] of Object.entries(tableOf(kept.runs)[classesOf(device)[0]])) {
-      expect([use, lookUp(MEASURED, device, use as Tried['use'])]).toEqual([use, tuning]);
+      expect([use, lookUp(MEASURED, device, use.split(' ')[0] as TileUse, use.endsWith('wide') ? 128 : 64)]).toEqual([
+        use,
+        tuning,
+      ]);
     }
   }
 });
@@ -91,13 +95,13 @@ test('a device takes what its narrowest class shows', () => {
   const [one, two] = [run('card', [tried('a', 1)]), run('other', [tried('a', 4)])];
   const table = tableOf([one, two]);
   const info = (vendor: string, architecture: string, device: string) => ({ vendor, architecture, device });
-  const subgroups = (...names: [string, string, string]) => lookUp(table, info(...names), 'onePass').subgroups;
+  const subgroups = (...names: [string, string, string]) => lookUp(table, info(...names), 'onePass', 64).subgroups;
   expect(subgroups('maker', 'kind', 'other')).toBe(4);
   expect(subgroups('maker', 'kind', 'unknown')).toBe(1);
   expect(subgroups('maker', '', '')).toBe(1);
   expect(subgroups('', '', '')).toBe(1);
   // Nothing was measured of this use.
-  expect(lookUp(table, info('maker', 'kind', 'card'), 'keptWeights')).toEqual(UNMEASURED);
+  expect(lookUp(table, info('maker', 'kind', 'card'), 'keptWeights', 64)).toEqual(UNMEASURED);
   // The module leaves out what a wider class says as well.
   expect(evaluated(moduleOf([one, two]))).toEqual({ '': table[''], 'maker other': table['maker other'] });
 });

@@ -37,12 +37,14 @@ import {
   groupsOf,
   mainHead,
   operand,
+  overColumns,
   perRow,
   products,
   productsAgain,
   quadOf,
   readAccumulator,
   reduceRows,
+  stageNext,
   storeWeights,
   threadsOf,
   tileBytes,
@@ -58,7 +60,7 @@ import {
 export function localLinearAttentionShader(shape: AttentionShape, layout: InfoRowLayout, isKept: boolean): Shader {
   const { tile, Dp, Dvp, isAlignedD, isAlignedDv, hasKeyTerms } = shape;
   const key = keyColumns('preparedKey', Dp);
-  const value = keyColumns('preparedValue', Dvp);
+  const value = { ...keyColumns('preparedValue', Dvp), region: tile.buffers === undefined ? 0 : 1 };
   const [out, probe] = [rowStoreOf('out', 'params.Dv', isAlignedDv), rowStoreOf('probe', 'params.D', isAlignedD)];
   const [plain, centred] = layout.slots.map(({ offset }) => offset);
   const query = (i: number, c: string): string => rowQuad(layout, `row${i}`, plain, c);
@@ -112,12 +114,15 @@ ${mainHead(tile)}
   ${declareSoftmax(tile)}
   ${declareAccumulator(tile, 'a', key.width)}
   ${operand(tile, { name: 's', row: query }, key.width)}
-  for (var t = 0u; t < keyTiles; t++) {
-    ${products(tile, key, [{ name: 's', row: query }])}
+  ${overColumns(
+    tile,
+    [key],
+    'keyTiles',
+    `${products(tile, key, [{ name: 's', row: query }])}
     ${finished}
-    ${onlineSoftmax(tile, [{ name: 'a', width: key.width }], [], { columns: key, isStaged: true }, `${productsAgain(tile, 's', key)} ${finished}`, kept)}
-    ${accumulate(tile, 'a', key, true, true)}
-  }
+    ${onlineSoftmax(tile, [{ name: 'a', width: key.width }], [], { columns: key, isStaged: true }, `${productsAgain(tile, 's', key)} ${finished}`, kept, { first: stageNext(tile, [key]), again: '' })}
+    ${accumulate(tile, 'a', key, true, true)}`,
+  )}
   ${readAccumulator(tile, 'a', key.width, `${key.unit}`)}
   ${reduceRows(tile, ['l'], 'sum')}
   ${perRow(tile, (i) => `let inverse${i} = 1.0 / max(l${i}, 1e-37);`, ' ')}
@@ -127,11 +132,15 @@ ${mainHead(tile)}
   ${tile.matrices ? '' : refineMeans(solver, [{ mean: 'meanProduct', size: 'size', row: direction(solver) }])}
   ${declareAccumulator(tile, 'o', value.width)}
   ${operand(tile, probeSet, key.width)}
-  for (var t = 0u; t < keyTiles; t++) {
-    ${weightsAgain(solver, [probeSet])}
+  ${overColumns(
+    tile,
+    [key, value],
+    'keyTiles',
+    `${weightsAgain(solver, [probeSet])}
     ${storeWeights(tile, (i, q) => `w${i}_${q} * (${quadOf('u', i, q)} + (1.0 - meanProduct${i}))`, lastUnit)}
-    ${accumulate(tile, 'o', value, false)}
-  }
+    ${stageNext(tile, [key, value])}
+    ${accumulate(tile, 'o', value, false)}`,
+  )}
   ${readAccumulator(tile, 'o', value.width, `(${lastUnit} * ${value.unit})`)}
   ${perRow(tile, storeRow)}
   storageBarrier();

@@ -92,7 +92,7 @@ function gradientRows(call: Call, pass: GradientPass, dridge?: Output): void {
   const progress = call.scratch(progressBytes(heads, Tqp));
   call.clear(progress);
   const run = (of: AttentionShape, bound: Buffers): void => {
-    const schedule = scheduleOf(device, of.tile, of.Dp, heads, Tqp / blockRowsOf(of.tile), Tkp);
+    const schedule = scheduleOf(device, of.tile, of.Dp, heads, Tqp / blockRowsOf(of.tile), Tkp, 'gradientRows');
     call.run(
       gradientRowsShader(of, layout, 'solved', schedule.isKept),
       { ...bound, work: call.work(16 * schedule.workgroups * schedule.regionQuads) },

@@ -15,13 +15,15 @@ import { caseName } from '../bench/cases.js';
 import { benchDevice } from '../bench/device.js';
 import { runCase } from '../bench/run_case.js';
 import { suites } from '../bench/suites.js';
-import { type Checked, checkCalls, checkGradients } from './calls.js';
-import { figure, judged, type JudgedRow, lineOf } from './table.js';
+import { compileCases } from '../cases/compile_ahead.js';
+import { type Checked, checkCalls, checkGradients, fastCalls } from './calls.js';
+import { figure, judged, type JudgedRow, lineOf, markdownOf, summaryOf } from './table.js';
 import { type Tried, tune, type TuningRun } from './tune.js';
 import { type Compilation, compileAll } from './variants.js';
 
 interface Options {
   readonly json?: string;
+  readonly markdown?: string;
   readonly only?: RegExp;
   readonly limit: number;
   readonly parts: string;
@@ -35,6 +37,7 @@ function partsOf(text: string): string {
 const program = new Command('npm run fast --')
   .description("Compiles, checks and times the kernels of precision 'fast' on WebGPU.")
   .option('--json <file>', 'write everything to a file, after every step')
+  .option('--markdown <file>', 'write the table of times to a file, at the end')
   .option('--only <regex>', 'only kernels, calls and rows of the table whose name it matches', regularExpression)
   .option('--limit <seconds>', 'begin nothing after this', positiveNumber, 110)
   .option(
@@ -61,7 +64,7 @@ interface Results {
 }
 
 async function main(): Promise<void> {
-  const { json, only, limit, parts } = program.parse().opts<Options>();
+  const { json, markdown, only, limit, parts } = program.parse().opts<Options>();
   const end = Date.now() + 1000 * limit;
   const device = await benchDevice('webgpu');
   const backend = tf.backend();
@@ -112,6 +115,10 @@ async function main(): Promise<void> {
     console.log(`${one.isGood ? 'right' : 'WRONG'}: ${one.name}: ${one.text}, ${one.milliseconds} ms`);
     save();
   };
+  if (/[eg]/.test(parts)) {
+    const count = await compileCases([...fastCalls(only)].map(([, call]) => call));
+    console.log(`${count} shaders of calls compiled`);
+  }
   if (parts.includes('e')) await checkCalls(end, reportCall, only);
   if (parts.includes('g')) await checkGradients(end, reportCall, only);
   const settings = { backend: 'webgpu', heads: 32, length: 0, dim: 64, ridge: 1, tolerance: 1e-3, growth: 0 };
@@ -133,12 +140,15 @@ async function main(): Promise<void> {
     }
     save();
   }
+  if (asked.length > 0) console.log(summaryOf(results.table));
+  if (markdown !== undefined) writeFileSync(markdown, markdownOf(results.table));
   if (parts.includes('u') && matrices) {
+    const start = Date.now();
     const reportTried = (one: Tried): void => {
       results.tuning.measurements.push(one);
       const { use, name, milliseconds, error, problems } = one;
       console.log(
-        `${use}: ${name}: ${JSON.stringify(one.tuning)}: ${figure(milliseconds)} ms, error ${figure(error)} ${problems[0]?.slice(0, 300) ?? ''}`,
+        `${((Date.now() - start) / 1000).toFixed(0)} s: ${use}: ${name}: ${JSON.stringify(one.tuning)}: ${figure(milliseconds)} ms, error ${figure(error)} ${problems[0]?.slice(0, 300) ?? ''}`,
       );
       save();
     };

@@ -25,8 +25,14 @@ function variants(matrices: Matrices): Variant[] {
   ];
   return sizes.flatMap(({ D, Dv, hasKeyTerms }) => {
     const [Dp, Dvp] = [paddedWidth(D), paddedWidth(Dv)];
-    const shape = (subgroups: number, quads = 8, regions = 1): AttentionShape => ({
-      tile: matrixTile(matrices, Math.max(Dp, Dvp), subgroups, quads, regions),
+    const shape = (subgroups: number, quads = 8, regions = 1, buffers?: number): AttentionShape => ({
+      tile: matrixTile(
+        matrices,
+        Math.max(Dp, Dvp),
+        { subgroups, quads, buffers },
+        regions,
+        buffers === undefined ? 1 : 2,
+      ),
       Dp,
       Dvp,
       isAlignedD: D % 4 === 0,
@@ -39,15 +45,14 @@ function variants(matrices: Matrices): Variant[] {
     const probe = layout([query, { name: 'probe', width: D, isNegated: true }]);
     const twice = layout([query, { ...query, isCentred: true }]);
     const size = `${D} ${Dv}${hasKeyTerms ? ' key terms' : ''}`;
-    const large = Math.max(Dp, Dvp) > 64 ? 2 : 4;
+    const wide = Math.max(Dp, Dvp) > 64;
     const probes: ProbeKind[] = ['none', 'given', 'solved'];
     const gradients = probes.flatMap((kind) => {
       const slots = [query, { name: 'dout', width: Dv }, ...(kind === 'none' ? [] : [{ name: 'probe', width: D }])];
       const rows = rowLayout(slots, { extra: (kind === 'solved' ? 2 * Dp : 0) + 4, hasUnits: true });
       const regions = imagesOf(rows, kind).length;
-      const ofRows = (isKept: boolean): Shader =>
-        gradientRowsShader(shape(kind === 'solved' ? large : 2), rows, kind, isKept);
-      const ofKeys = gradientKeysShader(shape(2 * large, 2, regions), rows, kind, hasKeyTerms);
+      const ofRows = (isKept: boolean): Shader => gradientRowsShader(shape(4, 2, 2, wide ? 1 : 2), rows, kind, isKept);
+      const ofKeys = gradientKeysShader(shape(wide ? 4 : 8, 2, regions, wide ? 1 : 2), rows, kind, hasKeyTerms);
       const named = `gradient, probe ${kind}, ${size}`;
       return [
         { name: `${named}: rows`, shader: ofRows(kind === 'solved') },

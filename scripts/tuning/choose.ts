@@ -1,5 +1,4 @@
-import type { TileUse } from '../../kernels/common/webgpu/tile.js';
-import { classesOf, type MatrixTuning, type Tunings } from '../../kernels/common/webgpu/tuning.js';
+import { classesOf, type MatrixTuning, type Tunings, type TuningUse } from '../../kernels/common/webgpu/tuning.js';
 import type { Tried, TuningRun } from '../fast/tune.js';
 
 /** Whether a measurement counts: a time of a right result. Written so that NaN is wrong. */
@@ -36,7 +35,7 @@ function fastest(measurements: readonly Tried[]): MatrixTuning | undefined {
 /** The best settings of one device, for every use that was measured. */
 function bestOf({ measurements }: TuningRun): Tunings {
   const uses = [...new Set(measurements.map(({ use }) => use))];
-  const chosen = uses.flatMap((use): [TileUse, MatrixTuning][] => {
+  const chosen = uses.flatMap((use): [TuningUse, MatrixTuning][] => {
     const tuning = fastest(measurements.filter((one) => one.use === use));
     return tuning === undefined ? [] : [[use, tuning]];
   });
@@ -84,7 +83,7 @@ export function moduleOf(runs: readonly TuningRun[]): string {
   const entries = Object.entries(table)
     .filter(([name]) => kept.has(name))
     .map(([name, tunings]) => {
-      const uses = Object.entries(tunings).map(([use, tuning]) => `    ${use}: ${numbers(tuning)},`);
+      const uses = Object.entries(tunings).map(([use, tuning]) => `    '${use}': ${numbers(tuning)},`);
       return [`  '${name}': {`, ...uses, '  },'].join('\n');
     });
   return `import type { Tunings } from './tuning.js';

@@ -37,6 +37,16 @@ export const readFlag = `
 /** Expression: whether the tile of row `row` of the head is flagged, for kernels that only read flags. */
 export const isFlaggedRow = (row: string): string => `(${flagOf(row)} != 0u)`;
 
+/** Roundings of keys average out: of fewer than these they do not, in gradients, and float32 takes little time. */
+export const FEWEST_VISIBLE = 64;
+
+/** Leaves the tile to float32, and the kernel, where no row of it sees so many keys. */
+export const leaveFewKeys = (rows: number): string => `
+  if (bound(min(firstRow + ${rows - 1}u, params.Tq - 1u)) < ${FEWEST_VISIBLE}u) {
+    if (tid == 0u) { ${flag('firstRow')} }
+    return;
+  }`;
+
 /**
  * Rounding query and key to half precision shifts a score by about 2^-12 of `scale |q|` times the keys' deviation, whatever
  * the score is. At this many units of log(2^-12) weights are off by a thousandth.

@@ -1,4 +1,4 @@
-import { flag, hasCoarseScores, readFlag } from './coarse_tiles.wgsl.js';
+import { FEWEST_VISIBLE, flag, hasCoarseScores, readFlag } from './coarse_tiles.wgsl.js';
 import type { AttentionShape } from './probe_attention.wgsl.js';
 import { vectorStride } from './row_layout.js';
 import type { BufferType, ParamType } from './shader.js';
@@ -19,6 +19,7 @@ import {
   type Columns,
   groupsOf,
   operand,
+  overColumns,
   perQuad,
   perRow,
   type Products,
@@ -27,6 +28,7 @@ import {
   readAccumulator,
   reduceRows,
   type RowQuad,
+  stageNext,
   storeWeights,
   sumOfQuads,
   threadsOf,
@@ -167,30 +169,31 @@ const FEWEST_KEYS = 2;
 export function takeTile({ tile, isSecond }: AttentionShape): string {
   if (isSecond) return `${readFlag} if (!isFlagged) { continue; }`;
   if (!tile.matrices) return '';
-  return `if (bound(firstRow) < ${FEWEST_KEYS}u * params.D) {
+  return `if (bound(firstRow) < max(${FEWEST_KEYS}u * params.D, ${FEWEST_VISIBLE}u)) {
     if (tid == 0u) { ${flag('firstRow')} }
     continue;
   }`;
 }
 
-/** Weights `w{i}_{q}` of the columns of tile `t`, a quad each, from what was kept or anew; with them, products of `sets`. */
-export function weightsAgain(solver: WeightSource, sets: readonly Products[]): string {
-  const { tile, key, query, hasKeyTerms } = solver;
+/** Weights `w{i}_{q}` of the columns of tile `t`, a quad each, from what was kept or anew; with them, products of `sets` with keys or as `make` makes them. */
+export function weightsAgain(
+  solver: WeightSource,
+  sets: readonly Products[],
+  make: (all: readonly Products[]) => string = (all) => products(solver.tile, solver.key, all),
+): string {
+  const { tile, query, hasKeyTerms } = solver;
   const kept = keptBy(solver);
   if (kept && tile.matrices) {
     // Asked for before the products, of which memory is slower.
-    return `
-    ${perQuad(tile, (i, q) => (q % keptPacking(tile) === 0 ? `let kept${i}_${q} = ${keptPlace(tile, kept, i, q, 't')};` : ''))}
-    ${products(tile, key, sets)}
+    return `${perQuad(tile, (i, q) => (q % keptPacking(tile) === 0 ? `let kept${i}_${q} = ${keptPlace(tile, kept, i, q, 't')};` : ''))}
+    ${make(sets)}
     ${perQuad(tile, (i, q) => `let w${i}_${q} = unpackHalves(kept${i}_${q - (q % keptPacking(tile))}.${keptHalf(q)});`)}`;
   }
   if (kept) {
-    return `
-    ${products(tile, key, sets)}
+    return `${make(sets)}
     ${perQuad(tile, (i, q) => `let w${i}_${q} = ${keptQuad(tile, kept, i, q)};`)}`;
   }
-  return `
-    ${products(tile, key, [{ name: 's', row: query }, ...sets])}
+  return `${make([{ name: 's', row: query }, ...sets])}
     ${finishScores(tile, 's', hasKeyTerms)}
     ${perQuad(tile, (i, q) => `let w${i}_${q} = ${asOperand(tile, `exp2(${quadOf('s', i, q)} - m${i})`)};`)}`;
 }
@@ -297,13 +300,17 @@ export function iterate(solver: WeightSource): string {
     // The sum of p y.u is zero but for the rounding of u.kbar, which this takes out.
     ${perRow(tile, (i) => `var drift${i} = 0.0;`, ' ')}
     ${operand(tile, { name: 'u', row: direction(solver) }, key.width)}
-    for (var t = 0u; t < keyTiles; t++) {
-      ${weightsAgain(solver, [{ name: 'u', row: direction(solver) }])}
+    ${overColumns(
+      tile,
+      [key],
+      'keyTiles',
+      `${weightsAgain(solver, [{ name: 'u', row: direction(solver) }])}
       ${perQuad(tile, (i, q) => `let z${i}_${q} = ${asOperand(tile, `w${i}_${q} * (${quadOf('u', i, q)} - shift${i})`)};`)}
       ${perRow(tile, (i) => `drift${i} += ${sumOfQuads(tile, 'z', i)};`)}
       ${storeWeights(tile, (i, q) => `z${i}_${q}`, unit)}
-      ${accumulate(tile, 'a', key, true)}
-    }
+      ${stageNext(tile, [key])}
+      ${accumulate(tile, 'a', key, true)}`,
+    )}
     ${readAccumulator(tile, 'a', key.width, `(${unit} * ${key.unit})`)}
     ${reduceRows(tile, ['drift'], 'sum')}
     ${perRow(tile, apply)}

@@ -1,5 +1,5 @@
 import { flaggedKeys, isFlaggedRow } from './coarse_tiles.wgsl.js';
-import { imageOffset, imageQuads, imagesOf } from './gradient_images.wgsl.js';
+import { imageOffset, imageQuads, imagesOf, RECORDS } from './gradient_images.wgsl.js';
 import type { ProbeKind } from './gradient_rows.wgsl.js';
 import { halfElement } from './matrix.wgsl.js';
 import { boundFunction } from './prepare.wgsl.js';
@@ -15,22 +15,33 @@ import { type InfoRowLayout, keyStride } from './row_layout.js';
 import { rowStoreOf } from './row_store.js';
 import { type BufferType, type Shader, unroll } from './shader.js';
 import {
-  accumulateTogether,
+  accumulate,
+  addWeighted,
   blockColumnsOf,
   blockRowsOf,
   type ColumnProducts,
   type Columns,
   declareAccumulator,
+  declareProducts,
   declareTile,
   groupsOf,
+  isMatrixTile,
+  loopOverColumns,
   mainHead,
+  makeProducts,
+  type MatrixTile,
   operand,
   perRow,
   type Products,
-  productsTogether,
+  products,
   quadOf,
   readAccumulator,
   reduceRows,
+  type StagedExtra,
+  type StagedProducts,
+  stageNext,
+  storeHalves,
+  storeWeights,
   threadsOf,
   tileBytes,
   type WeightedColumns,
@@ -71,7 +82,8 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
  * owns a block of keys and passes over the queries that see them; nothing is shared, so the sums' order is fixed.
  *
  * By matrices the rows' vectors are half-precision images in a unit a row (gradient_images.wgsl.ts), which the weights carry; all
- * weights of a head share one scale more. Rows of flagged tiles are not among them: the same kernel in float32 adds their share.
+ * weights of a head share one scale more. `-u` is in units that let `dout.v - k.u` be one sum, and the weights of both be the same.
+ * Rows of flagged tiles are not among them: the same kernel in float32 adds their share.
  */
 export function gradientKeysShader(
   shape: AttentionShape,
@@ -80,7 +92,7 @@ export function gradientKeysShader(
   hasBias: boolean,
 ): Shader {
   const { tile, Dp, Dvp, isAlignedD, isAlignedDv, hasKeyTerms, isSecond } = shape;
-  const { matrices } = tile;
+  const { matrices, buffers = 1 } = tile;
   const dkey = rowStoreOf('dkey', 'params.D', isAlignedD, isSecond);
   const dvalue = rowStoreOf('dvalue', 'params.Dv', isAlignedDv, isSecond);
   const images = imagesOf(layout, probe);
@@ -114,28 +126,22 @@ export function gradientKeysShader(
   const columnOf = (j: number): string =>
     `t * ${columns}u + 4u * (tx + ${tile.threadsX * Math.floor(j / 4)}u) + ${j % 4}u`;
   const perColumn = (text: (j: number) => string): string => unroll(4 * tile.quads, text);
-  /** Number `name` of a column in its unit, part of `unit`. */
-  const inUnit = (x: string, part: string): string => (matrices ? `${x} * unit.${part}` : x);
+  const weight = (i: number, score: string, logSum: string): string => `
+      var p = exp2(fma(${score}, params.logScale, ${hasKeyTerms ? `keyInfo${i}.x` : '0.0'}) - ${logSum});
+      if (isCut) { p = select(0.0, p, firstKey + ty + ${tile.threadsY * i}u < bound(i)); }`;
   const element = (i: number, j: number): string => `{
-      let score = fma(${inUnit(`s${i}_${j}`, 'x')}, params.logScale, ${hasKeyTerms ? `keyInfo${i}.x` : '0.0'}) - term.x;
-      var p = exp2(score);
-      if (isCut) { p = select(0.0, p, firstKey + ty + ${tile.threadsY * i}u < bound(i)); }
-      let tau = term.y${given ? ` + ${inUnit(`t${i}_${j}`, 'z')}` : ''};
-      let eta = ${inUnit(`y${i}_${j}`, 'y')} + term.z${adjoint ? ` - ${inUnit(`u${i}_${j}`, 'w')}` : ''};
+      ${weight(i, `s${i}_${j}`, 'term.x')}
+      let tau = term.y${given ? ` + t${i}_${j}` : ''};
+      let eta = y${i}_${j} + term.z${adjoint ? ` - u${i}_${j}` : ''};
       let de = p * (tau * eta - term.w);
       ${hasBias ? `bias${i} += de;` : ''}
-      s${i}_${j} = ${inUnit('de', 'x')};
-      ${given ? `t${i}_${j} = ${inUnit('p * eta', 'z')};` : ''}
-      ${matrices && adjoint ? `u${i}_${j} = ${inUnit('p * tau', 'w')};` : ''}
-      y${i}_${j} = ${inUnit('p * tau', 'y')};
+      s${i}_${j} = de;
+      ${given ? `t${i}_${j} = p * eta;` : ''}
+      y${i}_${j} = p * tau;
     }`;
   const elements = (j: number): string => `{
       let i = ${columnOf(j)};
-      ${
-        matrices
-          ? `let term = records[2u * (head * params.Tqp + i)]; let unit = records[2u * (head * params.Tqp + i) + 1u];`
-          : `let term = terms[head * params.Tqp + i];`
-      }
+      let term = terms[head * params.Tqp + i];
       ${perRow(tile, (r) => element(r, j))}
     }`;
   // A row whose products with its mean key are large has `y.x` and `y.u` from differences of keys, not of products.
@@ -155,15 +161,83 @@ export function gradientKeysShader(
     ...(given ? [{ columns: given, set: keys('t') }] : []),
     ...(adjoint ? [{ columns: adjoint, set: keys('u') }] : []),
   ];
-  const ofKey = { name: 'k', unit: 'keyWeightUnit' };
-  // `p tau` of u and of dout: by matrices each in the units of its own.
-  const tau = matrices ? 'u' : 'y';
+  const ofQuery = (i: number, q: number): string => `params.scale * ${quadOf('s', i, q)}`;
   const sums: readonly WeightedColumns[] = [
-    ...(adjoint ? [{ ...ofKey, columns: adjoint, value: (i: number, q: number) => `-${quadOf(tau, i, q)}` }] : []),
-    ...(given ? [{ ...ofKey, columns: given, value: (i: number, q: number) => quadOf('t', i, q) }] : []),
-    { name: 'v', unit: 'valueWeightUnit', columns: cotangent, value: (i, q) => quadOf('y', i, q) },
-    { ...ofKey, columns: query, value: (i, q) => `params.scale * ${quadOf('s', i, q)}` },
+    ...(adjoint ? [{ name: 'k', columns: adjoint, value: (i: number, q: number) => `-${quadOf('y', i, q)}` }] : []),
+    ...(given ? [{ name: 'k', columns: given, value: (i: number, q: number) => quadOf('t', i, q) }] : []),
+    { name: 'v', columns: cotangent, value: (i, q) => quadOf('y', i, q) },
+    { name: 'k', columns: query, value: ofQuery },
   ];
+  const floatStep = (): string => `
+    ${pairs.map(({ columns, set }) => products(tile, columns, [set])).join('\n')}
+    ${adjoint ? perColumn((j) => `let column${j} = (head * params.Tqp + ${columnOf(j)}) * ${layout.quads}u;\n${careful(j)}`) : ''}
+    let isCut = bound(t * ${columns}u) < firstKey + ${blockRowsOf(tile)}u;
+    ${perColumn(elements)}
+    ${sums
+      .map(
+        ({ name, columns, value }, at) =>
+          `workgroupBarrier();\n${storeWeights(tile, value)}\n${accumulate(tile, name, columns, at === 0)}`,
+      )
+      .join('\n')}`;
+
+  // By matrices. A column's terms and units, staged with the columns.
+  const records = 2 * columns;
+  const staging: StagedExtra = {
+    ask: (t) =>
+      `var record: vec4f; if (tid < ${records}u) { record = records[2u * head * params.Tqp + ${t} * ${records}u + tid]; }`,
+    write: (buffer) => `if (tid < ${records}u) { stagedRecords[${buffer}][tid % 2u][tid / 2u] = record; }`,
+  };
+  const stagedColumns = [query, cotangent, given, adjoint].filter((one) => one !== undefined);
+  /** Statements for a thread's numbers of a column, with its records. */
+  const ofColumns = (text: (i: number, j: number) => string): string =>
+    perColumn(
+      (j) => `{
+      let at = 4u * (tx + ${tile.threadsX * Math.floor(j / 4)}u) + ${j % 4}u;
+      let first = stagedRecords[${buffers === 2 ? 'buffer' : '0'}][0][at]; let second = stagedRecords[${buffers === 2 ? 'buffer' : '0'}][1][at];
+      let i = t * ${columns}u + at;
+      ${perRow(tile, (r) => `{ ${text(r, j)} }`)}
+    }`,
+    );
+  const ofEta: StagedProducts = {
+    name: 'y',
+    parts: [{ operand: 'value', columns: cotangent }, ...(adjoint ? [{ operand: 'key', columns: adjoint }] : [])],
+    unit: 'unit_value',
+  };
+  const ofScores: StagedProducts = { name: 's', parts: [{ operand: 'key', columns: query }], unit: 'unit_key' };
+  // Leaves the weights of dout and u in `y`, of the query in `s`.
+  const finish = (i: number, j: number, tau: string): string => `
+      let tau = ${tau};
+      let p = s${i}_${j};
+      let de = p * (tau * y${i}_${j} - second.z);
+      ${hasBias ? `bias${i} += de;` : ''}
+      s${i}_${j} = de * queryUnit(second);
+      y${i}_${j} = p * tau * second.w;`;
+  const begin = (i: number, j: number): string => `
+      ${weight(i, `s${i}_${j} * queryUnit(first)`, 'first.y')}
+      s${i}_${j} = p;
+      y${i}_${j} = fma(y${i}_${j}, first.z, first.w);`;
+  const probeStep = (tile: MatrixTile, given: Columns): string => `
+    ${declareProducts(tile, 't')}
+    ${ofColumns((i, j) => `${begin(i, j)} t${i}_${j} = p * y${i}_${j} * probeUnit(first);`)}
+    ${storeHalves(tile, (i, q) => quadOf('t', i, q), 'keyWeightUnit', 0)}
+    workgroupBarrier();
+    ${addWeighted(tile, [{ name: 'k', columns: given, area: 0 }])}
+    ${makeProducts(tile, [{ name: 't', parts: [{ operand: 'key', columns: given }], unit: 'unit_key' }])}
+    ${ofColumns((i, j) => finish(i, j, `fma(t${i}_${j}, probeUnit(second), second.y)`))}`;
+  const matrixStep = (tile: MatrixTile): string => `
+    ${['s', 'y'].map((name) => declareProducts(tile, name)).join('\n')}
+    ${makeProducts(tile, [ofScores, ofEta])}
+    let isCut = bound(t * ${columns}u) < firstKey + ${blockRowsOf(tile)}u;
+    ${given ? probeStep(tile, given) : ofColumns((i, j) => `${begin(i, j)} } { ${finish(i, j, 'second.y')}`)}
+    ${storeHalves(tile, ofQuery, 'keyWeightUnit', 0)}
+    ${storeHalves(tile, (i, q) => quadOf('y', i, q), adjoint ? 'keyWeightUnit' : 'valueWeightUnit', 1)}
+    ${stageNext(tile, stagedColumns, staging)}
+    workgroupBarrier();
+    ${addWeighted(tile, [
+      { name: 'k', columns: query, area: 0 },
+      { name: 'v', columns: cotangent, area: 1 },
+      ...(adjoint ? [{ name: 'k', columns: adjoint, area: 1 }] : []),
+    ])}`;
   const result = (i: number, x: string): string =>
     `select(select(${x}, vec4f(), keyInfo${i}.y == HIDDEN), vec4f(params.nan), keyInfo${i}.y == SPOILT)`;
   const storeKey = (i: number): string => `{
@@ -189,7 +263,7 @@ export function gradientKeysShader(
   let keyUnit = unitAbove(bitcast<f32>(units[2u * head]));
   let valueUnit = unitAbove(bitcast<f32>(units[2u * head + 1u]));
   let keyWeightUnit = unitAbove(bitcast<f32>(largest[2u * head])) * ${2 ** -14};
-  let valueWeightUnit = unitAbove(bitcast<f32>(largest[2u * head + 1u])) * ${2 ** -14};
+  let valueWeightUnit = ${adjoint ? 'keyWeightUnit * keyUnit * inverseOf(valueUnit)' : `unitAbove(bitcast<f32>(largest[2u * head + 1u])) * ${2 ** -14}`};
   ${operand(tile, keys('key'), Dp / 4)}
   ${operand(tile, values('value'), Dvp / 4)}`;
   return {
@@ -206,13 +280,14 @@ export function gradientKeysShader(
       dvalue: dvalue.buffer,
       ...(hasBias && { dkeyBias: { access: 'read_write', element: 'f32' } as const }),
     },
-    workgroupBytes: tileBytes(tile),
+    workgroupBytes: tileBytes(tile) + (matrices ? 16 * buffers * records : 0),
     text: () => `
 ${KEY_STATES}
 ${boundFunction('by uniform')}
 ${dkey.text}
 ${dvalue.text}
 ${declareTile(tile)}
+${matrices ? `${RECORDS}\nvar<workgroup> stagedRecords: array<array<array<vec4f, ${columns}>, 2>, ${buffers}>;` : ''}
 ${mainHead(tile)}
   let head = workgroup.x;
   let firstKey = workgroup.y * ${blockRowsOf(tile)}u;
@@ -224,13 +299,18 @@ ${mainHead(tile)}
   ${matrices ? readKeyUnits : ''}
   let firstQuery = select(0u, u32(max(0i, i32(firstKey + params.Tq) - i32(params.Tk))), params.isCausal != 0u);
   let queryTiles = (params.Tq + ${columns - 1}u) / ${columns}u;
-  for (var t = firstQuery / ${columns}u; t < queryTiles; t++) {
+  ${
+    isMatrixTile(tile)
+      ? loopOverColumns(
+          tile,
+          stagedColumns,
+          { first: `(firstQuery / ${columns}u)`, count: 'queryTiles', extra: staging },
+          matrixStep(tile),
+        )
+      : `for (var t = firstQuery / ${columns}u; t < queryTiles; t++) {
     ${isSecond ? `if (!${isFlaggedRow(`t * ${columns}u`)}) { continue; }` : ''}
-    ${productsTogether(tile, pairs)}
-    ${adjoint && !matrices ? perColumn((j) => `let column${j} = (head * params.Tqp + ${columnOf(j)}) * ${layout.quads}u;\n${careful(j)}`) : ''}
-    let isCut = bound(t * ${columns}u) < firstKey + ${blockRowsOf(tile)}u;
-    ${perColumn(elements)}
-    ${accumulateTogether(tile, sums)}
+    ${floatStep()}
+  }`
   }
   ${readAccumulator(tile, 'k', Dp / 4, 'keyWeightUnit')}
   ${readAccumulator(tile, 'v', Dvp / 4, 'valueWeightUnit')}

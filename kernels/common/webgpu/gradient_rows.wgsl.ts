@@ -1,4 +1,4 @@
-import { flag, hasCoarseScores, readFlag } from './coarse_tiles.wgsl.js';
+import { flag, hasCoarseScores, leaveFewKeys, readFlag } from './coarse_tiles.wgsl.js';
 import {
   beginSolve,
   direction,
@@ -17,6 +17,7 @@ import {
   weightsAgain,
   type WeightSource,
 } from './conjugate_gradient.wgsl.js';
+import { gradientRowsByMatrices } from './gradient_rows_matrices.wgsl.js';
 import { boundFunction, ROW_STATES } from './prepare.wgsl.js';
 import {
   type AttentionShape,
@@ -41,8 +42,10 @@ import {
   declareAccumulator,
   declareTile,
   groupsOf,
+  isMatrixTile,
   mainHead,
   operand,
+  overColumns,
   perQuad,
   perRow,
   products,
@@ -50,6 +53,7 @@ import {
   quadOf,
   readAccumulator,
   reduceRows,
+  stageNext,
   storeWeights,
   sumOfQuads,
   threadsOf,
@@ -58,6 +62,9 @@ import {
 
 /** Where the probe of an operator comes from: there is none, it is given, or it is the solution of a system. */
 export type ProbeKind = 'none' | 'given' | 'solved';
+
+/** Weights of keys may be this many times as large as others that share their scale: half precision has 2^28, and weights of a row differ. */
+const MOST_UNLIKE = 2 ** 10;
 
 /** Log-sum-exp of a row that takes part in nothing: its weights come out as zero. */
 export const NO_WEIGHT = '1e30';
@@ -93,7 +100,7 @@ export function gradientRowsShader(
   const { tile, Dp, Dvp, isAlignedD, hasKeyTerms } = shape;
   const { matrices } = tile;
   const key = keyColumns('preparedKey', Dp, !matrices);
-  const value = keyColumns('preparedValue', Dvp, !matrices);
+  const value = { ...keyColumns('preparedValue', Dvp, !matrices), region: 1 };
   const groups = groupsOf(tile, key.width);
   const isSolved = probe === 'solved';
   const slot = (s: number) => (i: number, c: string) => rowQuad(layout, `row${i}`, layout.slots[s].offset, c);
@@ -110,10 +117,9 @@ export function gradientRowsShader(
   // Bounds of products by units: no number of a key is beyond its unit.
   const boundOf = (name: string, { unit, width }: Columns): string =>
     `${Math.ceil(Math.sqrt(4 * width))}.0 * unit_${name} * ${unit}`;
-  // Weights are below 2^15.
-  const gammaUnit = `(8.0 * unit_y * ${value.unit})`;
 
-  const loop = (body: string): string => `for (var t = 0u; t < keyTiles; t++) { ${body} }`;
+  const staged = [key, value];
+  const loop = (body: string): string => overColumns(tile, staged, 'keyTiles', body);
   const store = (i: number, text: string): string => `{
     let i = firstRow + ty + ${tile.threadsY * i}u;
     let state${i} = info${i}.y;
@@ -125,7 +131,13 @@ export function gradientRowsShader(
       vec4f(m${i} + log2(max(l${i}, 1e-37)), ${tau}, ${eta}, ${constant}), info${i}.y == ORDINARY); }`;
 
   const finished = finishScores(tile, 's', hasKeyTerms);
-  const firstPass = (): string => `
+  const byMatrices = isMatrixTile(tile) ? gradientRowsByMatrices(tile, key, value, cotangent) : undefined;
+  const firstPass = (): string =>
+    byMatrices
+      ? `${byMatrices.firstPass(finished, kept)}
+  ${perRow(tile, (i) => `gammaBound${i} = ${boundOf('y', value)};`)}`
+      : floatPass();
+  const floatPass = (): string => `
   ${operand(tile, cotangent, value.width)}
   ${loop(`
     ${products(tile, value, [cotangent])}
@@ -143,16 +155,11 @@ export function gradientRowsShader(
       kept,
     )}
     ${accumulate(tile, 'a', key, true, true)}
-    ${matrices ? perRow(tile, (i) => `peak${i} = max(peak${i}, top${i});`) : ''}
     workgroupBarrier();
-    ${perQuad(tile, (i, q) => `p${i}_${q} = ${asOperand(tile, `(p${i}_${q} * ${quadOf('y', i, q)})`)};`)}
+    ${perQuad(tile, (i, q) => `p${i}_${q} = (p${i}_${q} * ${quadOf('y', i, q)});`)}
     ${perRow(tile, (i) => `gbar${i} += ${sumOfQuads(tile, 'p', i)};`)}
-    ${storeWeights(tile, (i, q) => `p${i}_${q}`, gammaUnit)}
-    ${accumulate(tile, 'n', key, true)}`)}
-  ${readAccumulator(tile, 'a', key.width, `${key.unit}`)}
-  ${readAccumulator(tile, 'n', key.width, `(${gammaUnit} * ${key.unit})`)}
-  ${matrices ? perRow(tile, (i) => `gammaBound${i} = ${boundOf('y', value)};`) : ''}`;
-
+    ${storeWeights(tile, (i, q) => `p${i}_${q}`)}
+    ${accumulate(tile, 'n', key, true)}`)}`;
   // The tile is left to float32 where a row's condition says so.
   const flagRows = (condition: (i: number) => string): string =>
     matrices
@@ -199,9 +206,12 @@ export function gradientRowsShader(
     etaOffset: (i: number) => string,
   ): string => {
     const eta = (i: number, q: number): string =>
-      probe === 'solved'
+      isSolved && !matrices
         ? `${quadOf('y', i, q)} - ${quadOf('u', i, q)} + (${etaOffset(i)})`
         : `${quadOf('y', i, q)} + (${etaOffset(i)})`;
+    // The keys' weights of u, `p tau` in the unit that it shares with dout, against those of query and probe: all have one scale.
+    const hasUnlikeWeights = (i: number): string =>
+      `(square_y${i} > 0.0 && all_mostTau${i} * all_eta * inverseOf(${key.unit}) > ${MOST_UNLIKE}.0 * max(abs(params.scale) * unit_s * all_mostScore${i}, unit_t * all_mostEta${i}))`;
     const raise = (name: string, i: number, x: string): string => `${name}${i} = max(${name}${i}, abs(${x}));`;
     const largest = ['mostScore', 'mostEta', 'mostTau'];
     const end = (i: number): string =>
@@ -212,19 +222,22 @@ export function gradientRowsShader(
         .join(' ');
     const setUnit = (i: number): string => {
       const tauBound = `(abs(1.0 - probeMean${i}) + ${boundOf('t', key)})`;
-      const own = probe === 'solved' ? ` + ${boundOf('u', key)}` : '';
+      const own = isSolved ? ` + ${boundOf('u', key)}` : '';
       const etaBound = `(gammaBound${i} + abs(${etaOffset(i)})${own})`;
       return `let scoreUnit = unitAbove(heaviest${i} * l${i} * (${tauBound} * ${etaBound} + abs(constant${i}))) * ${2 ** -15};
       ${largest.map((name) => `var ${name}${i} = vec4f();`).join(' ')}`;
     };
+    // By matrices `u` is part of the products with dout: `eta` but for its constant.
+    const own = isSolved && matrices ? sets.filter(({ name }) => name !== 'u') : sets;
+    const last = byMatrices?.lastPass(isSolved ? direction(source) : undefined);
     return `
   ${clearAccumulator(tile, 'a', key.width)}
-  ${operand(tile, cotangent, value.width)}
-  ${sets.map((set) => operand(tile, set, key.width)).join('\n')}
+  ${last?.operands ?? ''}
+  ${own.map((set) => operand(tile, set, key.width)).join('\n')}
   ${matrices ? perRow(tile, setUnit) : ''}
   ${loop(`
-    ${products(tile, value, [cotangent])}
-    ${weightsAgain(source, sets)}
+    ${matrices ? '' : products(tile, value, [cotangent])}
+    ${weightsAgain(source, own, last?.products)}
     ${perQuad(
       tile,
       (i, q) => `let tau${i}_${q} = ${quadOf('t', i, q)} + (1.0 - probeMean${i}); let eta${i}_${q} = ${eta(i, q)};
@@ -232,6 +245,7 @@ export function gradientRowsShader(
       ${matrices ? `${raise('mostScore', i, `de${i}_${q}`)} ${raise('mostEta', i, `w${i}_${q} * eta${i}_${q}`)} ${raise('mostTau', i, `w${i}_${q} * tau${i}_${q}`)}` : ''}`,
     )}
     ${storeWeights(tile, (i, q) => `de${i}_${q}`, 'scoreUnit')}
+    ${stageNext(tile, staged)}
     ${accumulate(tile, 'a', key, true)}`)}
   ${readAccumulator(tile, 'a', key.width, `(scoreUnit * ${key.unit})`)}
   ${
@@ -242,7 +256,8 @@ export function gradientRowsShader(
     largest.map((name) => `all_${name}`),
     'max',
   )}
-  ${perRow(tile, (i) => storeLargest(i, ...(largest.map((name) => `all_${name}${i} * inverse${i}`) as [string, string, string])))}`
+  ${perRow(tile, (i) => storeLargest(i, ...(largest.map((name) => `all_${name}${i} * inverse${i}`) as [string, string, string])))}
+  ${isSolved ? flagRows(hasUnlikeWeights) : ''}`
       : ''
   }`;
   };
@@ -326,6 +341,7 @@ export function gradientRowsShader(
   let head = workgroup.x;
   let firstRow = (params.Tqp / ${blockRowsOf(tile)}u - 1u - workgroup.y) * ${blockRowsOf(tile)}u;
   ${shape.isSecond ? `${readFlag} if (!isFlagged) { return; }` : ''}
+  ${matrices ? leaveFewKeys(blockRowsOf(tile)) : ''}
   ${perRow(tile, (i) => `let row${i} = head * params.Tqp + firstRow + ty + ${tile.threadsY * i}u;`)}`;
   const flags = flagging(shape);
   return {

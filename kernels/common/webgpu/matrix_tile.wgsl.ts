@@ -1,20 +1,20 @@
 import { matrixText, perBlock } from './matrix.wgsl.js';
-import { BLOCK, type Matrices, SUBGROUP } from './matrices.js';
+import { BLOCK, SUBGROUP } from './matrices.js';
+import { BLOCK_QUADS, bufferQuads, firstStaged, type MatrixTile, stage, stagedStride } from './matrix_columns.wgsl.js';
 import { reduceRows } from './reduce_rows.wgsl.js';
 import { unroll } from './shader.js';
 import {
   blockColumnsOf,
   blockRowsOf,
-  type ColumnProducts,
   type Columns,
   perGroup,
   perQuad,
   perRow,
+  type ProductPart,
   type Products,
   type RowQuad,
-  threadsOf,
+  type StagedProducts,
   type Tile,
-  type WeightedColumns,
 } from './tile_shape.js';
 
 /*
@@ -23,46 +23,32 @@ import {
  * to the threads that own them, weights come back through `halves`, and accumulators are sums that stay in registers.
  */
 
-export interface MatrixTile extends Tile {
-  readonly matrices: Matrices;
-}
-
-const BLOCK_QUADS = BLOCK / 4;
-
 /**
- * Quads from row to row. Two more than there are, so that neighbouring rows lie in different banks. How many workgroups run at a
- * time is bounded by this memory, and they hide each other's barriers: what does not fit into it goes through in slices.
+ * Quads from row to row, with the padding of staged columns. How many workgroups run at a time is bounded by this memory, and they
+ * hide each other's barriers: what does not fit into it goes through in slices.
  */
-const stagedStride = ({ chunk }: Tile): number => chunk + 2;
-const rowQuads = (tile: Tile): number => blockColumnsOf(tile) / 4;
-const halvesStride = (tile: Tile): number => (tile.areas ?? 1) * rowQuads(tile) + 2;
-const scoresStride = (tile: Tile): number => rowQuads(tile) + 2;
+const areaQuads = (tile: Tile): number => blockColumnsOf(tile) / 4;
+const rowQuads = (tile: Tile): number => (tile.areas ?? 1) * areaQuads(tile);
+const rowStride = (tile: Tile): number => rowQuads(tile) + 2;
 
-/** Quads of one set of staged columns. */
-const regionQuads = (tile: Tile): number => blockColumnsOf(tile) * stagedStride(tile);
-
-/** Quads of one area of products. */
-const areaQuads = (tile: Tile): number => blockRowsOf(tile) * scoresStride(tile);
-
-const quadCounts = (tile: Tile): { staged: number; halves: number; scores: number } => ({
-  staged: (tile.regions ?? 1) * regionQuads(tile),
-  halves: blockRowsOf(tile) * halvesStride(tile),
-  scores: (tile.areas ?? 1) * areaQuads(tile),
+const quadCounts = (tile: Tile): { staged: number; rows: number } => ({
+  staged: (tile.buffers ?? 1) * bufferQuads(tile),
+  rows: blockRowsOf(tile) * rowStride(tile),
 });
 
 /** With 64 rows, 16 columns and heads of 64: 2.25 KiB of columns, 3 of halves, 6 of scores. */
 export function matrixBytes(tile: MatrixTile): number {
-  const { staged, halves, scores } = quadCounts(tile);
-  return 8 * (staged + halves) + 16 * scores;
+  const { staged, rows } = quadCounts(tile);
+  return 8 * (staged + rows) + 16 * rows;
 }
 
 /** Every variable is a multiple of 16 bytes: matrices that do not begin at one are silently read from elsewhere. */
 export function declareMatrixMemory(tile: MatrixTile): string {
-  const { staged, halves, scores } = quadCounts(tile);
+  const { staged, rows } = quadCounts(tile);
   return `
 var<workgroup> staged: array<Half4, ${staged}>;
-var<workgroup> halves: array<Half4, ${halves}>;
-var<workgroup> scores: array<vec4f, ${scores}>;`;
+var<workgroup> halves: array<Half4, ${rows}>;
+var<workgroup> scores: array<vec4f, ${rows}>;`;
 }
 
 /** `text` for each slice of vectors of `width` quads that fits in the rows: its first quad and its quads. */
@@ -74,24 +60,9 @@ function perSlice(tile: Tile, width: number, text: (first: number, quads: number
 /** First of a subgroup's rows in an array. */
 const subgroupBase = (stride: number): string => `(tid / ${SUBGROUP}u) * ${BLOCK * stride}u`;
 
-const ownHalf = (tile: Tile, column: string): string => `halves[ty * ${halvesStride(tile)}u + ${column}]`;
-const ownScore = (tile: Tile, column: string): string => `scores[ty * ${scoresStride(tile)}u + ${column}]`;
+const ownHalf = (tile: Tile, column: string): string => `halves[ty * ${rowStride(tile)}u + ${column}]`;
+const ownScore = (tile: Tile, column: string): string => `scores[ty * ${rowStride(tile)}u + ${column}]`;
 const columnOf = ({ threadsX }: Tile, g: number): string => `tx + ${threadsX * g}u`;
-
-const firstStaged = (tile: Tile, { region = 0 }: Columns): string => `${region * regionQuads(tile)}u`;
-
-/** Copies the columns of tile `t`; nobody may be reading the last ones. */
-export function stage(tile: MatrixTile, columns: Columns): string {
-  const { buffer, base, stride, offset, width } = columns;
-  const total = blockColumnsOf(tile) * width;
-  const threads = threadsOf(tile);
-  return unroll(Math.ceil(total / threads), (step) => {
-    const copy = `{ let at = tid + ${step * threads}u; let column = at / ${width}u; let c = at % ${width}u;
-      staged[${firstStaged(tile, columns)} + column * ${stagedStride(tile)}u + c] =
-        ${buffer}[${base} + (t * ${blockColumnsOf(tile)}u + column) * ${stride}u + ${offset}u + c]; }`;
-    return (step + 1) * threads > total ? `if (tid < ${total - step * threads}u) ${copy}` : copy;
-  });
-}
 
 /** The left operand `name`, or its low part, of half-precision numbers `value` of quads of the tile's rows, through `halves`. */
 function makeOperand(
@@ -102,7 +73,7 @@ function makeOperand(
   value: (i: number, column: string) => string,
 ): string {
   const { left } = matrixText(tile.matrices);
-  const stride = halvesStride(tile);
+  const stride = rowStride(tile);
   const store = (first: number, quads: number): string =>
     perGroup(tile, quads, (i, g) => {
       const column = columnOf(tile, g);
@@ -147,49 +118,119 @@ export function matrixOperand(tile: MatrixTile, name: string, row: RowQuad, widt
   workgroupBarrier();`;
 }
 
+/** Vectors of rows, an operand, that are multiplied with columns in units of `columnUnit`. */
+export interface JointPart {
+  readonly operand: string;
+  readonly row: RowQuad;
+  readonly width: number;
+  readonly columnUnit: string;
+}
+
+/** Numbers of half precision in a unit that others share may be this small a part of it and lose nothing. */
+export const JOINT_SHIFT = 2 ** 14;
+
+/**
+ * Left operands whose products with columns, each of a unit of its own, are in the one unit `unit_name` and can be summed by the
+ * matrices. The smaller of two has smaller numbers then: all are lifted to where the largest of half precision are.
+ */
+export const jointOperands = (tile: MatrixTile, name: string, parts: readonly JointPart[]): string => `
+  ${parts
+    .map(
+      ({ operand, row, width }) => `
+  ${perRow(tile, (i) => `var square_${operand}${i} = 0.0;`)}
+  ${perGroup(tile, width, (i, g) => `{ let x = ${row(i, columnOf(tile, g))}; square_${operand}${i} += dot(x, x); }`)}`,
+    )
+    .join('\n')}
+  ${reduceRows(
+    tile,
+    parts.map(({ operand }) => `square_${operand}`),
+    'sum',
+  )}
+  let all_${name} = ${parts
+    .map(({ operand, columnUnit }) => `unitAbove(sqrt(square_${operand}0)) * ${columnUnit}`)
+    .reduce((a, b) => `max(${a}, ${b})`)};
+  let unit_${name} = all_${name} * ${1 / JOINT_SHIFT};
+  ${parts
+    .map(
+      ({ operand, row, width, columnUnit }) => `
+  let inverse_${operand} = inverseOf(all_${name}) * ${columnUnit} * ${JOINT_SHIFT}.0;
+  ${makeOperand(tile, 'left', operand, width, (i, column) => `toHalf4(half(${row(i, column)} * inverse_${operand}))`)}`,
+    )
+    .join('\n')}
+  workgroupBarrier();`;
+
 type NamedProducts = Pick<Products, 'name' | 'operand'>;
 
 const operandOf = ({ name, operand = name }: NamedProducts): string => operand;
 
-/** Sums of the products of rows and of the columns that are staged, to the rows' part of area `area` of `scores`. */
-function storeProducts(tile: MatrixTile, columns: Columns, set: Products, area = 0): string {
+/** Products of one operand with columns. */
+export const stagedProducts = (
+  columns: Columns,
+  set: Pick<Products, 'name' | 'operand' | 'isSplit'>,
+): StagedProducts => ({
+  name: set.name,
+  parts: [{ operand: operandOf(set), columns, isSplit: set.isSplit }],
+  unit: `unit_${operandOf(set)} * ${columns.unit ?? '1.0'}`,
+});
+
+const factorsOf = ({ operand, isSplit = false }: ProductPart, d: number): string[] =>
+  ['left', ...(isSplit ? ['low'] : [])].map((part) => `${part}_${operand}_${d}`);
+
+/** Sums of products of rows and of staged columns, to the rows' part of areas of `scores`, in turn; sets share what they load of a column. */
+function storeProducts(tile: MatrixTile, sets: readonly StagedProducts[]): string {
   const { right, multiplyAdd, storeSum } = matrixText(tile.matrices);
-  const parts = ['left', ...(set.isSplit ? ['low'] : [])];
+  const regions = new Map(sets.flatMap(({ parts }) => parts.map(({ columns }) => [columns.region ?? 0, columns])));
+  const multiply = (columns: Columns, d: number): string =>
+    sets
+      .flatMap(({ parts }, set) =>
+        parts
+          .filter((part) => (part.columns.region ?? 0) === (columns.region ?? 0))
+          .flatMap((part) => factorsOf(part, d))
+          .map((left) => `product${set} = ${multiplyAdd(left, 'column', `product${set}`)};`),
+      )
+      .join(' ');
   return unroll(
     blockColumnsOf(tile) / BLOCK,
     (b) => `{
-    var product = Sum();
-    ${perBlock(
-      columns.width,
-      (
-        d,
-      ) => `{ let column = ${right(`${firstStaged(tile, columns)} + ${b * BLOCK * stagedStride(tile) + d * BLOCK_QUADS}u`, stagedStride(tile), true)};
-      ${parts
-        .map((part) => `product = ${multiplyAdd(`${part}_${operandOf(set)}_${d}`, 'column', 'product')};`)
-        .join(' ')} }`,
-    )}
-    ${storeSum(`${area * areaQuads(tile)}u + ${subgroupBase(scoresStride(tile))} + ${b * BLOCK_QUADS}u`, 'product', scoresStride(tile))}
+    ${unroll(sets.length, (set) => `var product${set} = Sum();`, ' ')}
+    ${[...regions.values()]
+      .map((columns) =>
+        perBlock(
+          columns.width,
+          (
+            d,
+          ) => `{ let column = ${right(`${firstStaged(tile, columns)} + ${b * BLOCK * stagedStride(tile) + d * BLOCK_QUADS}u`, stagedStride(tile), true)};
+      ${multiply(columns, d)} }`,
+        ),
+      )
+      .join('\n')}
+    ${unroll(sets.length, (set) => storeSum(`${subgroupBase(rowStride(tile))} + ${set * areaQuads(tile) + b * BLOCK_QUADS}u`, `product${set}`, rowStride(tile)))}
   }`,
   );
 }
 
-/** Has the threads read their products `name{i}_{j}` of an area, the last that were made there. */
-export const readProducts = (tile: MatrixTile, { unit }: Columns, set: NamedProducts, area = 0): string => `{
-    let factor = unit_${operandOf(set)} * ${unit ?? '1.0'};
-    ${perQuad(tile, (i, q) => `{ let x = ${ownScore(tile, `${area * areaQuads(tile)}u + ${columnOf(tile, q)}`)} * factor; ${unroll(4, (j) => `${set.name}${i}_${4 * q + j} = x[${j}];`, ' ')} }`)} }`;
+/** Has the threads read products `name{i}_{j}` of an area, the last that were made there. */
+export const readStaged = (tile: MatrixTile, { name, unit }: StagedProducts, area = 0): string => `{
+    let factor = ${unit};
+    ${perQuad(tile, (i, q) => `{ let x = ${ownScore(tile, `${area * areaQuads(tile)}u + ${columnOf(tile, q)}`)} * factor; ${unroll(4, (j) => `${name}${i}_${4 * q + j} = x[${j}];`, ' ')} }`)} }`;
 
-export const matrixProducts = (tile: MatrixTile, columns: Columns, sets: readonly Products[]): string => `
+export const readProducts = (tile: MatrixTile, columns: Columns, set: NamedProducts, area = 0): string =>
+  readStaged(tile, stagedProducts(columns, set), area);
+
+export const matrixProducts = (tile: MatrixTile, columns: Columns, sets: readonly Products[]): string =>
+  tile.buffers === undefined
+    ? `
   workgroupBarrier();
   ${stage(tile, columns)}
   workgroupBarrier();
-  ${sets
-    .map(
-      (set) => `
-  ${storeProducts(tile, columns, set)}
-  workgroupBarrier();
-  ${readProducts(tile, columns, set)}`,
-    )
-    .join('\nworkgroupBarrier();\n')}`;
+  ${makeProducts(
+    tile,
+    sets.map((set) => stagedProducts(columns, set)),
+  )}`
+    : makeProducts(
+        tile,
+        sets.map((set) => stagedProducts(columns, set)),
+      );
 
 const inTurns = <Item>(tile: Tile, items: readonly Item[], text: (items: readonly Item[]) => string): string => {
   const { areas = 1 } = tile;
@@ -199,29 +240,15 @@ const inTurns = <Item>(tile: Tile, items: readonly Item[], text: (items: readonl
   return turns.map(text).join('\nworkgroupBarrier();\n');
 };
 
-/** Stages sets of columns, each in its region, and makes products with them: as many at a time as there are areas. */
-export const productsOfRegions = (tile: MatrixTile, pairs: readonly ColumnProducts[]): string => `
-  workgroupBarrier();
-  ${pairs.map(({ columns }) => stage(tile, columns)).join('\n')}
-  workgroupBarrier();
-  ${inTurns(
-    tile,
-    pairs,
-    (some) => `
-  ${some.map(({ columns, set }, area) => storeProducts(tile, columns, set, area)).join('\n')}
-  workgroupBarrier();
-  ${some.map(({ columns, set }, area) => readProducts(tile, columns, set, area)).join('\n')}`,
-  )}`;
-
-/** The same for weights, behind `productsOfRegions`: a barrier is between the last reading of weights and the next writing. */
-export const accumulateRegions = (tile: MatrixTile, sums: readonly WeightedColumns[]): string =>
+/** Products with staged columns, as many at a time as there are areas. */
+export const makeProducts = (tile: MatrixTile, sets: readonly StagedProducts[]): string =>
   inTurns(
     tile,
-    sums,
+    sets,
     (some) => `
-  ${some.map(({ value, unit }, area) => storeHalves(tile, value, unit, area)).join('\n')}
+  ${storeProducts(tile, some)}
   workgroupBarrier();
-  ${some.map(({ name, columns }, area) => addWeighted(tile, name, columns, area)).join('\n')}`,
+  ${some.map((set, area) => readStaged(tile, set, area)).join('\n')}`,
   );
 
 /** Weights in units of a power of two, an expression. */
@@ -232,7 +259,7 @@ export const storeHalves = (
   area = 0,
 ): string =>
   `{ let inverse = inverseOf(${unit});
-  ${perQuad(tile, (i, q) => `${ownHalf(tile, `${(area * blockColumnsOf(tile)) / 4}u + ${columnOf(tile, q)}`)} = toHalf4(${value(i, q)} * inverse);`)} }`;
+  ${perQuad(tile, (i, q) => `${ownHalf(tile, `${area * areaQuads(tile)}u + ${columnOf(tile, q)}`)} = toHalf4(${value(i, q)} * inverse);`)} }`;
 
 export const declareSums = (name: string, width: number): string =>
   perBlock(width, (d) => `var sum_${name}_${d} = Sum();`, ' ');
@@ -240,21 +267,43 @@ export const declareSums = (name: string, width: number): string =>
 export const clearMatrices = (name: string, width: number): string =>
   perBlock(width, (d) => `sum_${name}_${d} = Sum();`, ' ');
 
-/** Adds weights times the columns that are staged. */
-function addWeighted(tile: MatrixTile, name: string, columns: Columns, area = 0): string {
+/** Columns that are staged and what sums them up, times weights in an area. */
+export interface WeightedSum {
+  readonly name: string;
+  readonly columns: Columns;
+  readonly area?: number;
+}
+
+/** Adds weights times the columns that are staged; sums share what they load of weights and of columns. */
+export function addWeighted(tile: MatrixTile, sums: readonly WeightedSum[]): string {
   const { left, right, multiplyAdd } = matrixText(tile.matrices);
-  const first = (area * blockColumnsOf(tile)) / 4;
+  const areas = [...new Set(sums.map(({ area = 0 }) => area))];
+  const regions = new Map(sums.map(({ columns }) => [columns.region ?? 0, columns]));
+  const add = (columns: Columns, d: number): string =>
+    sums
+      .filter((sum) => (sum.columns.region ?? 0) === (columns.region ?? 0))
+      .map(({ name, area = 0 }) => `sum_${name}_${d} = ${multiplyAdd(`row${area}`, 'column', `sum_${name}_${d}`)};`)
+      .join(' ');
   return unroll(
     blockColumnsOf(tile) / BLOCK,
     (b) => `{
-    let row = ${left(`${subgroupBase(halvesStride(tile))} + ${first + b * BLOCK_QUADS}u`, halvesStride(tile))};
-    ${perBlock(
-      columns.width,
-      (
-        d,
-      ) => `{ let column = ${right(`${firstStaged(tile, columns)} + ${b * BLOCK * stagedStride(tile) + d * BLOCK_QUADS}u`, stagedStride(tile), false)};
-      sum_${name}_${d} = ${multiplyAdd('row', 'column', `sum_${name}_${d}`)}; }`,
-    )}
+    ${areas
+      .map(
+        (area) =>
+          `let row${area} = ${left(`${subgroupBase(rowStride(tile))} + ${area * areaQuads(tile) + b * BLOCK_QUADS}u`, rowStride(tile))};`,
+      )
+      .join(' ')}
+    ${[...regions.values()]
+      .map((columns) =>
+        perBlock(
+          columns.width,
+          (
+            d,
+          ) => `{ let column = ${right(`${firstStaged(tile, columns)} + ${b * BLOCK * stagedStride(tile) + d * BLOCK_QUADS}u`, stagedStride(tile), false)};
+      ${add(columns, d)} }`,
+        ),
+      )
+      .join('\n')}
   }`,
   );
 }
@@ -272,15 +321,15 @@ export const matrixAccumulate = (
 ): string => `
   ${isStaged ? '' : stage(tile, columns)}
   ${isVisible ? '' : 'workgroupBarrier();'}
-  ${addWeighted(tile, name, columns)}`;
+  ${addWeighted(tile, [{ name, columns }])}`;
 
 const storeSlice = (tile: MatrixTile, name: string, first: number, quads: number): string => {
   const { storeSum } = matrixText(tile.matrices);
   return perBlock(quads, (d) =>
     storeSum(
-      `${subgroupBase(scoresStride(tile))} + ${d * BLOCK_QUADS}u`,
+      `${subgroupBase(rowStride(tile))} + ${d * BLOCK_QUADS}u`,
       `sum_${name}_${d + first / BLOCK_QUADS}`,
-      scoresStride(tile),
+      rowStride(tile),
     ),
   );
 };
@@ -312,7 +361,7 @@ export function scaleSums(tile: MatrixTile, name: string, width: number, factor:
   ${perBlock(
     quads,
     (d) =>
-      `sum_${name}_${d + first / BLOCK_QUADS} = ${loadSum(`${subgroupBase(scoresStride(tile))} + ${d * BLOCK_QUADS}u`, scoresStride(tile))};`,
+      `sum_${name}_${d + first / BLOCK_QUADS} = ${loadSum(`${subgroupBase(rowStride(tile))} + ${d * BLOCK_QUADS}u`, rowStride(tile))};`,
     ' ',
   )}`,
   );

@@ -42,9 +42,6 @@ export function matrixShape(
   return tile && { ...attentionShape(call, D, use), tile };
 }
 
-/** Gradients of wider heads have twice as many sums as a subgroup's registers hold, and were not timed by matrices. */
-const WIDEST_GRADIENT = 64;
-
 /** Flags of tiles that half precision is too coarse for, none yet. */
 export function clearedFlags(call: WebGpuCall<SoftmaxAttentionAttrs>, { heads, Tqp }: Prepared): GPUBuffer {
   const flags = call.scratch(flagBytes(heads, Tqp));
@@ -133,10 +130,9 @@ export function probeAttentionGradient(
   );
   const isSolved = probe === 'solved';
   const use = isSolved ? 'keptWeights' : 'passes';
-  const isWide = Math.max(Dp, Dvp) > WIDEST_GRADIENT;
-  const keysByMatrices = isWide ? undefined : matrixShape(call, 'keys', slots.length + (isSolved ? 1 : 0));
-  // Of tiles for kept weights, which are no more than the rows that share a flag and that prepared rows are padded to.
-  const byMatrices = keysByMatrices && matrixShape(call, 'keptWeights');
+  const keysByMatrices = matrixShape(call, 'keys', slots.length + (isSolved ? 1 : 0));
+  // Of tiles that are no more than the rows that share a flag and that prepared rows are padded to.
+  const byMatrices = keysByMatrices && matrixShape(call, 'gradientRows');
   const hasUnits = byMatrices !== undefined;
   const shape = attentionShape(call, 2 * Dp, use, hasUnits);
   const keyShape = attentionShape(call, Dp + Dvp, 'keys', hasUnits);

@@ -14,6 +14,7 @@ import {
   groupsOf,
   mainHead,
   operand,
+  overColumns,
   perQuad,
   perRow,
   products,
@@ -21,6 +22,7 @@ import {
   quadOf,
   readAccumulator,
   reduceRows,
+  stageNext,
   storeWeights,
   sumOfQuads,
   threadsOf,
@@ -116,7 +118,7 @@ export function probeAttentionShader(shape: AttentionShape, layout: InfoRowLayou
   const { tile, Dp, Dvp, isAlignedDv, hasKeyTerms } = shape;
   const out = rowStoreOf('out', 'params.Dv', isAlignedDv);
   const key = keyColumns('preparedKey', Dp);
-  const value = keyColumns('preparedValue', Dvp);
+  const value = { ...keyColumns('preparedValue', Dvp), region: tile.buffers === undefined ? 0 : 1 };
   const width = Dvp / 4;
   const slot = (offset: number) => (i: number, c: string) => rowQuad(layout, `row${i}`, offset, c);
   // Scores come last: their products may be read again.
@@ -164,13 +166,16 @@ ${mainHead(tile)}
   ${accumulators.map(({ name }) => declareAccumulator(tile, name, width)).join('\n')}
   ${hasProbe ? perRow(tile, (i) => `var tbar${i} = 0.0;`, ' ') : ''}
   ${sets.map((set) => operand(tile, set, key.width)).join('\n')}
-  for (var t = 0u; t < keyTiles; t++) {
-    ${products(tile, key, sets)}
+  ${overColumns(
+    tile,
+    [key, value],
+    'keyTiles',
+    `${products(tile, key, sets)}
     ${finished}
-    ${onlineSoftmax(tile, accumulators, hasProbe ? ['tbar'] : [], { columns: value, isStaged: false }, `${productsAgain(tile, 's', key)} ${finished}`)}
+    ${onlineSoftmax(tile, accumulators, hasProbe ? ['tbar'] : [], { columns: value, isStaged: false }, `${productsAgain(tile, 's', key)} ${finished}`, undefined, { first: stageNext(tile, [key, value]), again: '' })}
     ${accumulate(tile, 'a', value, false, true)}
-    ${hasProbe ? probePart() : ''}
-  }
+    ${hasProbe ? probePart() : ''}`,
+  )}
   ${readAccumulator(tile, 'a', width, 'valueUnit')}
   ${hasProbe ? readAccumulator(tile, 'b', width, `(${probeUnit} * valueUnit)`) : ''}
   ${reduceRows(tile, hasProbe ? ['l', 'tbar'] : ['l'], 'sum')}

@@ -119,6 +119,8 @@ function topOf(tile: Tile, i: number): string {
  *
  * The weights are stored for `accumulate` with `next`, its columns staged meanwhile: the barrier on which the workgroup
  * agrees stands for the one that these need.
+ *
+ * `also`: what else is made of the weights before they are agreed on, and made again where they are scaled anew.
  */
 export function onlineSoftmax(
   tile: Tile,
@@ -127,6 +129,7 @@ export function onlineSoftmax(
   next: { readonly columns: Columns; readonly isStaged: boolean },
   scoresAgain: string,
   kept?: KeptWeights,
+  also: { readonly first: string; readonly again: string } = { first: '', again: '' },
 ): string {
   const { matrices } = tile;
   const store = storeWeights(tile, (i, q) => `p${i}_${q}`);
@@ -151,7 +154,7 @@ export function onlineSoftmax(
   ${perRow(tile, (i) => `var top${i} = ${topOf(tile, i)}; isOver = isOver || top${i} > m${i} + ${headroom};`)}
   ${matrices ? stageAhead(tile, next.columns, next.isStaged) : ''}
   ${perQuad(tile, (i, q) => `var p${i}_${q} = ${asOperand(tile, `exp2(${matrices ? `${quadOf('s', i, q)} - m${i}` : `min(${quadOf('s', i, q)} - m${i}, vec4f(30.0))`})`)};`)}
-  ${matrices ? `${perRow(tile, (i) => `var added${i} = ${sumOfQuads(tile, 'p', i)};`)}\n${store}\n${keeping}` : `${stageAhead(tile, next.columns, next.isStaged)}\n${store}`}
+  ${matrices ? `${perRow(tile, (i) => `var added${i} = ${sumOfQuads(tile, 'p', i)};`)}\n${store}\n${keeping}\n${also.first}` : `${stageAhead(tile, next.columns, next.isStaged)}\n${store}`}
   if (isOver) { flag.x = 1u; }
   if (workgroupUniformLoad(&flag).x != 0u) {
     ${reduceRows(tile, ['top'], 'max')}
@@ -162,6 +165,7 @@ export function onlineSoftmax(
     ${kept ? again(kept) : ''}
     ${store}
     ${matrices ? keeping : ''}
+    ${also.again}
     workgroupBarrier();
   }
   ${matrices ? '' : keeping}

@@ -3,6 +3,7 @@ import { SMALL_RIDGE } from '../../local_linear_attention/spec.js';
 import type { AttentionAttrs } from '../spec.js';
 import type { WebGpuCall } from './call.js';
 import { PROGRESS_HEAD, regionQuads } from './conjugate_gradient.wgsl.js';
+import type { TileUse } from './tile.js';
 import type { Tile } from './tile.wgsl.js';
 import { tuningOf } from './tuning.js';
 
@@ -35,10 +36,11 @@ export function scheduleOf(
   heads: number,
   rowTiles: number,
   Tkp: number,
+  use: TileUse = 'keptWeights',
 ): Schedule {
   const tiles = rowTiles * heads;
   const most = Math.min(MOST_KEPT, device.limits.maxStorageBufferBindingSize, device.limits.maxBufferSize);
-  const workgroups = tile.matrices ? tuningOf(device, 'keptWeights').workgroups : WORKGROUPS;
+  const workgroups = tile.matrices ? tuningOf(device, use, Dp).workgroups : WORKGROUPS;
   const fitting = (quads: number): number => Math.min(workgroups, tiles, Math.floor(most / (16 * quads)));
   const kept = regionQuads(tile, Dp, Tkp, true);
   const isKept = fitting(kept) >= Math.min(FEWEST_WORKGROUPS, tiles);

@@ -1,7 +1,7 @@
 import { limitsOf } from './limits.js';
 import { BLOCK, type Matrices, matricesOf } from './matrices.js';
-import { type Tile, threadsOf, tileBytes } from './tile.wgsl.js';
-import { tuningOf } from './tuning.js';
+import { blockColumnsOf, type Tile, threadsOf, tileBytes } from './tile.wgsl.js';
+import { type MatrixTuning, tuningOf } from './tuning.js';
 
 /** Accumulated quads that a thread can hold beside its products without spilling registers (measured). */
 const MOST_ACCUMULATED = 16;
@@ -13,19 +13,20 @@ const CHUNK = 16;
  * What a kernel is: one pass over the keys; more than that; passes over weights that it keeps; a pass over queries for rows of
  * keys; or over chunks and their sums.
  */
-export type TileUse = 'onePass' | 'passes' | 'keptWeights' | 'keys' | 'chunks';
+export type TileUse = 'onePass' | 'passes' | 'keptWeights' | 'gradientRows' | 'keys' | 'chunks';
 
 /** Quads and columns per turn of a kernel's loops. */
 const UNROLLED: Readonly<Record<TileUse, readonly [number, number]>> = {
   onePass: [16, 8],
   passes: [8, 4],
   keptWeights: [8, 4],
+  gradientRows: [8, 4],
   keys: [8, 4],
   chunks: [2, 2],
 };
 
-const fits = (limits: ReturnType<typeof limitsOf>, tile: Tile): boolean =>
-  tileBytes(tile) <= limits.maxComputeWorkgroupStorageSize &&
+const fits = (limits: ReturnType<typeof limitsOf>, tile: Tile, own = 0): boolean =>
+  tileBytes(tile) + own <= limits.maxComputeWorkgroupStorageSize &&
   threadsOf(tile) <= limits.maxComputeInvocationsPerWorkgroup;
 
 /**
@@ -63,13 +64,15 @@ export function chooseTile(device: GPUDevice, width: number, use: TileUse, isSec
   return tile;
 }
 
-/** A tile by matrices. Where there are several sets of columns (`regions`), two are multiplied at a time. */
+/**
+ * A tile by matrices, with room for so many sets of columns (`regions`) and for the products of so many sets of rows (`areas`).
+ */
 export const matrixTile = (
   matrices: Matrices,
   width: number,
-  subgroups: number,
-  quads: number,
+  { subgroups, quads, buffers }: Pick<MatrixTuning, 'subgroups' | 'quads' | 'buffers'>,
   regions: number,
+  areas: number,
 ): Tile => ({
   threadsX: 2,
   threadsY: BLOCK * subgroups,
@@ -80,21 +83,36 @@ export const matrixTile = (
   unrolledColumns: 1,
   matrices,
   regions,
-  areas: regions > 1 ? 2 : 1,
+  areas,
+  ...(buffers !== undefined && { buffers }),
 });
 
 /** Vectors beyond this take more registers as sums than a thread has. */
 const WIDEST = 128;
 
 /**
- * The tile of a kernel by matrices of half precision, for vectors of up to `width` numbers and with so many sets of columns staged
- * at a time; undefined where the device has no such units or no room.
+ * The tile of a kernel by matrices of half precision, for vectors of up to `width` numbers; undefined where the device has no such
+ * units or no room. Gradients stage all columns of a tile together, those of keys `regions` sets, and make two products at a time.
  */
-export function chooseMatrixTile(device: GPUDevice, width: number, use: TileUse, regions = 1): Tile | undefined {
+export function chooseMatrixTile(device: GPUDevice, width: number, use: TileUse, regions = 2): Tile | undefined {
   const matrices = matricesOf(device);
   if (matrices === undefined || width > WIDEST) return undefined;
   const limits = limitsOf(device);
-  const { subgroups, quads } = tuningOf(device, use);
-  const tiles = [subgroups, 4, 2, 1].map((count) => matrixTile(matrices, width, count, quads, regions));
-  return tiles.find((one) => fits(limits, one));
+  const tuning = tuningOf(device, use, width);
+  const isGradient = use === 'gradientRows' || use === 'keys';
+  const buffers = tuning.buffers ?? (isGradient ? 1 : undefined);
+  const tiles = [tuning.subgroups, 4, 2, 1].flatMap((subgroups) =>
+    [buffers, buffers && 1].map((some) =>
+      matrixTile(
+        matrices,
+        width,
+        { ...tuning, subgroups, buffers: some },
+        buffers === undefined ? 1 : regions,
+        isGradient ? 2 : 1,
+      ),
+    ),
+  );
+  // The pass over keys stages two quads a column of its own.
+  const own = (tile: Tile): number => (use === 'keys' ? 32 * blockColumnsOf(tile) * (tile.buffers ?? 1) : 0);
+  return tiles.find((one) => fits(limits, one, own(one)));
 }

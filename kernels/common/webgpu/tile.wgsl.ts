@@ -1,20 +1,22 @@
 import { declareMatrices, matrixPlace } from './matrix.wgsl.js';
 import {
+  loopOverColumns,
+  type MatrixTile,
+  stage as stageHalves,
+  stageNext as stageNextHalves,
+} from './matrix_columns.wgsl.js';
+import {
   clearMatrices,
   declareMatrixMemory,
   declareSums,
   halfOperand,
-  accumulateRegions,
   matrixAccumulate,
   matrixBytes,
   matrixOperand,
   matrixProducts,
-  productsOfRegions,
-  type MatrixTile,
   readProducts,
   readSums,
   scaleSums,
-  stage as stageHalves,
   storeHalves,
 } from './matrix_tile.wgsl.js';
 import { declareReduction, reductionBytes } from './reduce_rows.wgsl.js';
@@ -22,22 +24,30 @@ import { unroll } from './shader.js';
 import {
   blockColumnsOf,
   blockRowsOf,
-  type ColumnProducts,
   type Columns,
   perGroup,
   perRow,
   type Products,
   type RowQuad,
+  type StagedExtra,
   threadsOf,
   type Tile,
-  type WeightedColumns,
 } from './tile_shape.js';
 
+export {
+  addWeighted,
+  jointOperands,
+  makeProducts,
+  readStaged,
+  stagedProducts,
+  storeHalves,
+} from './matrix_tile.wgsl.js';
+export { loopOverColumns, type MatrixTile } from './matrix_columns.wgsl.js';
 export { reduceRows } from './reduce_rows.wgsl.js';
 export * from './tile_shape.js';
 
 /** A tile whose products are made by matrices. */
-const isMatrixTile = (tile: Tile): tile is MatrixTile => tile.matrices !== undefined;
+export const isMatrixTile = (tile: Tile): tile is MatrixTile => tile.matrices !== undefined;
 
 /** Quads behind a row's weights: threads that store theirs at once, of two rows and four columns, then meet in no bank. */
 const WEIGHTS_PADDING = 4;
@@ -101,13 +111,13 @@ const chunksOf = (tile: Tile, { width }: Columns): number => Math.ceil(width / t
  * columns any more.
  */
 export function stageAhead(tile: Tile, columns: Columns, isStaged: boolean): string {
-  if (isMatrixTile(tile)) return isStaged ? '' : stageHalves(tile, columns);
+  if (isMatrixTile(tile)) return isStaged || tile.buffers !== undefined ? '' : stageHalves(tile, columns);
   if (isStaged && chunksOf(tile, columns) === 1) return '';
   return `workgroupBarrier();\n${copyColumns(tile, columns, '0u')}`;
 }
 
 /** Numbers `name{i}_{j}`, one per row and column of a thread, set to zero. */
-const declareProducts = (tile: Tile, name: string): string =>
+export const declareProducts = (tile: Tile, name: string): string =>
   perRow(tile, (i) => unroll(4 * tile.quads, (j) => `var ${name}${i}_${j} = 0.0;`, ' '));
 
 /**
@@ -164,22 +174,15 @@ export function products(tile: Tile, columns: Columns, sets: readonly Products[]
   return `${declared}\nfor (var chunk = 0u; chunk < ${chunks}u; chunk++) { ${body('chunk')} }`;
 }
 
-/** Products with several sets of columns, which for matrices have a region each and stay staged for `accumulateTogether`. */
-export const productsTogether = (tile: Tile, pairs: readonly ColumnProducts[]): string =>
-  isMatrixTile(tile)
-    ? `${pairs.map(({ set }) => declareProducts(tile, set.name)).join('\n')}\n${productsOfRegions(tile, pairs)}`
-    : pairs.map(({ columns, set }) => products(tile, columns, [set])).join('\n');
+/** A loop `t` over the tiles of columns below `count`, whose columns `sets` some tiles of matrices stage together. */
+export const overColumns = (tile: Tile, sets: readonly Columns[], count: string, body: string): string =>
+  isMatrixTile(tile) && tile.buffers !== undefined
+    ? loopOverColumns(tile, sets, { first: '0u', count }, body)
+    : `for (var t = 0u; t < ${count}; t++) { ${body} }`;
 
-/** Adds several weighted sets of columns to accumulators, the last that was staged first. */
-export const accumulateTogether = (tile: Tile, sums: readonly WeightedColumns[]): string =>
-  isMatrixTile(tile)
-    ? accumulateRegions(tile, sums)
-    : sums
-        .map(
-          ({ name, columns, value }, at) =>
-            `workgroupBarrier();\n${storeWeights(tile, value)}\n${accumulate(tile, name, columns, at === 0)}`,
-        )
-        .join('\n');
+/** In such a loop, before the last barrier of its body: writes the columns of the next tile where there is room for two. */
+export const stageNext = (tile: Tile, sets: readonly Columns[], extra?: StagedExtra): string =>
+  isMatrixTile(tile) ? stageNextHalves(tile, sets, extra) : '';
 
 /** Has matrices' threads read the products `name` with columns again, the last that were made; float32 ones still have them. */
 export const productsAgain = (tile: Tile, name: string, columns: Columns): string =>
@@ -216,7 +219,9 @@ export const storeWeights = (tile: Tile, value: (i: number, q: number) => string
  * one chunk only, it is staged already. `isAhead`: behind `stageAhead` and a barrier behind the weights.
  */
 export function accumulate(tile: Tile, name: string, columns: Columns, isStaged: boolean, isAhead = false): string {
-  if (isMatrixTile(tile)) return matrixAccumulate(tile, name, columns, isStaged || isAhead, isAhead);
+  if (isMatrixTile(tile)) {
+    return matrixAccumulate(tile, name, columns, isStaged || isAhead || tile.buffers !== undefined, isAhead);
+  }
   const chunks = chunksOf(tile, columns);
   const { threadsX } = tile;
   return unroll(chunks, (chunk) => {

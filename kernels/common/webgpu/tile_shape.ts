@@ -26,6 +26,11 @@ export interface Tile {
   /** How many sets of columns matrices have staged at a time, and of how many products and weights there is room for; one if absent. */
   readonly regions?: number;
   readonly areas?: number;
+  /**
+   * For how many tiles there is room among the staged columns, where a loop stages all that a tile takes (`overColumns`): with two the
+   * next tile's come meanwhile. Absent: columns are staged where they are multiplied.
+   */
+  readonly buffers?: number;
 }
 
 export const threadsOf = ({ threadsX, threadsY }: Tile): number => threadsX * threadsY;
@@ -52,7 +57,7 @@ export interface Columns {
   /** Expression: what the numbers of the buffer are multiples of, where it holds half-precision ones. */
   readonly unit?: string;
   /**
-   * Which of the staged sets these columns are for matrices, where several are staged together (`productsTogether`).
+   * Which of the staged sets these columns are for matrices, where several are staged together (`overColumns`).
    */
   readonly region?: number;
 }
@@ -72,6 +77,21 @@ export interface Products {
   readonly operand?: string;
 }
 
+/** Rows, an operand, that matrices multiply with columns. */
+export interface ProductPart {
+  readonly operand: string;
+  readonly columns: Columns;
+  readonly isSplit?: boolean;
+}
+
+/** Products `name{i}_{j}` that matrices make of staged columns: a sum of parts that are in one unit. */
+export interface StagedProducts {
+  readonly name: string;
+  readonly parts: readonly ProductPart[];
+  /** Expression: what the sums are multiples of. */
+  readonly unit: string;
+}
+
 /** Rows that are to be multiplied with columns of their own. */
 export interface ColumnProducts {
   readonly columns: Columns;
@@ -83,8 +103,12 @@ export interface WeightedColumns {
   readonly name: string;
   readonly columns: Columns;
   readonly value: (i: number, q: number) => string;
-  /** Expression: what matrices take the weights in units of. */
-  readonly unit: string;
+}
+
+/** What a loop over tiles stages besides columns: statements that ask for those of tile `t`, an expression, and that write them. */
+export interface StagedExtra {
+  readonly ask: (t: string) => string;
+  readonly write: (buffer: string) => string;
 }
 
 /** Quads of a row's accumulator that a thread owns: columns `tx + threadsX g`. */

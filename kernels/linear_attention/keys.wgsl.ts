@@ -2,6 +2,7 @@ import { chunkKeysShader, keyRow } from '../common/webgpu/chunk_keys.wgsl.js';
 import {
   columnsOf,
   hideRows,
+  overRowTiles,
   stateAt,
   stateColumns,
   stateSum,
@@ -9,7 +10,7 @@ import {
   timesState,
 } from '../common/webgpu/chunk_products.wgsl.js';
 import { type Shader, unroll } from '../common/webgpu/shader.js';
-import { accumulate, perRow, products, quadOf, storeWeights } from '../common/webgpu/tile.wgsl.js';
+import { accumulate, perRow, products, quadOf, storeWeights, type Tile } from '../common/webgpu/tile.wgsl.js';
 import { derivativeOf } from './feature_map.wgsl.js';
 import { linearParams, type LinearShape } from './rows.wgsl.js';
 
@@ -25,8 +26,7 @@ export function linearKeysShader(shape: LinearShape): Shader {
   const cotangents = columnsOf('rows', 'Tqp', dout);
   const isSingle = value.width <= tile.chunk;
   const last = (j: number): string => `rows[(first + ${j}u) * ${query.stride}u + ${query.stride - 1}u].x`;
-  const inChunk = (): string => `
-  for (var t = firstTile; t < rowTiles; t++) {
+  const inChunk = (tile: Tile): string => `
     ${products(tile, queries, [{ name: 's', row: keyQuad }])}
     ${hideRows(tile, 's')}
     ${storeWeights(tile, (i) => quadOf('s', i))}
@@ -37,8 +37,7 @@ export function linearKeysShader(shape: LinearShape): Shader {
     ${accumulate(tile, 'a', cotangents, isSingle)}
     workgroupBarrier();
     ${storeWeights(tile, (i) => quadOf('p', i))}
-    ${accumulate(tile, 'b', queries, false)}
-  }`;
+    ${accumulate(tile, 'b', queries, false)}`;
   return chunkKeysShader(shape, {
     key: 'linearKeys',
     params: linearParams,
@@ -46,7 +45,7 @@ export function linearKeysShader(shape: LinearShape): Shader {
   let state = ${stateAt('firstChunk', 'rowChunks', query, dout)};
   ${timesState(tile, 'a', keyQuad, query, stateColumns(dout))}
   ${stateTimes(tile, 'b', valueQuad, query, stateColumns(dout), (_, c) => stateSum(query, dout, c))}
-  ${isCausal ? inChunk() : ''}`,
+  ${isCausal ? overRowTiles(tile, inChunk) : ''}`,
     dkey: (i, g) => `b${i}_${g} * ${derivativeOf[featureMap](keyQuad(i, `tx + ${tile.threadsX * g}u`))}`,
   });
 }

@@ -1,4 +1,4 @@
-import { columnsOf, stateColumns } from '../common/webgpu/chunk_products.wgsl.js';
+import { columnsOf } from '../common/webgpu/chunk_products.wgsl.js';
 import type { Vectors } from '../common/webgpu/chunk_states.wgsl.js';
 import { unroll } from '../common/webgpu/shader.js';
 import {
@@ -96,6 +96,19 @@ export function factorBlock(tile: Tile, name: string, smallestPivot: string, fac
     ${BARRIERS}`;
 }
 
+/** `name`, the sum of a matrix's diagonal, to every thread. */
+export function declareTrace(tile: Tile, name: string, { buffer, base, width }: Columns): string {
+  const threads = threadsOf(tile);
+  return `
+    var ${name} = 0.0;
+    for (var d = tid; d < ${4 * width}u; d += ${threads}u) { ${name} += ${buffer}[${base} + d * ${width}u + d / 4u][d % 4u]; }
+    reduction[tid / 8u][tid % 8u] = ${name};
+    workgroupBarrier();
+    ${name} = 0.0;
+    for (var other = 0u; other < ${threads}u; other++) { ${name} += reduction[other / 8u][other % 8u]; }
+    workgroupBarrier();`;
+}
+
 /** Part of the system's mean diagonal below which float32 does not tell a ridge from rounding, 2^-14. */
 const LEAST_RIDGE = '6.1e-5';
 
@@ -103,14 +116,13 @@ const LEAST_RIDGE = '6.1e-5';
  * Raises the ridge by `extraRidge` to what float32 can resolve. Solutions are corrected by residuals with the ridge itself,
  * so this costs accuracy only where there is none: directions that no key has, with a ridge that small.
  */
-function raiseRidge(tile: Tile, { buffer, base, width }: Columns): string {
+function raiseRidge(tile: Tile, system: Columns): string {
+  const { buffer, base, width } = system;
   const diagonal = (d: string): string => `${buffer}[${base} + ${d} * ${width}u + ${d} / 4u][${d} % 4u]`;
   return `
-    var trace = 0.0;
-    for (var d = 0u; d < ${4 * width}u; d++) { trace += ${diagonal('d')}; }
+    ${declareTrace(tile, 'trace', system)}
     let extraRidge = max(0.0, trace * ${LEAST_RIDGE} / ${4 * width}.0 - smallestRidge);
     let smallestPivot = smallestRidge + extraRidge;
-    workgroupBarrier();
     for (var d = tid; d < ${4 * width}u; d += ${threadsOf(tile)}u) { ${diagonal('d')} += extraRidge; }
     ${BARRIERS}`;
 }
@@ -119,7 +131,7 @@ function raiseRidge(tile: Tile, { buffer, base, width }: Columns): string {
  * Writes `H`, the state at `state` plus the ridge and, under `causal`, the keys of tiles `firstTile .. keyTile`, to
  * the matrix `inverse`. Channels that are padding have a ridge of 1.
  */
-export function buildSystem(tile: Tile, key: Vectors, inverse: Columns, isCausal: boolean): string {
+export function buildSystem(tile: Tile, key: Vectors, gram: Columns, inverse: Columns, isCausal: boolean): string {
   const { width } = key;
   const keyNumber = (i: number, e: number): string => {
     const channel = `(block * ${BLOCK}u + ty + ${tile.threadsY * i}u)`;
@@ -135,7 +147,7 @@ export function buildSystem(tile: Tile, key: Vectors, inverse: Columns, isCausal
   const entry = (i: number, g: number): string => {
     const [row, column] = [`(block * ${BLOCK}u + ty + ${tile.threadsY * i}u)`, `(tx + ${tile.threadsX * g}u)`];
     const diagonal = `vec4f(vec4u(4u * ${column}) + vec4u(0u, 1u, 2u, 3u) == vec4u(${row}))`;
-    return `a${i}_${g} = ${quadAt(tile, stateColumns(key), 'block', i, column)} + ridges[ridgeAt + ${column}] * ${diagonal};`;
+    return `a${i}_${g} = ${quadAt(tile, gram, 'block', i, column)} + ridgeQuad(head, ${column}) * ${diagonal};`;
   };
   return `
     for (var block = 0u; block < ${(4 * width) / BLOCK}u; block++) {

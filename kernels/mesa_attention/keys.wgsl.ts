@@ -2,13 +2,14 @@ import { chunkKeysShader, keyRow } from '../common/webgpu/chunk_keys.wgsl.js';
 import {
   columnsOf,
   hideRows,
+  overRowTiles,
   stateAt,
   stateColumns,
   stateTimes,
   timesState,
 } from '../common/webgpu/chunk_products.wgsl.js';
 import { type Shader, unroll } from '../common/webgpu/shader.js';
-import { accumulate, perRow, products, quadOf, storeWeights } from '../common/webgpu/tile.wgsl.js';
+import { accumulate, perRow, products, quadOf, storeWeights, type Tile } from '../common/webgpu/tile.wgsl.js';
 import type { MesaShape } from './rows.wgsl.js';
 
 /**
@@ -23,8 +24,7 @@ export function mesaKeysShader(shape: MesaShape): Shader {
   const [xs, gs, us] = [probe, dout, solution].map((vectors) => columnsOf('rows', 'Tqp', vectors));
   const isSingle = value.width <= tile.chunk;
   const second = stateColumns(solution, 'second');
-  const inChunk = (): string => `
-  for (var t = firstTile; t < rowTiles; t++) {
+  const inChunk = (tile: Tile): string => `
     ${products(tile, us, [{ name: 'r', row: keyQuad }])}
     ${products(tile, xs, [{ name: 's', row: keyQuad }])}
     ${hideRows(tile, 's')}
@@ -38,8 +38,7 @@ export function mesaKeysShader(shape: MesaShape): Shader {
     ${accumulate(tile, 'b', us, false)}
     workgroupBarrier();
     ${storeWeights(tile, (i) => quadOf('p', i))}
-    ${accumulate(tile, 'b', xs, false)}
-  }`;
+    ${accumulate(tile, 'b', xs, false)}`;
   return chunkKeysShader(shape, {
     key: 'mesaKeys',
     params: {
@@ -60,6 +59,6 @@ export function mesaKeysShader(shape: MesaShape): Shader {
   ${timesState(tile, 'b', minusKey, probe, second)}
   ${stateTimes(tile, 'b', valueQuad, probe, stateColumns(dout))}
   ${stateTimes(tile, 'b', minusKey, probe, second)}
-  ${isCausal ? inChunk() : ''}`,
+  ${isCausal ? overRowTiles(tile, inChunk) : ''}`,
   });
 }

@@ -1,27 +1,53 @@
 import type { Vectors } from '../common/webgpu/chunk_states.wgsl.js';
 import { ROW_STATES } from '../common/webgpu/prepare.wgsl.js';
-import type { Shader } from '../common/webgpu/shader.js';
+import type { BufferType, ParamType, Shader } from '../common/webgpu/shader.js';
 
 /** Numbers of a head's prepared ridge: one per padded channel, then the smallest and whether all are usable. */
 export const ridgeFloats = (padded: number): number => padded + 4;
 
+/** How the solver reads its ridge: `ridgeQuad(head, c)`, 1 for padding, and `smallestRidgeOf(head)`. */
+export interface RidgeAccess {
+  readonly params: Readonly<Record<string, ParamType>>;
+  readonly buffers: Readonly<Record<string, BufferType>>;
+  readonly text: string;
+}
+
+/** `isTensor`: a ridge per head and channel, as `ridgesShader` leaves it; else one number for all. */
+export const ridgeAccess = ({ width }: Vectors, isTensor: boolean): RidgeAccess =>
+  isTensor
+    ? {
+        params: {},
+        buffers: { ridges: { access: 'read', element: 'vec4f' } },
+        text: `
+fn ridgeQuad(head: u32, c: u32) -> vec4f { return ridges[head * ${width + 1}u + c]; }
+fn smallestRidgeOf(head: u32) -> f32 { return ridges[head * ${width + 1}u + ${width}u].x; }`,
+      }
+    : {
+        params: { D: 'u32', ridge: 'f32' },
+        buffers: {},
+        text: `
+fn ridgeQuad(head: u32, c: u32) -> vec4f {
+  return select(vec4f(1.0), vec4f(params.ridge), vec4u(4u * c) + vec4u(0u, 1u, 2u, 3u) < vec4u(params.D));
+}
+fn smallestRidgeOf(head: u32) -> f32 { return params.ridge; }`,
+      };
+
 /**
- * The ridge of some heads as the solver reads it, `ridges [heads, Dp + 4]`: 1 for padding, and throughout where a number
- * of it is not positive and finite. One thread a number.
+ * A ridge tensor's numbers for some heads, `ridges [heads, Dp + 4]`: 1 for padding, and throughout where a number of it is not
+ * positive and finite. One thread a number.
  */
-export function ridgesShader(D: number, padded: number, isTensor: boolean): Shader {
-  const value = isTensor ? `ridge[((params.firstHead + id.y) % params.headsPerBatch) * ${D}u + d]` : 'params.ridge';
+export function ridgesShader(D: number, padded: number): Shader {
   return {
-    key: `mesaRidges ${D} ${padded} ${isTensor}`,
+    key: `mesaRidges ${D} ${padded}`,
     workgroupSize: 64,
-    params: { firstHead: 'u32', headsPerBatch: 'u32', ridge: 'f32' },
+    params: { firstHead: 'u32', headsPerBatch: 'u32' },
     buffers: {
-      ...(isTensor && { ridge: { access: 'read', element: 'f32' } as const }),
+      ridge: { access: 'read', element: 'f32' },
       ridges: { access: 'read_write', element: 'f32' },
     },
     workgroupBytes: 0,
     text: () => `
-fn ridgeOf(id: vec3u, d: u32) -> f32 { return ${value}; }
+fn ridgeOf(id: vec3u, d: u32) -> f32 { return ridge[((params.firstHead + id.y) % params.headsPerBatch) * ${D}u + d]; }
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3u) {
   if (id.x >= ${ridgeFloats(padded)}u) { return; }

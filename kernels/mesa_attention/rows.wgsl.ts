@@ -2,8 +2,11 @@ import {
   columnsOf,
   declareRowChunks,
   hideKeys,
+  overKeyTiles,
+  partColumns,
+  rowPlace,
   stateAt,
-  stateColumns,
+  type StatePart,
   stateTimes,
 } from '../common/webgpu/chunk_products.wgsl.js';
 import type { Vectors } from '../common/webgpu/chunk_states.wgsl.js';
@@ -35,21 +38,21 @@ export interface MesaShape {
   readonly solution: Vectors;
   readonly key: Vectors;
   readonly value: Vectors;
+  /** Where sums over keys hold those of key and value. */
+  readonly state: StatePart;
   readonly isCausal: boolean;
 }
 
 /** `N_i = sum_j (g_i.v_j) k_j` over the keys that a row sees, written where `u` is to stand. One workgroup a tile of rows. */
 export function mesaTargetShader(shape: MesaShape): Shader {
-  const { tile, dout, solution, key, value, isCausal } = shape;
+  const { tile, dout, solution, key, value, state, isCausal } = shape;
   const quad = ({ stride, offset }: Vectors, i: number, c: string): string =>
     `rows[row${i} * ${stride}u + ${offset}u + ${c}]`;
   const row = (i: number, c: string): string => quad(dout, i, c);
-  const inChunk = (): string => `
-  for (var t = firstTile; t < keyTiles; t++) {
-    ${products(tile, columnsOf('preparedValue', 'Tkp', value), [{ name: 's', row }])}
-    ${hideKeys(tile, 's')}
-    ${accumulateWeights(tile, 'b', (i) => quadOf('s', i), columnsOf('preparedKey', 'Tkp', key))}
-  }`;
+  const inChunk = (of: Tile): string => `
+    ${products(of, columnsOf('preparedValue', 'Tkp', value), [{ name: 's', row }])}
+    ${hideKeys(of, 's')}
+    ${accumulateWeights(of, 'b', (i) => quadOf('s', i), columnsOf('preparedKey', 'Tkp', key))}`;
   return {
     key: `mesaTarget ${JSON.stringify(shape)}`,
     workgroupSize: threadsOf(tile),
@@ -69,12 +72,12 @@ ${declareTile(tile)}
 ${mainHead(tile)}
   let head = workgroup.x;
   let firstRow = workgroup.y * ${blockRowsOf(tile)}u;
-  ${perRow(tile, (i) => `let row${i} = head * params.Tqp + firstRow + ty + ${tile.threadsY * i}u;`)}
+  ${perRow(tile, (i) => `let row${i} = head * params.Tqp + firstRow + ${rowPlace(tile)(i)};`)}
   ${declareRowChunks(tile, isCausal)}
-  let state = ${stateAt('firstChunk', 'keyChunks', key, value)};
+  let state = ${stateAt('firstChunk', 'keyChunks', key, state.right)};
   ${declareAccumulator(tile, 'b', key.width)}
-  ${stateTimes(tile, 'b', row, key, stateColumns(value))}
-  ${isCausal ? inChunk() : ''}
+  ${stateTimes(tile, 'b', row, key, partColumns(state, value))}
+  ${isCausal ? overKeyTiles(tile, inChunk) : ''}
   ${perRow(tile, (i) =>
     unroll(groupsOf(tile, key.width), (g) => `${quad(solution, i, `tx + ${tile.threadsX * g}u`)} = b${i}_${g};`),
   )}

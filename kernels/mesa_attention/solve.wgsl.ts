@@ -3,6 +3,7 @@ import { stateQuads, type Vectors } from '../common/webgpu/chunk_states.wgsl.js'
 import { type ParamType, type Shader, unroll } from '../common/webgpu/shader.js';
 import {
   accumulate,
+  type Columns,
   declareAccumulator,
   declareTile,
   mainHead,
@@ -15,10 +16,12 @@ import {
   type Tile,
   tileBytes,
 } from '../common/webgpu/tile.wgsl.js';
+import type { RidgeAccess } from './ridge.wgsl.js';
 import {
   BARRIERS,
   BLOCK,
   buildSystem,
+  declareTrace,
   FACTOR_QUADS,
   factorBlock,
   invertMatrix,
@@ -34,6 +37,8 @@ export interface SolverShape {
   /** Replaced by the solutions. */
   readonly right: Vectors;
   readonly isCausal: boolean;
+  /** Right vectors of the sums over keys, of which the keys are the first. */
+  readonly sums: Vectors;
 }
 
 /** Pivots of a block of keys below this are rounding: they are differences from 1. */
@@ -44,6 +49,12 @@ const MOST_STEPS = 8;
 
 /** A solution is done when a correction's square is below this part of its own: the next would be below 1e-7. */
 const SMALL_CORRECTION = '1e-7';
+
+/**
+ * Eigenvalues of a system are even enough for an uncorrected `K M` if the mean of them times the mean of their inverses is below this: no
+ * more than one of 64 can then be below a 256th of the mean.
+ */
+const EVEN = 4;
 
 /** Quads of one workgroup's work: `H` or its inverse, `K H^-1` of its keys, right-hand side, solution, factor, one over its pivots. */
 export function solverParts({ width }: Vectors, isCausal: boolean) {
@@ -67,43 +78,42 @@ const params: Readonly<Record<string, ParamType>> = {
   blocks: 'u32',
   firstBlock: 'u32',
   tasks: 'u32',
-  workgroups: 'u32',
 };
+
+/** `K^T K` in a sum. */
+const gramOf = ({ width }: Vectors, sums: Vectors): Columns => ({ ...stateColumns(sums), width });
 
 /** Quads a head of `inverses`: the inverse, and room for the factor of a block. */
 export const inverseQuads = ({ width }: Vectors): number => 4 * width * width + FACTOR_QUADS;
 
 /** The inverse of `H` of each head, over all keys. One workgroup a head. */
-export function invertShader(key: Vectors): Shader {
+export function invertShader(key: Vectors, sums: Vectors, ridges: RidgeAccess): Shader {
   const tile = solverTile(4 * key.width);
   const inverse = matrix('inverses', 'inverseAt', key.width);
   const factor = matrix('inverses', `(inverseAt + ${4 * key.width * key.width}u)`, BLOCK / 4);
   return {
-    key: `mesaInvert ${JSON.stringify(key)}`,
+    key: `mesaInvert ${JSON.stringify([key, sums])} ${ridges.text}`,
     workgroupSize: threadsOf(tile),
-    params: { chunks: 'u32' },
+    params: { chunks: 'u32', ...ridges.params },
     buffers: {
       states: { access: 'read', element: 'vec4f' },
-      ridges: { access: 'read', element: 'vec4f' },
+      ...ridges.buffers,
       inverses: { access: 'read_write', element: 'vec4f' },
     },
     workgroupBytes: tileBytes(tile),
     text: () => `
+${ridges.text}
 ${declareTile(tile)}
 ${mainHead(tile)}
   let head = workgroup.x;
-  let state = (head * (params.chunks + 1u) + params.chunks) * ${stateQuads(key, key)}u;
+  let state = (head * (params.chunks + 1u) + params.chunks) * ${stateQuads(key, sums)}u;
   let inverseAt = head * ${inverseQuads(key)}u;
-  ${declareRidge(key)}
-  ${buildSystem(tile, key, inverse, false)}
+  let smallestRidge = smallestRidgeOf(head);
+  ${buildSystem(tile, key, gramOf(key, sums), inverse, false)}
   ${invertMatrix(tile, inverse, factor)}
 }`,
   };
 }
-
-const declareRidge = ({ width }: Vectors): string => `
-  let ridgeAt = head * ${width + 1}u;
-  let smallestRidge = ridges[ridgeAt + ${width}u].x;`;
 
 /**
  * `x_i = H_i^-1 b_i` in place of `b_i` for 32 rows at a time, where row `l` of a block sees the block's keys up to `l`
@@ -117,8 +127,9 @@ const declareRidge = ({ width }: Vectors): string => `
  *
  * A residual with the system itself, then the same once more on it, gives what float32 has to give.
  */
-export function solveShader(shape: SolverShape): Shader {
-  const { key, right, isCausal } = shape;
+export function solveShader(shape: SolverShape, ridges: RidgeAccess): Shader {
+  const { key, right, isCausal, sums } = shape;
+  const gram = gramOf(key, sums);
   const { width } = key;
   const tile = solverTile(4 * width);
   const parts = solverParts(key, isCausal);
@@ -133,34 +144,39 @@ export function solveShader(shape: SolverShape): Shader {
     // Without own keys the system is the inverse's.
     removal: (): string => (isCausal ? removeKeys(tile, key, parts) : ''),
     residual: (): string => `
-      ${perGroup(tile, width, (i, g) => `a${i}_${g} = ${b(i, g)} - ridges[ridgeAt + ${column(g)}] * ${own(solution)(i, g)};`)}
-      ${times(tile, 'a', solution, stateColumns(key), '-')}
+      ${perGroup(tile, width, (i, g) => `a${i}_${g} = ${b(i, g)} - ridgeQuad(head, ${column(g)}) * ${own(solution)(i, g)};`)}
+      ${times(tile, 'a', solution, gram, '-')}
       ${isCausal ? chunkProducts(tile, key, solution, true) : ''}`,
   };
   return {
-    key: `mesaSolve ${JSON.stringify(shape)}`,
+    key: `mesaSolve ${JSON.stringify(shape)} ${ridges.text}`,
     workgroupSize: threadsOf(tile),
-    params,
+    params: { ...params, ...ridges.params },
     buffers: {
       rows: { access: 'read_write', element: 'vec4f' },
       ...(isCausal && { preparedKey: { access: 'read', element: 'vec4f' } as const }),
       states: { access: 'read', element: 'vec4f' },
-      ridges: { access: 'read', element: 'vec4f' },
+      ...ridges.buffers,
+      marks: { access: 'read_write', element: 'atomic<u32>' },
       ...(!isCausal && { inverses: { access: 'read', element: 'vec4f' } as const }),
       work: { access: 'read_write', element: 'vec4f' },
     },
     workgroupBytes: tileBytes(tile),
     text: () => `
+${ridges.text}
 ${declareTile(tile)}
 ${mainHead(tile)}
   let workAt = workgroup.x * ${parts.size}u;
-  for (var task = workgroup.x; task < params.tasks; task += params.workgroups) {
+  loop {
+    if (tid == 0u) { shared_number.x = atomicAdd(&marks[3], 1u); }
+    let task = workgroupUniformLoad(&shared_number).x;
+    if (task >= params.tasks) { break; }
     let head = task / params.blocks;
     let keyTile = params.firstBlock + task % params.blocks;
-    ${isCausal ? places(tile, key) : fullPlaces(tile, key)}
-    ${declareRidge(key)}
-    ${isCausal ? `${buildSystem(tile, key, inverse, true)} ${invertMatrix(tile, inverse, work(parts.factor, BLOCK / 4))}` : ''}
-    ${isCausal ? factorOwnKeys(tile, key, parts) : ''}
+    ${isCausal ? places(tile, key, sums) : fullPlaces(tile, key, sums)}
+    let smallestRidge = smallestRidgeOf(head);
+    ${isCausal ? `${buildSystem(tile, key, gram, inverse, true)} ${invertMatrix(tile, inverse, work(parts.factor, BLOCK / 4))}` : ''}
+    ${isCausal ? factorOwnKeys(tile, key, gram, parts) : ''}
     ${declareAccumulator(tile, 'a', width)}
     ${declareAccumulator(tile, 'x', width)}
     ${perGroup(tile, width, (i, g) => `a${i}_${g} = ${b(i, g)};`)}
@@ -206,10 +222,10 @@ ${mainHead(tile)}
 }
 
 /** A thread's rows of a block: those whose last key is in the block's tile of keys; and the state before its chunk. */
-const places = (tile: Tile, key: Vectors): string => `
+const places = (tile: Tile, key: Vectors, sums: Vectors): string => `
     let firstChunk = keyTile * ${BLOCK}u / params.chunk;
     let firstTile = firstChunk * params.chunk / ${BLOCK}u;
-    let state = (head * (params.chunks + 1u) + firstChunk) * ${stateQuads(key, key)}u;
+    let state = (head * (params.chunks + 1u) + firstChunk) * ${stateQuads(key, sums)}u;
     ${perRow(
       tile,
       (i) => `
@@ -219,8 +235,8 @@ const places = (tile: Tile, key: Vectors): string => `
     )}`;
 
 /** The same where all rows see all keys: blocks of rows in their order. */
-const fullPlaces = (tile: Tile, key: Vectors): string => `
-    let state = (head * (params.chunks + 1u) + params.chunks) * ${stateQuads(key, key)}u;
+const fullPlaces = (tile: Tile, key: Vectors, sums: Vectors): string => `
+    let state = (head * (params.chunks + 1u) + params.chunks) * ${stateQuads(key, sums)}u;
     ${perRow(
       tile,
       (i) => `
@@ -234,9 +250,9 @@ type Matrix = ReturnType<typeof matrix>;
 
 /**
  * `K M` of the block's keys, and the factor of `1 - K M K^T`, a small difference where a key is the only one in its
- * direction: so `K M` is corrected by its residual `K - (K M) H`.
+ * direction: so `K M` is corrected by its residual `K - (K M) H`, unless the system's eigenvalues are so even that none is.
  */
-function factorOwnKeys(tile: Tile, key: Vectors, parts: Parts): string {
+function factorOwnKeys(tile: Tile, key: Vectors, gram: Columns, parts: Parts): string {
   const { width } = key;
   const gain = matrix('work', `(workAt + ${parts.gain}u)`, width);
   const factor = matrix('work', `(workAt + ${parts.factor}u)`, BLOCK / 4);
@@ -256,13 +272,19 @@ function factorOwnKeys(tile: Tile, key: Vectors, parts: Parts): string {
       }
       ${perGroup(tile, width, (i, g) => `${own(gain, i, g)} = a${i}_${g};`)}
       ${BARRIERS}
-      ${perGroup(tile, width, (i, g) => `a${i}_${g} = ${quadAt(tile, keys, 'keyTile', i, column(g))} - (ridges[ridgeAt + ${column(g)}] + extraRidge) * a${i}_${g};`)}
-      ${times(tile, 'a', gain, stateColumns(key), '-')}
+      ${declareTrace(tile, 'inverseTrace', inverse)}
+      if (tid == 0u) { flag.x = select(1u, 0u, trace * inverseTrace < ${EVEN * (4 * width) ** 2}.0); }
+      let isUneven = workgroupUniformLoad(&flag).x != 0u;
+      if (tid == 0u) { flag.x = 0u; }
+      if (isUneven) {
+      ${perGroup(tile, width, (i, g) => `a${i}_${g} = ${quadAt(tile, keys, 'keyTile', i, column(g))} - (ridgeQuad(head, ${column(g)}) + extraRidge) * a${i}_${g};`)}
+      ${times(tile, 'a', gain, gram, '-')}
       ${chunkProducts(tile, key, gain, false)}
       ${perGroup(tile, width, (i, g) => `${own(rest, i, g)} = a${i}_${g}; a${i}_${g} = ${own(gain, i, g)};`)}
       ${times(tile, 'a', rest, inverse, '')}
       ${perGroup(tile, width, (i, g) => `${own(gain, i, g)} = a${i}_${g};`)}
       ${BARRIERS}
+      }
       let t = keyTile;
       ${products(tile, keys, [{ name: 's', row: (i, c) => quadAt(tile, gain, '0u', i, c) }])}
       ${perRow(tile, (i) => `var g${i} = vec4f(${unroll(4, (j) => isUnit(i, j), ', ')}) - ${quadOf('s', i)};`)}

@@ -1,9 +1,9 @@
 import type { WebGpuCall } from '../common/webgpu/call.js';
-import { type ChunkLayout, sumChunks } from '../common/webgpu/chunk_states.js';
+import type { ChunkLayout } from '../common/webgpu/chunk_states.js';
 import type { Vectors } from '../common/webgpu/chunk_states.wgsl.js';
 import { type Prepared } from '../common/webgpu/prepared.js';
 import { BLOCK } from './inverse.wgsl.js';
-import { badRidgeShader, ridgeFloats, ridgesShader } from './ridge.wgsl.js';
+import { badRidgeShader, ridgeAccess, ridgeFloats, ridgesShader } from './ridge.wgsl.js';
 import { inverseQuads, invertShader, solverParts, solveShader } from './solve.wgsl.js';
 import type { MesaAttentionAttrs } from './spec.js';
 
@@ -12,16 +12,11 @@ type Call = WebGpuCall<MesaAttentionAttrs>;
 /** Bytes that the work of all running workgroups may take; the rest of a call's blocks of rows wait for one to end. */
 const WORK_BYTES = 48 * 2 ** 20;
 
-/** Prepares the ridges of a group of heads and declares rows bad whose ridge is unusable. */
+/** Prepares the ridge tensor of a group of heads and declares rows bad whose ridge is unusable. */
 function prepareRidges(call: Call, { heads, Tqp, buffers, params }: Prepared, padded: number, ridges: GPUBuffer): void {
-  const isTensor = call.has('ridge');
-  call.run(
-    ridgesShader(call.dims.D, padded, isTensor),
-    { ridges, ...(isTensor && { ridge: call.input('ridge') }) },
-    { ...params, ridge: call.attrs.ridge },
-    [Math.ceil(ridgeFloats(padded) / 64), heads],
-  );
-  if (isTensor) call.run(badRidgeShader(padded), { ...buffers, ridges }, params, [Math.ceil(Tqp / 64), heads]);
+  const shader = ridgesShader(call.dims.D, padded);
+  call.run(shader, { ridges, ridge: call.input('ridge') }, params, [Math.ceil(ridgeFloats(padded) / 64), heads]);
+  call.run(badRidgeShader(padded), { ...buffers, ridges }, params, [Math.ceil(Tqp / 64), heads]);
 }
 
 /** The solves `x_i = (K^T K + diag(ridge))^-1 b_i` of a call, which keeps its buffers from one group of heads to the next. */
@@ -31,7 +26,7 @@ export class MesaSolver {
 
   constructor(
     private readonly call: Call,
-    /** Sums `K^T K` over chunks of keys. */
+    /** Sums over chunks of keys that begin with `K^T K` (`pairSums`). */
     private readonly gram: ChunkLayout,
     /** Where the right-hand sides lie in the prepared rows. */
     private readonly right: Vectors,
@@ -44,14 +39,16 @@ export class MesaSolver {
     const isCausal = call.attrs.causal;
     const key = gram.left;
     const padded = 4 * key.width;
-    const ridges = (this.ridges ??= call.scratch(4 * heads * ridgeFloats(padded)));
-    prepareRidges(call, prepared, padded, ridges);
-    const { preparedKey } = buffers;
-    sumChunks(call, gram, heads, { left: preparedKey, right: preparedKey, states }, 'before');
-    const system = { ...params, chunk: gram.chunk, chunks: gram.chunks };
-    const all = { ...buffers, states, ridges };
+    const isTensor = call.has('ridge');
+    if (isTensor) {
+      this.ridges ??= call.scratch(4 * heads * ridgeFloats(padded));
+      prepareRidges(call, prepared, padded, this.ridges);
+    }
+    const ridges = ridgeAccess(key, isTensor);
+    const system = { ...params, chunk: gram.chunk, chunks: gram.chunks, ridge: call.attrs.ridge };
+    const all = { ...buffers, states, ...(this.ridges && { ridges: this.ridges }) };
     const inverses = isCausal ? undefined : (this.inverses ??= call.scratch(16 * heads * inverseQuads(key)));
-    if (inverses) call.run(invertShader(key), { ...all, inverses }, system, [heads]);
+    if (inverses) call.run(invertShader(key, gram.right, ridges), { ...all, inverses }, system, [heads]);
     const { firstBlock, blocks } = this.blocks();
     const tasks = heads * blocks;
     const { size } = solverParts(key, isCausal);
@@ -59,9 +56,9 @@ export class MesaSolver {
     const workgroups = Math.min(tasks, Math.floor(most / (16 * size)));
     const workBytes = 16 * size * workgroups;
     call.run(
-      solveShader({ key, right, isCausal }),
+      solveShader({ key, right, isCausal, sums: gram.right }, ridges),
       { ...all, ...(inverses && { inverses }), work: { buffer: call.work(workBytes), size: workBytes } },
-      { ...system, blocks, firstBlock, tasks, workgroups },
+      { ...system, blocks, firstBlock, tasks },
       [workgroups],
     );
   }

@@ -3,12 +3,12 @@ import type { TensorInfo } from '@tensorflow/tfjs-core';
 import { type Output, WebGpuCall } from '../common/webgpu/call.js';
 import type { KernelCall } from '../common/kernel_call.js';
 import { type ChunkLayout, chunkLayout, chunkRows, stateFloats, sumChunks } from '../common/webgpu/chunk_states.js';
-import type { Vectors } from '../common/webgpu/chunk_states.wgsl.js';
+import { pairChunks, preparedChunks, type Vectors } from '../common/webgpu/chunk_states.wgsl.js';
 import { forPrepared, type Prepared } from '../common/webgpu/prepared.js';
 import { paddedWidth, plainRowLayout } from '../common/webgpu/row_layout.js';
 import { chooseTile } from '../common/webgpu/tile.js';
 import { blockRowsOf } from '../common/webgpu/tile.wgsl.js';
-import { linearRowsShader, type LinearShape } from '../linear_attention/rows.wgsl.js';
+import { linearRowsShader, type LinearShape, preparedSource } from '../linear_attention/rows.wgsl.js';
 import { mesaKeysShader } from './keys.wgsl.js';
 import { RIDGE_ROWS, ridgeGradientShader, ridgeSumsShader } from './ridge.wgsl.js';
 import { mesaTargetShader, type MesaShape, storeRowsShader } from './rows.wgsl.js';
@@ -19,18 +19,21 @@ type Call = WebGpuCall<MesaAttentionAttrs>;
 
 const whole = (width: number): Vectors => ({ stride: width, offset: 0, width });
 
-/** Keys and values, and the sums over keys of both operators' passes. */
-function keyLayouts(call: Call): { key: Vectors; value: Vectors; pairs: ChunkLayout; gram: ChunkLayout } {
+/** Keys and values, and the sums over keys of both operators' passes: `K^T K` and `K^T V` side by side. */
+function keyLayouts(call: Call): { key: Vectors; value: Vectors; sums: ChunkLayout } {
   const { Tk, D, Dv } = call.dims;
   const [Dp, Dvp] = [paddedWidth(D), paddedWidth(Dv)];
   const [key, value] = [whole(Dp / 4), whole(Dvp / 4)];
-  const { causal } = call.attrs;
   return {
     key,
     value,
-    pairs: chunkLayout(Tk, key, value, chunkRows(Dp, Dvp, causal)),
-    gram: chunkLayout(Tk, key, key, chunkRows(Dp, Dp, causal)),
+    sums: chunkLayout(Tk, key, whole(key.width + value.width), chunkRows(Dp, Dp, call.attrs.causal)),
   };
+}
+
+/** Records the passes that leave `K^T [K V]`, summed up before every chunk, in `states`. */
+function sumPairs(call: Call, sums: ChunkLayout, value: Vectors, prepared: Prepared, states: GPUBuffer): void {
+  sumChunks(call, sums, prepared.heads, 'before', pairChunks(sums.left, value), { ...prepared.buffers, states });
 }
 
 /** Vectors of the prepared rows as an output. */
@@ -45,26 +48,26 @@ function storeRows(call: Call, prepared: Prepared, vectors: Vectors, out: Output
 export function mesaAttentionWebGpu(kernelCall: KernelCall): TensorInfo[] {
   return WebGpuCall.run(mesaAttentionSpec, kernelCall, (call) => {
     const { D, Dv } = call.dims;
-    const { key, value, pairs, gram } = keyLayouts(call);
+    const { key, value, sums } = keyLayouts(call);
     const tile = chooseTile(call.device, 4 * value.width, 'chunks');
     const isCausal = call.attrs.causal;
-    const vectors = { query: key, dout: value, key, value };
+    const state = { right: sums.right, offset: key.width };
+    const vectors = { query: key, dout: value, key, value, state };
     const shape: LinearShape = { tile, D, Dv, ...vectors, isCausal, normalize: false, featureMap: 'identity' };
     const [out, probe] = [call.output(call.resultShape), call.output(call.tensor('query').shape)];
-    const floatsPerHead = Math.max(stateFloats(pairs), stateFloats(gram));
-    const solver = new MesaSolver(call, gram, key);
+    const floatsPerHead = stateFloats(sums);
+    const solver = new MesaSolver(call, sums, key);
     const rows = [{ name: 'query', width: D }];
     let states: GPUBuffer | undefined;
     forPrepared(call, { isCentred: false, floatsPerHead, layout: plainRowLayout(rows) }, (prepared) => {
       const { heads, Tqp, buffers, params } = prepared;
       states ??= call.scratch(4 * heads * floatsPerHead);
+      sumPairs(call, sums, value, prepared, states);
       solver.solve(prepared, states);
-      storeRows(call, prepared, key, probe);
-      sumChunks(call, pairs, heads, { left: buffers.preparedKey, right: buffers.preparedValue, states }, 'before');
       call.run(
-        linearRowsShader(shape),
-        { ...buffers, states, out: out.buffer },
-        { ...params, chunk: pairs.chunk, keyChunks: pairs.chunks, rowChunks: 0, scale: 1 },
+        linearRowsShader(shape, preparedSource(shape), true),
+        { ...buffers, states, out: out.buffer, probe: probe.buffer },
+        { ...params, chunk: sums.chunk, keyChunks: sums.chunks, rowChunks: 0, scale: 1 },
         [heads, Tqp / blockRowsOf(tile)],
       );
     });
@@ -85,6 +88,7 @@ function gradientShape(call: Call, key: Vectors, value: Vectors, accumulated: nu
     solution: { stride, offset: key.width + value.width, width: key.width },
     key,
     value,
+    state: { right: whole(key.width + value.width), offset: key.width },
     isCausal: call.attrs.causal,
   };
 }
@@ -96,7 +100,7 @@ const PART_QUADS = 16;
 export function mesaAttentionGradWebGpu(kernelCall: KernelCall): TensorInfo[] {
   return WebGpuCall.run(mesaAttentionSpec, kernelCall, (call): (Output | undefined)[] => {
     const { batch, heads: allHeads, Tq, D, Dv } = call.dims;
-    const { key, value, pairs, gram } = keyLayouts(call);
+    const { key, value, sums: keySums } = keyLayouts(call);
     const [Dp, Dvp] = [4 * key.width, 4 * value.width];
     const forRows = gradientShape(call, key, value, Dp);
     const forKeys = gradientShape(call, key, value, Dp + Dvp);
@@ -108,8 +112,8 @@ export function mesaAttentionGradWebGpu(kernelCall: KernelCall): TensorInfo[] {
     const parts = Math.ceil(Tq / RIDGE_ROWS);
     const sums = dridge && call.scratch(4 * allHeads * parts * Dp);
     const ofRows = stateFloats(first) + stateFloats(second) + 4 * PART_QUADS;
-    const floatsPerHead = Math.max(stateFloats(pairs), stateFloats(gram), ofRows);
-    const solver = new MesaSolver(call, gram, solution);
+    const floatsPerHead = Math.max(stateFloats(keySums), ofRows);
+    const solver = new MesaSolver(call, keySums, solution);
     const rows = [
       { name: 'probe', width: D },
       { name: 'dout', width: Dv },
@@ -117,11 +121,11 @@ export function mesaAttentionGradWebGpu(kernelCall: KernelCall): TensorInfo[] {
     let states: GPUBuffer | undefined;
     forPrepared(call, { isCentred: false, floatsPerHead, layout: plainRowLayout(rows, Dp) }, (prepared) => {
       const { heads, Tqp, Tkp, buffers } = prepared;
-      const { preparedKey, preparedValue, rows: rowBuffer } = buffers;
+      const { rows: rowBuffer } = buffers;
       states ??= call.scratch(4 * heads * floatsPerHead);
       const all = { ...buffers, states, dkey: dkey.buffer, dvalue: dvalue.buffer };
-      const pairParams = { ...prepared.params, chunk: pairs.chunk, keyChunks: pairs.chunks };
-      sumChunks(call, pairs, heads, { left: preparedKey, right: preparedValue, states }, 'before');
+      const pairParams = { ...prepared.params, chunk: keySums.chunk, keyChunks: keySums.chunks };
+      sumPairs(call, keySums, value, prepared, states);
       call.run(mesaTargetShader(forRows), all, pairParams, [heads, Tqp / blockRowsOf(forRows.tile)]);
       solver.solve(prepared, states);
       storeRows(call, prepared, solution, dquery);
@@ -130,8 +134,12 @@ export function mesaAttentionGradWebGpu(kernelCall: KernelCall): TensorInfo[] {
         { buffer: states, size: 4 * heads * stateFloats(first) },
         { buffer: states, offset: 16 * secondQuad, size: 4 * heads * stateFloats(second) },
       ];
-      sumChunks(call, first, heads, { left: rowBuffer, right: rowBuffer, states: firstPart }, 'fromHere');
-      sumChunks(call, second, heads, { left: rowBuffer, right: rowBuffer, states: secondPart }, 'fromHere');
+      const sumRows = (layout: ChunkLayout, part: GPUBufferBinding): void => {
+        const source = preparedChunks(layout.left, layout.right);
+        sumChunks(call, layout, heads, 'fromHere', source, { left: rowBuffer, right: rowBuffer, states: part });
+      };
+      sumRows(first, firstPart);
+      sumRows(second, secondPart);
       const keyParams = { ...prepared.params, chunk, rowChunks: first.chunks, second: secondQuad };
       call.run(mesaKeysShader(forKeys), all, keyParams, [heads, Tkp / blockRowsOf(forKeys.tile)]);
       if (sums) {

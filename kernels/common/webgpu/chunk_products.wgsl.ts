@@ -31,6 +31,20 @@ export const stateColumns = (right: Vectors, base = 'state'): Columns => ({
   width: right.width,
 });
 
+/** Right vectors as a part of those that a state was summed of. */
+export interface StatePart {
+  readonly right: Vectors;
+  /** First quad of the part. */
+  readonly offset: number;
+}
+
+/** The same for a part of a state's right vectors. */
+export const partColumns = ({ right, offset }: StatePart, { width }: Vectors): Columns => ({
+  ...stateColumns(right),
+  offset,
+  width,
+});
+
 /** First quad of a state of the head `head`, by the number of its chunk. */
 export const stateAt = (chunk: string, chunks: string, left: Vectors, right: Vectors): string =>
   `(head * (params.${chunks} + 1u) + ${chunk}) * ${stateQuads(left, right)}u`;
@@ -74,6 +88,15 @@ export function stateTimes(
   );
 }
 
+/** Expression: number of a thread's row `i` in its tile, the last rows first: those see the most keys (`overKeyTiles`). */
+export const rowPlace =
+  ({ threadsY, rows }: Tile) =>
+  (i: number): string =>
+    `ty + ${threadsY * (rows - 1 - i)}u`;
+
+/** Whether half of a thread's rows are none of those of a tile of columns at the end of the tile's own. */
+const isHalved = (tile: Tile): boolean => tile.rows % 2 === 0 && blockRowsOf(tile) === 2 * blockColumnsOf(tile);
+
 /**
  * For a tile of query rows: its bounds, the chunk up to whose start every row sees all keys (`firstChunk`), and the tiles
  * of keys from there on (`keyTiles`), which some rows see. Without a causal bound a state holds all keys.
@@ -82,11 +105,20 @@ export function declareRowChunks(tile: Tile, isCausal: boolean): string {
   const columns = blockColumnsOf(tile);
   if (!isCausal) return 'let firstChunk = params.keyChunks;';
   return `
-  ${perRow(tile, (i) => `let bound${i} = bound(firstRow + ty + ${tile.threadsY * i}u);`, ' ')}
+  ${perRow(tile, (i) => `let bound${i} = bound(firstRow + ${rowPlace(tile)(i)});`, ' ')}
   let firstBound = bound(firstRow);
   let firstChunk = firstBound / params.chunk;
   let firstTile = firstChunk * params.chunk / ${columns}u;
+  let halfBound = bound(firstRow + ${blockRowsOf(tile) / 2 - 1}u);
   let keyTiles = (bound(min(firstRow + ${blockRowsOf(tile) - 1}u, params.Tq - 1u)) + ${columns - 1}u) / ${columns}u;`;
+}
+
+/** `text` for each of these tiles of keys; those that the first half of the rows does not see are left to the others. */
+export function overKeyTiles(tile: Tile, text: (of: Tile) => string): string {
+  const body = isHalved(tile)
+    ? `if (t * ${blockColumnsOf(tile)}u < halfBound) { ${text(tile)} } else { ${text({ ...tile, rows: tile.rows / 2 })} }`
+    : text(tile);
+  return `for (var t = firstTile; t < keyTiles; t++) { ${body} }`;
 }
 
 /** Zero weights for keys of tile `t` beyond the rows' bounds. */
@@ -114,8 +146,17 @@ export function declareKeyChunks(tile: Tile, isCausal: boolean): string {
   ${perRow(tile, (i) => `let start${i} = start(firstKey + ty + ${tile.threadsY * i}u);`, ' ')}
   let lastStart = start(firstKey + ${blockRowsOf(tile) - 1}u);
   let firstChunk = min((lastStart + params.chunk - 1u) / params.chunk, params.rowChunks);
+  let halfStart = start(firstKey + ${blockRowsOf(tile) / 2}u);
   let firstTile = start(firstKey) / ${columns}u;
   let rowTiles = min(firstChunk * params.chunk, params.Tqp) / ${columns}u;`;
+}
+
+/** `text` for each of these tiles of rows; those that see none of the second half of the keys are left to the others. */
+export function overRowTiles(tile: Tile, text: (of: Tile) => string): string {
+  const body = isHalved(tile)
+    ? `if ((t + 1u) * ${blockColumnsOf(tile)}u > halfStart) { ${text(tile)} } else { ${text({ ...tile, rows: tile.rows / 2 })} }`
+    : text(tile);
+  return `for (var t = firstTile; t < rowTiles; t++) { ${body} }`;
 }
 
 /** Zero weights for rows of tile `t` that come before the first that sees the key. */

@@ -1,6 +1,14 @@
 import type { AttentionAttrs } from '../spec.js';
 import type { Binding, WebGpuCall } from './call.js';
-import { chunkStatesShader, type Scan, scanShader, stateParts, stateQuads, type Vectors } from './chunk_states.wgsl.js';
+import {
+  type ChunkSource,
+  chunkStatesShader,
+  type Scan,
+  scanShader,
+  stateParts,
+  stateQuads,
+  type Vectors,
+} from './chunk_states.wgsl.js';
 import { ROW_PADDING } from './row_layout.js';
 import { chooseTile } from './tile.js';
 import { blockRowsOf, type Tile } from './tile.wgsl.js';
@@ -37,7 +45,7 @@ export const stateFloats = ({ chunks, size }: ChunkLayout): number => (chunks + 
 
 /** A tile whose rows are not more than the channels of the left vectors. */
 function tileOf(device: GPUDevice, { left, right }: ChunkLayout): Tile {
-  const tile = chooseTile(device, 4 * Math.min(16, right.width), 'chunks');
+  const tile = chooseTile(device, 4 * (right.width % 16 === 0 ? 16 : 8), 'chunks');
   return blockRowsOf(tile) <= 4 * left.width ? tile : { ...tile, threadsY: 8 };
 }
 
@@ -46,13 +54,14 @@ export function sumChunks<Attrs extends AttentionAttrs>(
   call: WebGpuCall<Attrs>,
   layout: ChunkLayout,
   heads: number,
-  buffers: { readonly left: Binding; readonly right: Binding; readonly states: Binding },
   scan: Scan,
-  factor?: number,
+  source: ChunkSource,
+  buffers: Readonly<Record<string, Binding>> & { readonly states: Binding },
+  params: Readonly<Record<string, number>> = {},
 ): void {
   const { rows, chunk, chunks, size, left, right } = layout;
   const tile = tileOf(call.device, layout);
-  call.run(chunkStatesShader(tile, left, right, factor), buffers, { rows, chunk, chunks }, [
+  call.run(chunkStatesShader(tile, left, right, source), buffers, { ...params, rows, chunk, chunks }, [
     heads,
     chunks,
     stateParts(tile, left, right),

@@ -1,4 +1,4 @@
-import { type Shader, unroll } from './shader.js';
+import { type BufferType, type ParamType, type Shader, unroll } from './shader.js';
 import {
   accumulateWeights,
   blockColumnsOf,
@@ -26,7 +26,61 @@ export interface Vectors {
 export const stateQuads = (left: Vectors, right: Vectors): number => 4 * left.width * right.width + left.width;
 
 /** Quads of the right vectors that one workgroup takes. */
-const rightTile = (right: Vectors): number => Math.min(16, right.width);
+const rightTile = ({ width }: Vectors): number => (width % 16 === 0 ? 16 : 8);
+
+/** What a shader of sums reads; quads of row `j` of the vectors of the workgroup's head, all of them expressions. */
+export interface ChunkSource {
+  readonly key: string;
+  readonly params: Readonly<Record<string, ParamType>>;
+  readonly buffers: Readonly<Record<string, BufferType>>;
+  readonly text: string;
+  /** What a workgroup of so many threads does first. */
+  readonly begin: (threads: number) => string;
+  /** And what it does last. */
+  readonly end?: string;
+  readonly left: (j: string, c: string) => string;
+  readonly right: (j: string, c: string) => string;
+  /** What is summed of quads `x` that were read so; they themselves where it is absent. */
+  readonly storedLeft?: (x: string, j: string, c: string) => string;
+  readonly storedRight?: (x: string, j: string, c: string) => string;
+  /** What a left vector is multiplied by in the sum of them; 1 where it is absent. */
+  readonly factor?: (j: string) => string;
+}
+
+const vec4: BufferType = { access: 'read', element: 'vec4f' };
+
+/** Expression: quad `c` of row `j` of vectors in the prepared tensor `buffer`. */
+const vectorQuad = (buffer: string, { stride, offset }: Vectors, j: string, c: string): string =>
+  `${buffer}[(head * params.rows + ${j}) * ${stride}u + ${offset}u + ${c}]`;
+
+/** Vectors of the prepared tensors `left` and `right`; the factor is the first number of quad `factor` of the left one's rows. */
+export const preparedChunks = (left: Vectors, right: Vectors, factor?: number): ChunkSource => ({
+  key: JSON.stringify(['prepared', left, right, factor]),
+  params: {},
+  buffers: { left: vec4, right: vec4 },
+  text: '',
+  begin: () => '',
+  left: (j, c) => vectorQuad('left', left, j, c),
+  right: (j, c) => vectorQuad('right', right, j, c),
+  ...(factor !== undefined && {
+    factor: (j: string) => `${vectorQuad('left', { ...left, offset: factor }, j, '0u')}.x`,
+  }),
+});
+
+/** Prepared keys, and for right vectors keys and values side by side. */
+export const pairChunks = (key: Vectors, value: Vectors): ChunkSource => ({
+  key: JSON.stringify(['pairs', key, value]),
+  params: {},
+  buffers: { preparedKey: vec4, preparedValue: vec4 },
+  text: `
+fn pair(head: u32, j: u32, c: u32) -> vec4f {
+  if (c < ${key.width}u) { return ${vectorQuad('preparedKey', key, 'j', 'c')}; }
+  return ${vectorQuad('preparedValue', value, 'j', `(c - ${key.width}u)`)};
+}`,
+  begin: () => '',
+  left: (j, c) => vectorQuad('preparedKey', key, j, c),
+  right: (j, c) => `pair(head, ${j}, ${c})`,
+});
 
 /** Workgroups that share a state. */
 export const stateParts = (tile: Tile, left: Vectors, right: Vectors): number =>
@@ -37,45 +91,49 @@ export const stateParts = (tile: Tile, left: Vectors, right: Vectors): number =>
  * quads]`; the last one is for what a scan leaves there.
  *
  * One workgroup a chunk and block of the state. The tile's rows are channels of the left vectors, `4 ty + i`, so that a
- * thread reads quads and turns blocks of 4 x 4 in registers. `c` is quad `factor` of the left buffer's rows, its first
- * number, or 1.
+ * thread reads quads and turns blocks of 4 x 4 in registers. `c` is the source's factor.
  */
-export function chunkStatesShader(tile: Tile, left: Vectors, right: Vectors, factor?: number): Shader {
+export function chunkStatesShader(tile: Tile, left: Vectors, right: Vectors, source: ChunkSource): Shader {
   const parts = right.width / rightTile(right);
   const columns = blockColumnsOf(tile);
   const width = rightTile(right);
+  const rightQuad = (c: string): string => `(part * ${width}u + ${c})`;
   const values = {
-    buffer: 'right',
-    base: `head * params.rows * ${right.stride}u + part * ${width}u`,
-    stride: right.stride,
-    offset: right.offset,
+    buffer: '',
+    base: '',
+    stride: 0,
+    offset: 0,
     width,
+    load: (j: string, c: string) => source.right(j, rightQuad(c)),
+    stored: (x: string, j: string, c: string) => source.storedRight?.(x, j, rightQuad(c)) ?? x,
   };
   const column = (i: number): string => `vec4f(l0[${i}], l1[${i}], l2[${i}], l3[${i}])`;
-  const factors = `vec4f(${unroll(4, (e) => `left[(first + ${e}u) * ${left.stride}u + ${factor ?? 0}u].x`, ', ')})`;
+  const row = (e: number): string => `(t * ${columns}u + 4u * tx + ${e}u)`;
+  const factors = `vec4f(${unroll(4, (e) => source.factor?.(row(e)) ?? '1.0', ', ')})`;
   return {
-    key: `chunkStates ${JSON.stringify([tile, left, right, factor])}`,
+    key: `chunkStates ${JSON.stringify([tile, left.width, right.width])} ${source.key}`,
     workgroupSize: threadsOf(tile),
-    params: { rows: 'u32', chunk: 'u32', chunks: 'u32' },
+    params: { rows: 'u32', chunk: 'u32', chunks: 'u32', ...source.params },
     buffers: {
-      left: { access: 'read', element: 'vec4f' },
-      right: { access: 'read', element: 'vec4f' },
+      ...source.buffers,
       states: { access: 'read_write', element: 'vec4f' },
     },
     workgroupBytes: tileBytes(tile),
     text: () => `
+${source.text}
 ${declareTile(tile)}
 ${mainHead(tile)}
   let head = workgroup.x;
+  ${source.begin(threadsOf(tile))}
   let part = workgroup.z % ${parts}u;
   let firstQuad = workgroup.z / ${parts}u * ${blockRowsOf(tile) / 4}u + ty;
   ${declareAccumulator(tile, 'a', width)}
   ${perRow(tile, (i) => `var sum${i} = 0.0;`, ' ')}
   let end = min((workgroup.y + 1u) * params.chunk, params.rows) / ${columns}u;
   for (var t = workgroup.y * params.chunk / ${columns}u; t < end; t++) {
-    let first = head * params.rows + t * ${columns}u + 4u * tx;
-    ${unroll(4, (e) => `let l${e} = left[(first + ${e}u) * ${left.stride}u + ${left.offset}u + firstQuad];`)}
-    let c = ${factor === undefined ? 'vec4f(1.0)' : factors};
+    ${unroll(4, (e) => `let left${e} = ${source.left(row(e), 'firstQuad')};`)}
+    ${unroll(4, (e) => `let l${e} = ${source.storedLeft?.(`left${e}`, row(e), 'firstQuad') ?? `left${e}`};`)}
+    let c = ${factors};
     ${perRow(tile, (i) => `sum${i} += dot(c, ${column(i)});`)}
     ${accumulateWeights(tile, 'a', column, values)}
   }
@@ -91,12 +149,13 @@ ${mainHead(tile)}
   if (tx == 0u && part == 0u) {
     states[state + ${4 * left.width * right.width}u + firstQuad] = vec4f(sum0, sum1, sum2, sum3);
   }
+  ${source.end ?? ''}
 }`,
   };
 }
 
 /** States of a scan that are loaded before any is needed: a thread would else wait for each of them in turn. */
-const AHEAD = 8;
+const AHEAD = 16;
 
 /** What a scan leaves at chunk `c`: the sum of all chunks before it, or of it and all behind it. */
 export type Scan = 'before' | 'fromHere';

@@ -1,4 +1,3 @@
-import type { AttentionDims } from '../dims.js';
 import type { AttentionAttrs } from '../spec.js';
 import type { WebGpuCall } from './call.js';
 import { type ElementMap, keyStride, paddedWidth, ROW_PADDING, type RowLayout, type Slot } from './row_layout.js';
@@ -7,8 +6,6 @@ import { type KeyForm, keysShader } from './prepare_keys.wgsl.js';
 
 /** Rows that a workgroup of the preparing shaders takes. */
 const ROWS_PER_WORKGROUP = 16;
-
-const roundUp = (x: number, multiple: number): number => Math.ceil(x / multiple) * multiple;
 
 /** A call's inputs for some of its heads, as the kernels read them (prepare.wgsl.ts). */
 export interface Prepared {
@@ -49,17 +46,40 @@ export interface Preparation {
 export const hasKeyTerms = <Attrs extends AttentionAttrs>(call: WebGpuCall<Attrs>): boolean =>
   call.has('keyMask') || call.has('keyBias');
 
+/** A length as prepared tensors have it: whole tiles. */
+export const paddedRows = (T: number): number => Math.ceil(T / ROW_PADDING) * ROW_PADDING;
+
+/** Some of a call's heads, which kernels take together, and the uniforms that every shader may ask for. */
+export interface HeadGroup {
+  readonly firstHead: number;
+  readonly heads: number;
+  readonly params: Readonly<Record<string, number>>;
+}
+
 /**
- * The heads of a call in groups of which every prepared tensor can be bound: 128 MiB within the default limits. Each
- * group is prepared into the same buffers, so they are bounded, whatever the number of heads.
+ * The heads of a call in groups of which every tensor of `floatsPerHead` numbers a head can be bound: 128 MiB within the default
+ * limits. Each group uses the same buffers, so they are bounded, whatever the number of heads; none is larger than the first.
  */
-function headGroups(device: GPUDevice, dims: AttentionDims, floatsPerHead: number): [number, number][] {
+export function headGroups<Attrs extends AttentionAttrs>(
+  { device, dims, attrs }: WebGpuCall<Attrs>,
+  floatsPerHead: number,
+): readonly [HeadGroup, ...HeadGroup[]] {
   const { maxStorageBufferBindingSize, maxComputeWorkgroupsPerDimension } = device.limits;
+  const { Tq, Tk, D, Dv } = dims;
   const fitting = Math.floor(maxStorageBufferBindingSize / (4 * floatsPerHead));
   const count = Math.max(1, Math.min(dims.heads, fitting, maxComputeWorkgroupsPerDimension));
-  const groups: [number, number][] = [];
-  for (let first = 0; first < dims.heads; first += count) groups.push([first, Math.min(count, dims.heads - first)]);
-  return groups;
+  const group = (firstHead: number): HeadGroup => {
+    const heads = Math.min(count, dims.heads - firstHead);
+    const headsPerBatch = dims.heads / dims.batch;
+    const [Tqp, Tkp, Dp, isCausal] = [paddedRows(Tq), paddedRows(Tk), paddedWidth(D), attrs.causal ? 1 : 0];
+    return {
+      firstHead,
+      heads,
+      params: { firstHead, heads, headsPerBatch, Tq, Tk, Tqp, Tkp, D, Dv, Dp, isCausal, nan: NaN },
+    };
+  };
+  const others = Array.from({ length: Math.ceil(dims.heads / count) - 1 }, (_, i) => group((i + 1) * count));
+  return [group(0), ...others];
 }
 
 /** Prepares a call's inputs, group of heads by group of heads, and calls `body` for each. */
@@ -68,7 +88,7 @@ export function forPrepared<Attrs extends AttentionAttrs>(
   preparation: Preparation,
   body: (prepared: Prepared) => void,
 ): void {
-  const { dims, device } = call;
+  const { dims } = call;
   const { Tq, Tk, D, Dv } = dims;
   const {
     isCentred,
@@ -78,15 +98,11 @@ export function forPrepared<Attrs extends AttentionAttrs>(
     floatsPerHead = 0,
     areKeysSpread = false,
   } = preparation;
-  const [Tqp, Tkp] = [roundUp(Tq, ROW_PADDING), roundUp(Tk, ROW_PADDING)];
+  const [Tqp, Tkp] = [paddedRows(Tq), paddedRows(Tk)];
   const [Dp, Dvp] = [paddedWidth(D), paddedWidth(Dv)];
   const spread = (padded: number): number => 4 * keyStride(padded, areKeysSpread);
-  const groups = headGroups(
-    device,
-    dims,
-    Math.max(4 * Tqp * layout.quads, Tkp * spread(Math.max(Dp, Dvp)), floatsPerHead),
-  );
-  const most = groups[0][1];
+  const groups = headGroups(call, Math.max(4 * Tqp * layout.quads, Tkp * spread(Math.max(Dp, Dvp)), floatsPerHead));
+  const most = groups[0].heads;
   const isHalf = layout.units !== undefined;
   const keyBuffers = (bytesOf: (padded: number) => number) => ({
     preparedKey: call.scratch(most * Tkp * bytesOf(Dp)),
@@ -118,10 +134,7 @@ export function forPrepared<Attrs extends AttentionAttrs>(
   const keySlot = { name: 'key', width: D, padded: Dp, offset: 0, ...(keyMap && { map: keyMap }) };
   const valueSlot = { name: 'value', width: Dv, padded: Dvp, offset: 0 };
 
-  for (const [firstHead, heads] of groups) {
-    const headsPerBatch = dims.heads / dims.batch;
-    const isCausal = call.attrs.causal ? 1 : 0;
-    const shared = { firstHead, heads, headsPerBatch, Tq, Tk, Tqp, Tkp, D, Dv, Dp, isCausal, nan: NaN };
+  for (const { firstHead, heads, params: shared } of groups) {
     call.clear(buffers.marks);
     if (buffers.units) call.clear(buffers.units);
     if (foldedBias) call.run(foldMaskShader(), { ...given, foldedBias }, shared, [Math.ceil(Tk / 256), heads]);

@@ -1,11 +1,13 @@
+import type { AttentionDims } from '../dims.js';
 import type { SoftmaxAttentionAttrs } from '../../softmax_attention/spec.js';
 import type { Binding, Output, WebGpuCall } from './call.js';
 import { gradientImagesShader, imageQuads, imagesOf } from './gradient_images.wgsl.js';
 import { gradientKeysShader, keyInfoShader } from './gradient_keys.wgsl.js';
 import { gradientRowsShader, type ProbeKind } from './gradient_rows.wgsl.js';
 import { ROWS } from './prepare.wgsl.js';
-import { forPrepared, hasKeyTerms, type Preparation, type Prepared } from './prepared.js';
-import { paddedWidth, type InfoRowLayout, rowLayout, type Slot } from './row_layout.js';
+import { forPrepared, hasKeyTerms, headGroups, paddedRows, type Preparation, type Prepared } from './prepared.js';
+import { checkedInputsShader } from './raw_inputs.wgsl.js';
+import { paddedWidth, type InfoRowLayout, ROW_PADDING, rowLayout, type Slot } from './row_layout.js';
 import { type AttentionShape, probeAttentionShader } from './probe_attention.wgsl.js';
 import { flagBytes } from './coarse_tiles.wgsl.js';
 import { chooseMatrixTile, chooseTile, type TileUse } from './tile.js';
@@ -52,6 +54,47 @@ export function clearedFlags(call: WebGpuCall<SoftmaxAttentionAttrs>, { heads, T
 /** Scores in units of log2: what they are multiplied by. */
 export const logScale = (call: WebGpuCall<SoftmaxAttentionAttrs>): number => call.attrs.scale * Math.LOG2E;
 
+/**
+ * Whether a softmax kernel can read the call's own keys and values: as wide as prepared ones, in whole tiles, none hidden.
+ */
+const canBeRaw = ({ Dp, Dvp, hasKeyTerms }: AttentionShape, { D, Dv, Tk }: AttentionDims): boolean =>
+  !hasKeyTerms && Dp === D && Dvp === Dv && Tk % ROW_PADDING === 0;
+
+/** Softmax attention of keys and values as the caller gave them: copies of them would cost 4 % of 32 x 2048 x 64, causal. */
+function rawAttention(
+  call: WebGpuCall<SoftmaxAttentionAttrs>,
+  shape: AttentionShape,
+  layout: InfoRowLayout,
+  out: Output,
+): void {
+  const { Tq, Tk, D, Dv } = call.dims;
+  const rowFloats = 4 * paddedRows(Tq) * layout.quads;
+  const groups = headGroups(call, Math.max(rowFloats, Tk * Math.max(D, Dv)));
+  const most = groups[0].heads;
+  const [key, value] = [call.input('key'), call.input('value')];
+  const [rows, marks] = [call.scratch(4 * most * rowFloats), call.scratch(16 * most)];
+  for (const { firstHead, heads, params: sizes } of groups) {
+    const params = { ...sizes, logScale: logScale(call) };
+    const part = (buffer: GPUBuffer, width: number): GPUBufferBinding => ({
+      buffer,
+      offset: 4 * firstHead * Tk * width,
+      size: 4 * heads * Tk * width,
+    });
+    const [preparedKey, preparedValue] = [part(key, D), part(value, Dv)];
+    call.clear(marks);
+    call.run(checkedInputsShader(layout, D, Dv), { query: call.input('query'), key, value, rows, marks }, params, [
+      (sizes.Tqp + Tk) / ROWS,
+      heads,
+    ]);
+    call.run(
+      probeAttentionShader(shape, layout, false, true),
+      { rows, preparedKey, preparedValue, marks, out: out.buffer },
+      { ...params, scale: call.attrs.scale },
+      [heads, Math.ceil(sizes.Tqp / blockRowsOf(shape.tile))],
+    );
+  }
+}
+
 /** Forward pass of softmax attention or, with the input `probe`, of Parallax. */
 export function probeAttention(call: WebGpuCall<SoftmaxAttentionAttrs>, hasProbe: boolean): Output {
   const { D, Dv } = call.dims;
@@ -62,6 +105,10 @@ export function probeAttention(call: WebGpuCall<SoftmaxAttentionAttrs>, hasProbe
   const rows = [{ name: 'query', width: D }, ...(hasProbe ? [{ name: 'probe', width: D, isNegated: true }] : [])];
   const layout = rowLayout(rows, { hasUnits: byMatrices !== undefined });
   const isCentred = hasProbe || byMatrices !== undefined;
+  if (!isCentred && canBeRaw(shape, call.dims)) {
+    rawAttention(call, shape, layout, out);
+    return out;
+  }
   forPrepared(call, { layout, isCentred }, (prepared) => {
     const { heads, Tqp, buffers } = prepared;
     const params = { ...prepared.params, scale: call.attrs.scale, logScale: logScale(call) };

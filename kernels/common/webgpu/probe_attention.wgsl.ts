@@ -1,6 +1,7 @@
 import { flag, flagBuffer, flagParams, hasCoarseScores, readFlag } from './coarse_tiles.wgsl.js';
 import { halfElement, matrixDirectives } from './matrix.wgsl.js';
 import { boundFunction, ROW_STATES } from './prepare.wgsl.js';
+import { FINITE } from './raw_inputs.wgsl.js';
 import { type InfoRowLayout, keyStride, rowQuad } from './row_layout.js';
 import { rowStoreOf } from './row_store.js';
 import { type BufferType, type ParamType, type Shader, unroll } from './shader.js';
@@ -8,8 +9,10 @@ import { asOperand, declareBounds, declareSoftmax, finishScores, onlineSoftmax }
 import {
   accumulate,
   blockRowsOf,
+  canReadAhead,
   type Columns,
   declareAccumulator,
+  declareAhead,
   declareTile,
   groupsOf,
   mainHead,
@@ -21,6 +24,7 @@ import {
   productsAgain,
   quadOf,
   readAccumulator,
+  readAhead,
   reduceRows,
   stageNext,
   storeWeights,
@@ -112,18 +116,30 @@ export const byState = (i: number, value: string): string =>
  * Softmax attention (no probe) or attention with a given probe `x`, in one pass over the keys:
  * `o = sum p (1 + y.x) v = (1 - tbar) sum p v + sum p t v` with `t = k.x` and `tbar = sum p t`.
  *
- * One workgroup a tile of query rows; the last rows, which see most keys under `causal`, come first.
+ * One workgroup a tile of query rows; the last rows, which see most keys under `causal`, come first. `isRaw`: keys and values are the
+ * call's own, rows those of `checkedInputsShader`.
  */
-export function probeAttentionShader(shape: AttentionShape, layout: InfoRowLayout, hasProbe: boolean): Shader {
+export function probeAttentionShader(
+  shape: AttentionShape,
+  layout: InfoRowLayout,
+  hasProbe: boolean,
+  isRaw = false,
+): Shader {
   const { tile, Dp, Dvp, isAlignedDv, hasKeyTerms } = shape;
   const out = rowStoreOf('out', 'params.Dv', isAlignedDv);
-  const key = keyColumns('preparedKey', Dp);
-  const value = { ...keyColumns('preparedValue', Dvp), region: tile.buffers === undefined ? 0 : 1 };
+  // What is not finite counts as zero; a head that has it pays for the test, no other.
+  const mend = (quads: readonly string[]): string =>
+    `if (hasBad) { ${quads.map((x) => `${x} = kept(${x});`).join(' ')} }`;
+  const raw = isRaw ? { mend } : {};
+  const key = { ...keyColumns('preparedKey', Dp), ...raw };
+  const value = { ...keyColumns('preparedValue', Dvp), ...raw, region: tile.buffers === undefined ? 0 : 1 };
+  // With several passes over the keys or more to accumulate registers are scarce.
+  const isAhead = !hasProbe && canReadAhead(tile, key);
   const width = Dvp / 4;
   const slot = (offset: number) => (i: number, c: string) => rowQuad(layout, `row${i}`, offset, c);
   // Scores come last: their products may be read again.
   const sets = [...(hasProbe ? [{ name: 't', row: slot(Dp / 4) }] : []), { name: 's', row: slot(0) }];
-  const finished = finishScores(tile, 's', hasKeyTerms);
+  const finished = finishScores(tile, 's', hasKeyTerms, isRaw);
   const accumulators = [{ name: 'a', width }, ...(hasProbe ? [{ name: 'b', width }] : [])];
   // Weights are below 2^15, products with a key below its length times the probe's.
   const probeUnit = '(8.0 * unit_t * keyUnit)';
@@ -134,10 +150,11 @@ export function probeAttentionShader(shape: AttentionShape, layout: InfoRowLayou
     ${storeWeights(tile, (i, q) => `p${i}_${q}`, probeUnit)}
     ${accumulate(tile, 'b', value, true)}`;
   const { buffers, params } = flagging(shape);
+  const rowState = (i: number): string => `${rowQuad(layout, `row${i}`, layout.info, '0u')}.y`;
   const result = (i: number, g: number): string =>
     hasProbe ? `(a${i}_${g} * (1.0 - tbar${i} * inverse) + b${i}_${g}) * inverse` : `a${i}_${g} * inverse`;
   return {
-    key: `probeAttention ${shapeKey(shape)} ${hasProbe} ${layout.quads}`,
+    key: `probeAttention ${shapeKey(shape)} ${hasProbe} ${layout.quads} ${isRaw}`,
     workgroupSize: threadsOf(tile),
     params: { ...shapeParams, ...params },
     ...directivesOf(tile),
@@ -146,12 +163,14 @@ export function probeAttentionShader(shape: AttentionShape, layout: InfoRowLayou
       ...preparedBuffers(tile),
       ...buffers,
       ...(hasKeyTerms && { keyTerms: { access: 'read', element: 'vec4f' } as const }),
+      ...(isRaw && { marks: { access: 'read', element: 'u32' } as const }),
       out: out.buffer,
     },
     workgroupBytes: tileBytes(tile),
     text: () => `
 ${ROW_STATES}
 ${boundFunction('by uniform')}
+${isRaw ? FINITE : ''}
 ${out.text}
 ${declareTile(tile)}
 ${mainHead(tile)}
@@ -162,16 +181,19 @@ ${mainHead(tile)}
   ${readUnits(shape, layout)}
   ${perRow(tile, (i) => `let row${i} = head * params.Tqp + firstRow + ty + ${tile.threadsY * i}u;`)}
   ${declareBounds(tile, 'firstRow')}
+  ${isRaw ? 'let firstBad = params.Tk - marks[4u * head + 1u]; let hasBad = firstBad < params.Tk;' : ''}
   ${declareSoftmax(tile)}
   ${accumulators.map(({ name }) => declareAccumulator(tile, name, width)).join('\n')}
   ${hasProbe ? perRow(tile, (i) => `var tbar${i} = 0.0;`, ' ') : ''}
   ${sets.map((set) => operand(tile, set, key.width)).join('\n')}
+  ${isAhead ? `${declareAhead(tile, key)} ${readAhead(tile, key, '0u')}` : ''}
   ${overColumns(
     tile,
     [key, value],
     'keyTiles',
-    `${products(tile, key, sets)}
+    `${products(tile, key, sets, isAhead)}
     ${finished}
+    ${isAhead ? readAhead(tile, key, 'min(t + 1u, keyTiles - 1u)') : ''}
     ${onlineSoftmax(tile, accumulators, hasProbe ? ['tbar'] : [], { columns: value, isStaged: false }, `${productsAgain(tile, 's', key)} ${finished}`, undefined, { first: stageNext(tile, [key, value]), again: '' })}
     ${accumulate(tile, 'a', value, false, true)}
     ${hasProbe ? probePart() : ''}`,
@@ -183,7 +205,13 @@ ${mainHead(tile)}
     tile,
     (i) => `{
     let i = firstRow + ty + ${tile.threadsY * i}u;
-    let state${i} = ${rowQuad(layout, `row${i}`, layout.info, '0u')}.y;
+    ${
+      isRaw
+        ? `let visibleTo = bound(min(i, params.Tq - 1u));
+    let isBad = firstBad < visibleTo || ${rowState(i)} == BAD;
+    let state${i} = select(select(ORDINARY, BAD, isBad), BLIND, visibleTo == 0u);`
+        : `let state${i} = ${rowState(i)};`
+    }
     let inverse = 1.0 / max(l${i}, 1e-37);
     ${tile.matrices ? `if (tx == 0u && i < params.Tq && ${hasCoarseScores(i)}) { ${flag('i')} }` : ''}
     if (i < params.Tq) {

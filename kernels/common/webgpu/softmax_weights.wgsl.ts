@@ -29,8 +29,8 @@ const LOWEST_MAXIMUM = '-1e20';
 const rangeOf = ({ matrices }: Tile): { lift: string; headroom: string } =>
   matrices ? { lift: '8.0', headroom: '14.0' } : { lift: '0.0', headroom: '24.0' };
 
-/** Turns products `name` of queries and keys into scores in units of log2: scale, bias, masks. */
-export function finishScores(tile: Tile, name: string, hasKeyTerms: boolean): string {
+/** Turns products `name` of queries and keys into scores in units of log2: scale, unless queries have it, bias, masks. */
+export function finishScores(tile: Tile, name: string, hasKeyTerms: boolean, isScaled = false): string {
   const columns = blockColumnsOf(tile);
   const term = (q: number): string =>
     `let term${q} = keyTerms[(head * params.Tkp + t * ${columns}u) / 4u + tx + ${tile.threadsX * q}u];`;
@@ -44,7 +44,7 @@ export function finishScores(tile: Tile, name: string, hasKeyTerms: boolean): st
     `${name}${i}_${j} = select(${HIDDEN_SCORE}, ${name}${i}_${j}, t * ${columns}u + 4u * (tx + ${tile.threadsX * q}u) + ${j % 4}u < bound${i});`;
   return `
   ${hasKeyTerms ? unroll(tile.quads, term) : ''}
-  ${each(scaled)}
+  ${isScaled ? '' : each(scaled)}
   if ((t + 1u) * ${columns}u > firstBound) {
     ${each(masked)}
   }`;
@@ -149,12 +149,16 @@ export function onlineSoftmax(
   const again = (kept: KeptWeights): string => `for (var earlier = 0u; earlier < t; earlier++) {
       ${keep(tile, kept, (i, q) => `(${keptQuad(tile, kept, i, q, 'earlier')} * factor${i})`, 'earlier')}
     }`;
-  return `
+  const tops = `
   var isOver = false;
-  ${perRow(tile, (i) => `var top${i} = ${topOf(tile, i)}; isOver = isOver || top${i} > m${i} + ${headroom};`)}
+  ${perRow(tile, (i) => `var top${i} = ${topOf(tile, i)}; isOver = isOver || top${i} > m${i} + ${headroom};`)}`;
+  // Where weights only go to one sum, maxima are better taken behind them (docs/decisions/0062).
+  const isSimple = !matrices && kept === undefined && sums.length === 0;
+  return `
+  ${isSimple ? stageAhead(tile, next.columns, next.isStaged) : tops}
   ${matrices ? stageAhead(tile, next.columns, next.isStaged) : ''}
-  ${perQuad(tile, (i, q) => `var p${i}_${q} = ${asOperand(tile, `exp2(${matrices ? `${quadOf('s', i, q)} - m${i}` : `min(${quadOf('s', i, q)} - m${i}, vec4f(30.0))`})`)};`)}
-  ${matrices ? `${perRow(tile, (i) => `var added${i} = ${sumOfQuads(tile, 'p', i)};`)}\n${store}\n${keeping}\n${also.first}` : `${stageAhead(tile, next.columns, next.isStaged)}\n${store}`}
+  ${perQuad(tile, (i, q) => `var p${i}_${q} = ${asOperand(tile, `exp2(${matrices || isSimple ? `${quadOf('s', i, q)} - m${i}` : `min(${quadOf('s', i, q)} - m${i}, vec4f(30.0))`})`)};`)}
+  ${matrices ? `${perRow(tile, (i) => `var added${i} = ${sumOfQuads(tile, 'p', i)};`)}\n${store}\n${keeping}\n${also.first}` : isSimple ? `${store}\n${tops}` : `${stageAhead(tile, next.columns, next.isStaged)}\n${store}`}
   if (isOver) { flag.x = 1u; }
   if (workgroupUniformLoad(&flag).x != 0u) {
     ${reduceRows(tile, ['top'], 'max')}

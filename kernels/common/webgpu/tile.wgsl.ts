@@ -81,21 +81,75 @@ var<workgroup> flag: vec4u;
 var<workgroup> shared_number: vec4u;`;
 }
 
-/** Copies chunk `chunk` (an expression) of the columns of tile `t` into workgroup memory. */
-function copyColumns(tile: Tile, columns: Columns, chunk: string): string {
-  const { threadsX } = tile;
-  const quads = Math.min(tile.chunk, columns.width);
-  const total = blockColumnsOf(tile) * quads;
-  const threads = threadsOf(tile);
-  const copy = (step: number): string => {
-    const isPartial = (step + 1) * threads > total;
-    const text = `{ let at = tid + ${step * threads}u; let column = at / ${quads}u; let c = at % ${quads}u;
-      staged[column % 4u][${threadsX === 1 ? '0' : 'column / 4u'}][c] =
-        ${columns.buffer}[${columns.base} + (t * ${blockColumnsOf(tile)}u + column) * ${columns.stride}u + ${columns.offset}u + ${chunk} * ${tile.chunk}u + c]; }`;
-    return isPartial ? `if (tid < ${total - step * threads}u) ${text}` : text;
-  };
-  return unroll(Math.ceil(total / threads), copy);
+/** Quads that a thread copies of a chunk of columns. */
+const copiesOf = (tile: Tile, { width }: Columns): number =>
+  Math.ceil((blockColumnsOf(tile) * Math.min(tile.chunk, width)) / threadsOf(tile));
+
+/** Which quad a thread copies in its turn `step`, as `column` of the tile and `c` of the chunk; `isAll`: every thread has one. */
+function copyPlace(tile: Tile, { width }: Columns, step: number): { readonly text: string; readonly isAll: boolean } {
+  const quads = Math.min(tile.chunk, width);
+  const last = blockColumnsOf(tile) * quads - 1;
+  const isAll = (step + 1) * threadsOf(tile) <= last + 1;
+  const at = `tid + ${step * threadsOf(tile)}u`;
+  const text = `let at = ${isAll ? at : `min(${at}, ${last}u)`}; let column = at / ${quads}u; let c = at % ${quads}u;`;
+  return { text, isAll };
 }
+
+const columnNumber = (tile: Tile, t: string): string => `(${t} * ${blockColumnsOf(tile)}u + column)`;
+const quadNumber = (tile: Tile, chunk: string): string => `(${chunk} * ${tile.chunk}u + c)`;
+
+/** Reads a thread's quads of chunk `chunk` of the columns of tile `t`, expressions, into variables `name{step}`. */
+function readColumns(tile: Tile, columns: Columns, t: string, chunk: string, name: string): string {
+  const { buffer, base, stride, offset, load } = columns;
+  const [number, quad] = [columnNumber(tile, t), quadNumber(tile, chunk)];
+  const source = load?.(number, quad) ?? `${buffer}[${base} + ${number} * ${stride}u + ${offset}u + ${quad}]`;
+  return unroll(
+    copiesOf(tile, columns),
+    (step) => `{ ${copyPlace(tile, columns, step).text} ${name}${step} = ${source}; }`,
+  );
+}
+
+const variables = (count: number, name: string): string => unroll(count, (step) => `var ${name}${step}: vec4f;`, ' ');
+
+/** Writes them to workgroup memory. */
+function writeColumns(tile: Tile, columns: Columns, t: string, chunk: string, name: string): string {
+  const { stored = (x: string) => x, mend = () => '' } = columns;
+  const count = copiesOf(tile, columns);
+  const write = (step: number): string => {
+    const { text, isAll } = copyPlace(tile, columns, step);
+    const value = stored(`${name}${step}`, columnNumber(tile, t), quadNumber(tile, chunk));
+    const all = `{ ${text} staged[column % 4u][${tile.threadsX === 1 ? '0' : 'column / 4u'}][c] = ${value}; }`;
+    const total = blockColumnsOf(tile) * Math.min(tile.chunk, columns.width);
+    return isAll ? all : `if (tid < ${total - step * threadsOf(tile)}u) ${all}`;
+  };
+  return `
+  ${mend(Array.from({ length: count }, (_, step) => `${name}${step}`))}
+  ${unroll(count, write)}`;
+}
+
+/**
+ * Copies chunk `chunk` (an expression) of the columns of tile `t` into workgroup memory. All of a thread's quads are asked for before
+ * any is needed: what is done to them may be branches, across which a compiler does not move loads.
+ */
+const copyColumns = (tile: Tile, columns: Columns, chunk: string): string => `{
+    ${variables(copiesOf(tile, columns), 'x')}
+    ${readColumns(tile, columns, 't', chunk, 'x')}
+    ${writeColumns(tile, columns, 't', chunk, 'x')}
+  }`;
+
+/** Registers for columns that are read ahead: more quads than these cost more than waiting for them. */
+const MOST_AHEAD = 4;
+
+/** Whether the columns of the next tile can be read while those of one are in use. */
+export const canReadAhead = (tile: Tile, columns: Columns): boolean =>
+  !isMatrixTile(tile) && columns.width <= tile.chunk && copiesOf(tile, columns) <= MOST_AHEAD;
+
+/** Declares what columns are read ahead into. */
+export const declareAhead = (tile: Tile, columns: Columns): string => variables(copiesOf(tile, columns), 'ahead');
+
+/** Reads the columns of tile `t`, an expression, ahead. */
+export const readAhead = (tile: Tile, columns: Columns, t: string): string =>
+  readColumns(tile, columns, t, '0u', 'ahead');
 
 /** Stages chunk `chunk` (an expression) of the columns of tile `t`; barriers on both sides. */
 const stage = (tile: Tile, columns: Columns, chunk: string): string => `
@@ -161,12 +215,16 @@ export const operand = (tile: Tile, { name, row, isSplit = false, unit }: Produc
 
 /**
  * Products of rows with the columns of tile `t`, all sets of rows against one staging of the columns. Afterwards the
- * columns' last chunk is staged; if it is the only one, `accumulate` need not stage it again.
+ * columns' last chunk is staged; if it is the only one, `accumulate` need not stage it again. `isAhead`: they were read ahead.
  */
-export function products(tile: Tile, columns: Columns, sets: readonly Products[]): string {
+export function products(tile: Tile, columns: Columns, sets: readonly Products[], isAhead = false): string {
   const chunks = chunksOf(tile, columns);
+  const staging = (chunk: string): string =>
+    isAhead
+      ? `workgroupBarrier();\n${writeColumns(tile, columns, 't', chunk, 'ahead')}\nworkgroupBarrier();`
+      : stage(tile, columns, chunk);
   const body = (chunk: string): string => `
-  ${stage(tile, columns, chunk)}
+  ${staging(chunk)}
   ${sets.map(({ name, row }) => addProducts(tile, name, row, columns.width, chunk)).join('\n')}`;
   const declared = sets.map(({ name }) => declareProducts(tile, name)).join('\n');
   if (isMatrixTile(tile)) return `${declared}\n${matrixProducts(tile, columns, sets)}`;

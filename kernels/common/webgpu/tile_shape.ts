@@ -54,6 +54,12 @@ export interface Columns {
   readonly offset: number;
   /** Quads of a vector. */
   readonly width: number;
+  /** Expression: quad `c` of column `j` of the head, both expressions, where it is not simply read from `buffer`. */
+  readonly load?: (j: string, c: string) => string;
+  /** Expression: what is staged of a quad `x` that was read. */
+  readonly stored?: (x: string, j: string, c: string) => string;
+  /** Statement that mends the quads that a thread has read, variables, before they are staged. */
+  readonly mend?: (quads: readonly string[]) => string;
   /** Expression: what the numbers of the buffer are multiples of, where it holds half-precision ones. */
   readonly unit?: string;
   /**

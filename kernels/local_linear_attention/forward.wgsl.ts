@@ -72,6 +72,10 @@ export function localLinearAttentionShader(shape: AttentionShape, layout: InfoRo
   const lastUnit = `(8.0 * max(1.0, unit_u * ${key.unit}))`;
   const probeSet = { name: 'u', row: direction(solver), isSplit: true };
   const { buffers, params } = flagging(shape);
+  const tau = (i: number, q: number): string =>
+    tile.matrices
+      ? `(${quadOf('u', i, q)} + (1.0 - meanProduct${i}))`
+      : `((${quadOf('u', i, q)} - meanProduct${i}) + (1.0 - rest_meanProduct${i}))`;
   const storeRow = (i: number): string => `{
     let i = firstRow + ty + ${tile.threadsY * i}u;
     let state${i} = info${i}.y;
@@ -129,7 +133,7 @@ ${mainHead(tile)}
   ${operand(tile, probeSet, key.width)}
   for (var t = 0u; t < keyTiles; t++) {
     ${weightsAgain(solver, [probeSet])}
-    ${storeWeights(tile, (i, q) => `w${i}_${q} * (${quadOf('u', i, q)} + (1.0 - meanProduct${i}))`, lastUnit)}
+    ${storeWeights(tile, (i, q) => `w${i}_${q} * ${tau(i, q)}`, lastUnit)}
     ${accumulate(tile, 'o', value, false)}
   }
   ${readAccumulator(tile, 'o', value.width, `(${lastUnit} * ${value.unit})`)}

@@ -358,9 +358,9 @@ export const isLarge = (size: string, i: number): string =>
   `(${size}${i} * meanSize${i} > ${LARGE_PRODUCTS} * ${LARGE_PRODUCTS})`;
 
 /**
- * \`y.x = k.x - kbar.x\` loses what both products have in common. Where they are large (a small ridge, weights on few keys)
- * \`kbar.x\` is taken as the weighted mean of the very products that it is subtracted from, in one more pass over the keys
- * by the tiles that need it: \`mean{i}\`, given \`size{i}\` and \`meanSize{i}\`, the squared norms of the vector and of kbar.
+ * `y.x = k.x - kbar.x` loses what both products have in common. Where they are large (a small ridge, weights on few keys)
+ * the tiles that need it take the weighted mean of the very differences in one more pass over the keys: `rest_mean{i}`, what is
+ * to be subtracted besides `mean{i}`. Given `size{i}` and `meanSize{i}`, the squared norms of the vector and of kbar.
  */
 export function refineMeans(
   solver: WeightSource,
@@ -372,6 +372,7 @@ export function refineMeans(
   const each = (text: (v: number, i: number) => string): string =>
     vectors.map((_, v) => perRow(tile, (i) => text(v, i), ' ')).join('\n');
   return `
+  ${vectors.map(({ mean }) => perRow(tile, (i) => `var rest_${mean}${i} = 0.0;`, ' ')).join('\n')}
   if (${anyLarge.join(' || ')}) { flag.z = 1u; }
   if (workgroupUniformLoad(&flag).z != 0u) {
     ${each((v, i) => `var sum_${v}_${i} = 0.0;`)}
@@ -380,14 +381,14 @@ export function refineMeans(
         solver,
         vectors.map(({ row }, v) => ({ name: name(v), row })),
       )}
-      ${vectors.map((_, v) => perQuad(tile, (i, q) => `sum_${v}_${i} += dot(w${i}_${q}, ${quadOf(name(v), i, q)});`, ' ')).join('\n')}
+      ${vectors.map(({ mean }, v) => perQuad(tile, (i, q) => `sum_${v}_${i} += dot(w${i}_${q}, ${quadOf(name(v), i, q)} - ${mean}${i});`, ' ')).join('\n')}
     }
     ${reduceRows(
       tile,
       vectors.map((_, v) => `sum_${v}_`),
       'sum',
     )}
-    ${vectors.map(({ mean }, v) => perRow(tile, (i) => `${mean}${i} = sum_${v}_${i} * inverse${i};`, ' ')).join('\n')}
+    ${vectors.map(({ mean }, v) => perRow(tile, (i) => `rest_${mean}${i} = sum_${v}_${i} * inverse${i};`, ' ')).join('\n')}
     if (tid == 0u) { flag.z = 0u; }
   }`;
 }

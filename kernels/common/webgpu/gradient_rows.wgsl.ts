@@ -59,6 +59,9 @@ import {
 /** Where the probe of an operator comes from: there is none, it is given, or it is the solution of a system. */
 export type ProbeKind = 'none' | 'given' | 'solved';
 
+/** How many times itself `N` may be the difference of: four of 24 binary digits. */
+const MOST_LOST = '16.0';
+
 /** Log-sum-exp of a row that takes part in nothing: its weights come out as zero. */
 export const NO_WEIGHT = '1e30';
 
@@ -102,7 +105,7 @@ export function gradientRowsShader(
   const [dquery, dprobe] = ['dquery', 'dprobe'].map((name) => rowStoreOf(name, 'params.D', isAlignedD));
   const column = (g: number): string => `tx + ${tile.threadsX * g}u`;
   const perGroup = (text: (g: number) => string): string => unroll(groups, text, ' ');
-  const N = (i: number, g: number): string => `(n${i}_${g} * inverse${i} - gbar${i} * kbar)`;
+  const N = (i: number, g: number): string => `(n${i}_${g} * inverse${i} - ${matrices ? 'gbar' : 'offset'}${i} * kbar)`;
   const right = (i: number, g: number): string => `select(vec4f(), ${N(i, g)}, info${i}.y == ORDINARY)`;
   // A vector in its products with keys.
   const inProducts = (x: string): string => asOperand(tile, x);
@@ -152,6 +155,29 @@ export function gradientRowsShader(
   ${readAccumulator(tile, 'a', key.width, `${key.unit}`)}
   ${readAccumulator(tile, 'n', key.width, `(${gammaUnit} * ${key.unit})`)}
   ${matrices ? perRow(tile, (i) => `gammaBound${i} = ${boundOf('y', value)};`) : ''}`;
+
+  /**
+   * `N` is the difference of `sum p Gamma k` and `Gbar kbar`, which loses what they have in common: nearly all where one key has
+   * nearly all weight. Tiles with such rows sum `p (Gamma - Gbar) k` in one more pass, and then `Gbar`'s own rounding is known, too.
+   */
+  const refineSums = (): string => `
+  ${perRow(tile, (i) => `var offset${i} = gbar${i}; var meanSquare${i} = 0.0; var leftSquare${i} = 0.0;\n${perGroup((g) => `{ let kbar = a${i}_${g} * inverse${i}; let left = ${N(i, g)}; meanSquare${i} += dot(kbar, kbar); leftSquare${i} += dot(left, left); }`)}`)}
+  ${reduceRows(tile, ['meanSquare', 'leftSquare'], 'sum')}
+  if (${perRow(tile, (i) => `offset${i} * offset${i} * meanSquare${i} > ${MOST_LOST} * ${MOST_LOST} * leftSquare${i}`, ' || ')}) { flag.w = 1u; }
+  if (workgroupUniformLoad(&flag).w != 0u) {
+    ${clearAccumulator(tile, 'n', key.width)}
+    ${perRow(tile, (i) => `offset${i} = 0.0;`, ' ')}
+    ${loop(`
+      ${products(tile, value, [cotangent])}
+      ${weightsAgain(source, [])}
+      ${perQuad(tile, (i, q) => `let z${i}_${q} = w${i}_${q} * (${quadOf('y', i, q)} - gbar${i});`)}
+      ${perRow(tile, (i) => `offset${i} += ${sumOfQuads(tile, 'z', i)};`)}
+      ${storeWeights(tile, (i, q) => `z${i}_${q}`)}
+      ${accumulate(tile, 'n', key, true)}`)}
+    ${reduceRows(tile, ['offset'], 'sum')}
+    ${perRow(tile, (i) => `offset${i} *= inverse${i}; gbar${i} += offset${i};`, ' ')}
+    if (tid == 0u) { flag.w = 0u; }
+  }`;
 
   // The tile is left to float32 where a row's condition says so.
   const flagRows = (condition: (i: number) => string): string =>
@@ -264,6 +290,7 @@ export function gradientRowsShader(
   ${perRow(tile, (i) => `let meanSize${i} = keySize${i}; let constant${i} = overlap${i};`, ' ')}
   ${flagRows((i) => `(${isLarge('probeSize', i)} || ${hasCoarseScores(i)})`)}
   ${matrices ? '' : refineMeans(source, [{ mean: 'probeMean', size: 'probeSize', row: slot(2) }])}
+  ${matrices ? '' : perRow(tile, (i) => `probeMean${i} += rest_probeMean${i};`, ' ')}
   ${lastPass([{ name: 't', row: slot(2) }], (i) => `-gbar${i}`)}
   ${perRow(
     tile,
@@ -294,6 +321,7 @@ export function gradientRowsShader(
           { mean: 'probeMean', size: 'probeSize', row: slot(2) },
         ])
   }
+  ${matrices ? '' : perRow(tile, (i) => `meanProduct${i} += rest_meanProduct${i}; probeMean${i} += rest_probeMean${i};`, ' ')}
   ${perRow(tile, (i) => `let constant${i} = info${i}.x * overlap${i};`, ' ')}
   ${lastPass(
     [
@@ -365,6 +393,7 @@ ${mainHead(tile)}
   ${reduceRows(tile, ['l', 'gbar'], 'sum')}
   ${perRow(tile, (i) => `let inverse${i} = 1.0 / max(l${i}, 1e-37); gbar${i} *= inverse${i};`)}
   ${matrices ? `${reduceRows(tile, ['peak'], 'max')}\n${perRow(tile, (i) => `let heaviest${i} = exp2(clamp(peak${i} - m${i}, -200.0, 15.0)) * inverse${i};`)}` : ''}
+  ${matrices ? '' : refineSums()}
   ${ends[probe]()}
 }`,
   };

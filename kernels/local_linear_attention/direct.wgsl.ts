@@ -1,115 +1,25 @@
 import { PROGRESS_HEAD } from '../common/webgpu/conjugate_gradient.wgsl.js';
+import { closeTo } from '../common/webgpu/gradient_keys.wgsl.js';
 import { boundFunction } from '../common/webgpu/prepare.wgsl.js';
 import { type AttentionShape, shapeKey, shapeParams } from '../common/webgpu/probe_attention.wgsl.js';
 import { type InfoRowLayout, keyStride, rowQuad, vectorStride } from '../common/webgpu/row_layout.js';
 import { rowStoreOf } from '../common/webgpu/row_store.js';
 import { type BufferType, type Shader, unroll } from '../common/webgpu/shader.js';
-import { HIDDEN_SCORE } from '../common/webgpu/softmax_weights.wgsl.js';
+import { HIDDEN_SCORE, LOWEST_MAXIMUM } from '../common/webgpu/softmax_weights.wgsl.js';
+import {
+  type DirectSizes,
+  directRegion,
+  dotFunction,
+  forKeyTiles,
+  forScores,
+  LARGEST_LOCAL_D,
+  sizesOf,
+  solveText,
+  triangle,
+} from './direct_row.wgsl.js';
 
 /** Rows whose flags a workgroup looks at together. */
 export const ROWS_PER_BLOCK = 16;
-
-/** Up to this head dimension the factor of `D (D + 1) / 2` numbers fits in workgroup memory beside the staged keys. */
-const LARGEST_LOCAL_D = 64;
-
-/** Numbers of the lower triangle of `C + ridge I` with the right-hand side as one more row. */
-const triangle = (D: number): number => ((D + 1) * (D + 2)) / 2;
-
-/**
- * The system is padded to a multiple of eight, so that few shaders serve all dimensions: padding has the ridge on its
- * diagonal and zeros elsewhere, and so the solution zero.
- */
-const systemSize = (D: number): number => Math.ceil(D / 8) * 8;
-
-/** Numbers of `work` that a running workgroup takes. */
-export const directRegion = (D: number): number =>
-  D > LARGEST_LOCAL_D ? Math.ceil(triangle(systemSize(D)) / 4) * 4 : 0;
-
-/** Keys staged at a time: 4 KiB of them. */
-const stagedKeys = (quads: number): number => Math.max(4, Math.min(32, Math.floor(256 / quads)));
-
-interface DirectSizes {
-  readonly D: number;
-  /** Quads of a key, and of a value. */
-  readonly quads: number;
-  readonly valueQuads: number;
-  readonly threads: number;
-  readonly keys: number;
-  /** 4 x 4 blocks of the lower triangle, and how many of them a thread forms. */
-  readonly blocks: number;
-  readonly perThread: number;
-}
-
-function sizesOf({ Dvp }: AttentionShape, dimension: number): DirectSizes {
-  const D = systemSize(dimension);
-  const quads = Math.ceil(D / 4);
-  const blocks = (quads * (quads + 1)) / 2;
-  const threads = blocks <= 64 ? 64 : blocks <= 128 ? 128 : 256;
-  return {
-    D,
-    quads,
-    valueQuads: Dvp / 4,
-    threads,
-    keys: stagedKeys(quads),
-    blocks,
-    perThread: Math.ceil(blocks / threads),
-  };
-}
-
-/** Runs `body` for every key tile of the row: keys minus `kbar` are staged and their weights `p` known. */
-function forKeyTiles({ quads, keys, threads }: DirectSizes, keyQuads: number, body: string): string {
-  return `
-  for (var first = 0u; first < visible; first += ${keys}u) {
-    workgroupBarrier();
-    for (var at = tid; at < ${keys * quads}u; at += ${threads}u) {
-      let j = first + at / ${quads}u;
-      staged[at] = preparedKey[(head * params.Tkp + min(j, params.Tkp - 1u)) * ${keyQuads}u + at % ${quads}u] - kbar[at % ${quads}u];
-    }
-    workgroupBarrier();
-    if (tid < ${keys}u) {
-      var score = 0.0;
-      for (var c = 0u; c < ${quads}u; c++) { score += dot(query[c], staged[tid * ${quads}u + c]); }
-      scores[tid] = finish(score, head, first + tid, visible);
-    }
-    workgroupBarrier();
-    ${body}
-  }`;
-}
-
-/** Factors `C + ridge I` and solves, in place, by right-looking elimination; the right-hand side is row D. */
-function solveText({ D, threads }: DirectSizes, barrier: string): string {
-  return `
-  for (var k = 0u; k < ${D}u; k++) {
-    // Every pivot is at least the smallest eigenvalue, which is at least the ridge.
-    let pivot = sqrt(max(entry(k, k), ridge));
-    ${barrier}
-    for (var r = k + tid; r <= ${D}u; r += ${threads}u) { setEntry(r, k, select(entry(r, k) / pivot, pivot, r == k)); }
-    ${barrier}
-    for (var r = k + 1u + tid / 16u; r <= ${D}u; r += ${threads / 16}u) {
-      let factor = entry(r, k);
-      for (var c = k + 1u + tid % 16u; c <= min(r, ${D - 1}u); c += 16u) { setEntry(r, c, entry(r, c) - factor * entry(c, k)); }
-    }
-    ${barrier}
-  }
-  for (var back = 0u; back < ${D}u; back++) {
-    let k = ${D - 1}u - back;
-    let x = entry(${D}u, k) / entry(k, k);
-    ${barrier}
-    if (tid == 0u) { setEntry(${D}u, k, x); }
-    for (var c = tid; c < k; c += ${threads}u) { setEntry(${D}u, c, entry(${D}u, c) - entry(k, c) * x); }
-    ${barrier}
-  }
-  for (var c = tid; c < ${Math.ceil(D / 4)}u; c += ${threads}u) {
-    var x = vec4f();
-    for (var e = 0u; e < min(4u, ${D}u - 4u * c); e++) { x[e] = entry(${D}u, 4u * c + e); }
-    solution[c] = x;
-  }
-  workgroupBarrier();`;
-}
-
-/** Scalar products of vectors in workgroup memory, by every thread for itself. */
-const dotFunction = (name: string, a: string, b: string, quads: number): string =>
-  `fn ${name}() -> f32 { var sum = 0.0; for (var c = 0u; c < ${quads}u; c++) { sum += dot(${a}[c], ${b}[c]); } return sum; }`;
 
 interface DirectVariant {
   readonly name: string;
@@ -153,11 +63,12 @@ function directShader(shape: AttentionShape, dimension: number, variant: DirectV
       progress: { access: 'read', element: 'u32' },
       ...(!isLocal && { work: { access: 'read_write', element: 'f32' } as const }),
     },
-    // Staged keys, the triangle, three vectors, scores and flags.
+    // Staged keys, the triangle, four vectors, what the variant has, scores and flags.
     workgroupBytes:
       16 * keys * quads +
       (isLocal ? 4 * triangle(D) : 0) +
-      16 * (4 * quads + shape.Dvp / 4) +
+      16 * 4 * quads +
+      variant.bytes(sizes) +
       4 * keys +
       4 * ROWS_PER_BLOCK +
       16,
@@ -165,7 +76,8 @@ function directShader(shape: AttentionShape, dimension: number, variant: DirectV
 ${boundFunction('by uniform')}
 var<workgroup> staged: array<vec4f, ${keys * quads}>;
 var<workgroup> query: array<vec4f, ${quads}>;
-var<workgroup> kbar: array<vec4f, ${quads}>;
+var<workgroup> base: array<vec4f, ${quads}>;
+var<workgroup> mean: array<vec4f, ${quads}>;
 var<workgroup> solution: array<vec4f, ${quads}>;
 var<workgroup> scores: array<f32, ${keys}>;
 var<workgroup> missed: array<u32, ${ROWS_PER_BLOCK}>;
@@ -211,40 +123,43 @@ fn main(@builtin(local_invocation_index) tid: u32, @builtin(workgroup_id) workgr
       let ridge = ${rowQuad(layout, 'row', layout.info, '0u')}.x;
       for (var c = tid; c < ${quads}u; c += ${threads}u) {
         query[c] = ${rowQuad(layout, 'row', layout.slots[0].offset, 'c')};
-        kbar[c] = vec4f();
+        base[c] = vec4f();
       }
-      var top = -1e20;
-      var total = 0.0;
-      var mean = vec4f();
-      ${forKeyTiles(
+      // The key of the largest weight, which all others are taken relative to: its own distance from their mean, the sum of what
+      // the others have, would be lost in a difference of two large numbers.
+      var top = ${LOWEST_MAXIMUM};
+      var heaviest = 0u;
+      ${forScores(
         sizes,
         keyQuads,
-        `var raised = top;
-      for (var j = 0u; j < ${keys}u; j++) { raised = max(raised, scores[j]); }
-      let factor = exp2(max(top - raised, -200.0));
-      total *= factor;
-      mean *= factor;
-      top = raised;
-      for (var j = 0u; j < ${keys}u; j++) {
+        `for (var j = 0u; j < ${keys}u; j++) {
+        if (scores[j] > top) { top = scores[j]; heaviest = first + j; }
+      }`,
+      )}
+      workgroupBarrier();
+      for (var c = tid; c < ${quads}u; c += ${threads}u) { base[c] = preparedKey[(head * params.Tkp + heaviest) * ${keyQuads}u + c]; }
+      top = finish(0.0, head, heaviest, visible);
+      var total = 0.0;
+      var sum = vec4f();
+      ${forScores(
+        sizes,
+        keyQuads,
+        `for (var j = 0u; j < ${keys}u; j++) {
         let p = exp2(scores[j] - top);
         total += p;
-        if (tid < ${quads}u) { mean += p * staged[j * ${quads}u + tid]; }
+        if (tid < ${quads}u) { sum += p * staged[j * ${quads}u + tid]; }
       }`,
       )}
       let inverse = 1.0 / max(total, 1e-37);
+      if (tid < ${quads}u) { mean[tid] = sum * inverse; }
       workgroupBarrier();
-      if (tid < ${quads}u) { kbar[tid] = mean * inverse; }
-      workgroupBarrier();
-      // From here on scores are relative to the mean key's, so that staged keys serve them as well.
-      let logSumExp = top + log2(max(total, 1e-37));
-      top -= params.logScale * queryMean();
       ${variant.prepare(sizes, keyQuads)}
       ${unroll(perThread, (b) => unroll(4, (e) => `var sum${b}_${e} = vec4f();`, ' '))}
       ${forKeyTiles(
         sizes,
         keyQuads,
         `for (var j = 0u; j < ${keys}u; j++) {
-        let p = exp2(scores[j] - top) * inverse;
+        let p = scores[j];
         ${unroll(perThread, form)}
       }`,
       )}
@@ -259,8 +174,7 @@ fn main(@builtin(local_invocation_index) tid: u32, @builtin(workgroup_id) workgr
       workgroupBarrier();
     }
   }
-}
-${dotFunction('queryMean', 'query', 'kbar', quads)}`,
+}`,
   };
 }
 
@@ -281,28 +195,28 @@ export function directForwardShader(shape: AttentionShape, layout: InfoRowLayout
     declarations: () => `${out.text}${probe.text}`,
     bytes: () => 0,
     prepare: () => '',
-    right: `${rowQuad(layout, 'row', layout.slots[1].offset, 'c / 4u')} - kbar[c / 4u]`,
+    right: `${rowQuad(layout, 'row', layout.slots[1].offset, 'c / 4u')} - base[c / 4u] - mean[c / 4u]`,
     use: (sizes, keyQuads) => {
       const { quads, valueQuads, keys } = sizes;
       return `
       let target_row = (params.firstHead + head) * params.Tq + i;
-      var sum = vec4f();
+      var result = vec4f();
       ${forKeyTiles(
         sizes,
         keyQuads,
         `if (tid < ${keys}u) {
         var tau = 1.0;
         for (var c = 0u; c < ${quads}u; c++) { tau += dot(solution[c], staged[tid * ${quads}u + c]); }
-        scores[tid] = exp2(scores[tid] - top) * inverse * tau;
+        scores[tid] *= tau;
       }
       workgroupBarrier();
       if (tid < ${valueQuads}u) {
         for (var j = 0u; j < ${keys}u; j++) {
-          sum += scores[j] * preparedValue[(head * params.Tkp + min(first + j, params.Tkp - 1u)) * ${valueQuads}u + tid];
+          result += scores[j] * preparedValue[(head * params.Tkp + min(first + j, params.Tkp - 1u)) * ${valueQuads}u + tid];
         }
       }`,
       )}
-      if (tid < ${valueQuads}u) { store_out(target_row, tid, sum); }
+      if (tid < ${valueQuads}u) { store_out(target_row, tid, result); }
       if (tid < ${quads}u) { store_probe(target_row, tid, solution[tid]); }`;
     },
   });
@@ -319,7 +233,7 @@ export function directGradientShader(shape: AttentionShape, layout: InfoRowLayou
       if (tid < ${keys}u) {
         var gamma = 0.0;
         let column = (head * params.Tkp + min(first + tid, params.Tkp - 1u)) * ${vectorStride(valueQuads)}u;
-        for (var c = 0u; c < ${valueQuads}u; c++) { gamma += dot(cotangent[c], preparedValue[column + c]); }
+        for (var c = 0u; c < ${valueQuads}u; c++) { gamma += dot(cotangent[c], preparedValue[column + c] - preparedValue[own + c]); }
         gammas[tid] = gamma;
       }`;
   return directShader(shape, D, {
@@ -344,17 +258,25 @@ ${dotFunction('overlap', 'probe', 'solution', quads)}`,
       return `
       for (var c = tid; c < ${valueQuads}u; c += ${threads}u) { cotangent[c] = ${rowQuad(layout, 'row', cotangent, 'c')}; }
       for (var c = tid; c < ${quads}u; c += ${threads}u) { probe[c] = ${rowQuad(layout, 'row', probe, 'c')}; }
+      // Gamma, too, is relative to the heaviest key's.
+      let own = (head * params.Tkp + heaviest) * ${vectorStride(valueQuads)}u;
       var gbar = 0.0;
+      ${forKeyTiles(
+        sizes,
+        keyQuads,
+        `${gammas(sizes)}
+      workgroupBarrier();
+      for (var j = 0u; j < ${keys}u; j++) { gbar += scores[j] * gammas[j]; }`,
+      )}
+      // The sum of p y is zero but for rounding, which a small ridge multiplies: Gamma minus its mean keeps that small.
       var weighted = vec4f();
       ${forKeyTiles(
         sizes,
         keyQuads,
         `${gammas(sizes)}
       workgroupBarrier();
-      for (var j = 0u; j < ${keys}u; j++) {
-        let p = exp2(scores[j] - top) * inverse * gammas[j];
-        gbar += p;
-        if (tid < ${quads}u) { weighted += p * staged[j * ${quads}u + tid]; }
+      if (tid < ${quads}u) {
+        for (var j = 0u; j < ${keys}u; j++) { weighted += scores[j] * (gammas[j] - gbar) * staged[j * ${quads}u + tid]; }
       }`,
       )}
       if (tid < ${quads}u) { adjoint[tid] = weighted; }
@@ -365,7 +287,7 @@ ${dotFunction('overlap', 'probe', 'solution', quads)}`,
       const { quads, keys } = sizes;
       return `
       let constant = ridge * overlap();
-      var sum = vec4f();
+      var result = vec4f();
       ${forKeyTiles(
         sizes,
         keyQuads,
@@ -377,19 +299,19 @@ ${dotFunction('overlap', 'probe', 'solution', quads)}`,
           tau += dot(probe[c], staged[tid * ${quads}u + c]);
           eta -= dot(solution[c], staged[tid * ${quads}u + c]);
         }
-        scores[tid] = exp2(scores[tid] - top) * inverse * (tau * eta - constant);
+        scores[tid] *= tau * eta - constant;
       }
       workgroupBarrier();
-      if (tid < ${quads}u) { for (var j = 0u; j < ${keys}u; j++) { sum += scores[j] * staged[j * ${quads}u + tid]; } }`,
+      if (tid < ${quads}u) { for (var j = 0u; j < ${keys}u; j++) { result += scores[j] * staged[j * ${quads}u + tid]; } }`,
       )}
       if (tid < ${quads}u) {
-        store_dquery((params.firstHead + head) * params.Tq + i, tid, params.scale * sum + solution[tid]);
+        store_dquery((params.firstHead + head) * params.Tq + i, tid, params.scale * result + solution[tid]);
         rows[row * ${layout.quads}u + ${layout.extra}u + tid] = solution[tid];
-        rows[row * ${layout.quads}u + ${layout.extra + shape.Dp / 4}u + tid] = kbar[tid];
+        rows[row * ${layout.quads}u + ${layout.extra + shape.Dp / 4}u + tid] = mean[tid];
       }
       if (tid == 0u) {
-        rows[row * ${layout.quads}u + ${layout.info}u].w = 1.0;
-        terms[row] = vec4f(logSumExp, 1.0, -gbar, constant);
+        rows[row * ${layout.quads}u + ${layout.info}u].w = ${closeTo('heaviest')};
+        terms[row] = vec4f(top + log2(total), 1.0, -gbar, constant);
       }`;
     },
   });

@@ -9,11 +9,11 @@ import {
   solution,
   solverBuffers,
   solverParams,
-  refineMeans,
   takeTile,
   weightsAgain,
   type WeightSource,
 } from '../common/webgpu/conjugate_gradient.wgsl.js';
+import { refineMeans } from '../common/webgpu/differences.wgsl.js';
 import { boundFunction, ROW_STATES } from '../common/webgpu/prepare.wgsl.js';
 import {
   type AttentionShape,
@@ -74,6 +74,10 @@ export function localLinearAttentionShader(shape: AttentionShape, layout: InfoRo
   const lastUnit = `(8.0 * max(1.0, unit_u * ${key.unit}))`;
   const probeSet = { name: 'u', row: direction(solver), isSplit: true };
   const { buffers, params } = flagging(shape);
+  const tau = (i: number, q: number): string =>
+    tile.matrices
+      ? `(${quadOf('u', i, q)} + (1.0 - meanProduct${i}))`
+      : `((${quadOf('u', i, q)} - meanProduct${i}) + (1.0 - rest_meanProduct${i}))`;
   const storeRow = (i: number): string => `{
     let i = firstRow + ty + ${tile.threadsY * i}u;
     let state${i} = info${i}.y;
@@ -137,7 +141,7 @@ ${mainHead(tile)}
     [key, value],
     'keyTiles',
     `${weightsAgain(solver, [probeSet])}
-    ${storeWeights(tile, (i, q) => `w${i}_${q} * (${quadOf('u', i, q)} + (1.0 - meanProduct${i}))`, lastUnit)}
+    ${storeWeights(tile, (i, q) => `w${i}_${q} * ${tau(i, q)}`, lastUnit)}
     ${stageNext(tile, [key, value])}
     ${accumulate(tile, 'o', value, false)}`,
   )}

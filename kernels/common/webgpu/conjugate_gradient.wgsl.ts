@@ -363,38 +363,3 @@ const LARGE_PRODUCTS = '64.0';
 /** Whether row `i` has such products, by the squared norms `size{i}` and `meanSize{i}`. */
 export const isLarge = (size: string, i: number): string =>
   `(${size}${i} * meanSize${i} > ${LARGE_PRODUCTS} * ${LARGE_PRODUCTS})`;
-
-/**
- * \`y.x = k.x - kbar.x\` loses what both products have in common. Where they are large (a small ridge, weights on few keys)
- * \`kbar.x\` is taken as the weighted mean of the very products that it is subtracted from, in one more pass over the keys
- * by the tiles that need it: \`mean{i}\`, given \`size{i}\` and \`meanSize{i}\`, the squared norms of the vector and of kbar.
- */
-export function refineMeans(
-  solver: WeightSource,
-  vectors: readonly { readonly mean: string; readonly size: string; readonly row: RowQuad }[],
-): string {
-  const { tile } = solver;
-  const anyLarge = vectors.map(({ size }) => perRow(tile, (i) => isLarge(size, i), ' || '));
-  const name = (v: number): string => `product_${v}_`;
-  const each = (text: (v: number, i: number) => string): string =>
-    vectors.map((_, v) => perRow(tile, (i) => text(v, i), ' ')).join('\n');
-  return `
-  if (${anyLarge.join(' || ')}) { flag.z = 1u; }
-  if (workgroupUniformLoad(&flag).z != 0u) {
-    ${each((v, i) => `var sum_${v}_${i} = 0.0;`)}
-    for (var t = 0u; t < keyTiles; t++) {
-      ${weightsAgain(
-        solver,
-        vectors.map(({ row }, v) => ({ name: name(v), row })),
-      )}
-      ${vectors.map((_, v) => perQuad(tile, (i, q) => `sum_${v}_${i} += dot(w${i}_${q}, ${quadOf(name(v), i, q)});`, ' ')).join('\n')}
-    }
-    ${reduceRows(
-      tile,
-      vectors.map((_, v) => `sum_${v}_`),
-      'sum',
-    )}
-    ${vectors.map(({ mean }, v) => perRow(tile, (i) => `${mean}${i} = sum_${v}_${i} * inverse${i};`, ' ')).join('\n')}
-    if (tid == 0u) { flag.z = 0u; }
-  }`;
-}

@@ -47,6 +47,14 @@ import {
   type WeightedColumns,
 } from './tile.wgsl.js';
 
+/**
+ * The last number of a row's info: zero, or that of a row for which the pass over keys takes differences of vectors where it
+ * otherwise takes differences of products: keys minus the mean key behind `u`. From this number on the mean, the scores and `Gamma` are
+ * relative to a key, `closeTo`.
+ */
+const NEAR_KEY = '2.0';
+export const closeTo = (key: string): string => `(${NEAR_KEY} + f32(${key}))`;
+
 /** What a key's gradients come out as, in `keyInfo` behind what is added to its scores. */
 const KEY_STATES = `
 const SEEN = 0.0;
@@ -144,15 +152,33 @@ export function gradientKeysShader(
       let term = terms[head * params.Tqp + i];
       ${perRow(tile, (r) => element(r, j))}
     }`;
-  // A row whose products with its mean key are large has `y.x` and `y.u` from differences of keys, not of products.
-  const isClose = (j: number): string => `rows[column${j} + ${layout.info}u].w != 0.0`;
-  const careful = (j: number): string => `if (${isClose(j)}) {
-      ${perRow(tile, (i) => `t${i}_${j} = 0.0; u${i}_${j} = 0.0;`, ' ')}
+  // A row whose products with its mean key are large has `y.x` and `y.u` from differences of keys, not of products; one that is
+  // relative to a key has its scores and Gamma from there as well.
+  const careful = (j: number): string => `let close${j} = rows[column${j} + ${layout.info}u].w;
+    if (close${j} != 0.0) {
+      let isRelative = close${j} >= ${NEAR_KEY};
+      let base = head * params.Tkp + u32(max(close${j} - ${NEAR_KEY}, 0.0));
+      ${perRow(tile, (i) => `t${i}_${j} = 0.0; u${i}_${j} = 0.0; if (isRelative) { s${i}_${j} = 0.0; y${i}_${j} = 0.0; }`, ' ')}
       for (var c = 0u; c < ${Dp / 4}u; c++) {
         let mean = rows[column${j} + ${layout.extra + Dp / 4}u + c];
         let x = rows[column${j} + ${given?.offset ?? 0}u + c];
         let u = rows[column${j} + ${layout.extra}u + c];
-        ${perRow(tile, (i) => `{ let y = ${key(i, 'c')} - mean; t${i}_${j} += dot(y, x); u${i}_${j} += dot(y, u); }`, ' ')}
+        let q = rows[column${j} + ${query.offset}u + c];
+        var origin = vec4f();
+        if (isRelative) { origin = preparedKey[base * ${keyStride(Dp, true)}u + c]; }
+        ${perRow(
+          tile,
+          (i) => `{ let z = ${key(i, 'c')} - origin; let y = z - mean; t${i}_${j} += dot(y, x); u${i}_${j} += dot(y, u);
+          if (isRelative) { s${i}_${j} += dot(z, q); } }`,
+          ' ',
+        )}
+      }
+      if (isRelative) {
+        for (var c = 0u; c < ${Dvp / 4}u; c++) {
+          let g = rows[column${j} + ${cotangent.offset}u + c];
+          let origin = preparedValue[base * ${keyStride(Dvp, true)}u + c];
+          ${perRow(tile, (i) => `y${i}_${j} += dot(${value(i, 'c')} - origin, g);`, ' ')}
+        }
       }
     }`;
   const pairs: readonly ColumnProducts[] = [

@@ -2,14 +2,13 @@ import { flag, hasCoarseScores, leaveFewKeys, readFlag } from './coarse_tiles.wg
 import {
   beginSolve,
   direction,
-  isLarge,
   finishSolve,
+  isLarge,
   iterate,
   keptBy,
   meanKey,
   nextTile,
   targetFunction,
-  refineMeans,
   solution,
   solverBuffers,
   solverParams,
@@ -17,6 +16,7 @@ import {
   weightsAgain,
   type WeightSource,
 } from './conjugate_gradient.wgsl.js';
+import { differenceOf, refineMeans, refineSums } from './differences.wgsl.js';
 import { gradientRowsByMatrices } from './gradient_rows_matrices.wgsl.js';
 import { boundFunction, ROW_STATES } from './prepare.wgsl.js';
 import {
@@ -109,7 +109,7 @@ export function gradientRowsShader(
   const [dquery, dprobe] = ['dquery', 'dprobe'].map((name) => rowStoreOf(name, 'params.D', isAlignedD));
   const column = (g: number): string => `tx + ${tile.threadsX * g}u`;
   const perGroup = (text: (g: number) => string): string => unroll(groups, text, ' ');
-  const N = (i: number, g: number): string => `(n${i}_${g} * inverse${i} - gbar${i} * kbar)`;
+  const N = (i: number, g: number): string => differenceOf(i, g, matrices ? 'gbar' : 'offset');
   const right = (i: number, g: number): string => `select(vec4f(), ${N(i, g)}, info${i}.y == ORDINARY)`;
   // A vector in its products with keys.
   const inProducts = (x: string): string => asOperand(tile, x);
@@ -160,6 +160,7 @@ export function gradientRowsShader(
     ${perRow(tile, (i) => `gbar${i} += ${sumOfQuads(tile, 'p', i)};`)}
     ${storeWeights(tile, (i, q) => `p${i}_${q}`)}
     ${accumulate(tile, 'n', key, true)}`)}`;
+
   // The tile is left to float32 where a row's condition says so.
   const flagRows = (condition: (i: number) => string): string =>
     matrices
@@ -279,6 +280,7 @@ export function gradientRowsShader(
   ${perRow(tile, (i) => `let meanSize${i} = keySize${i}; let constant${i} = overlap${i};`, ' ')}
   ${flagRows((i) => `(${isLarge('probeSize', i)} || ${hasCoarseScores(i)})`)}
   ${matrices ? '' : refineMeans(source, [{ mean: 'probeMean', size: 'probeSize', row: slot(2) }])}
+  ${matrices ? '' : perRow(tile, (i) => `probeMean${i} += rest_probeMean${i};`, ' ')}
   ${lastPass([{ name: 't', row: slot(2) }], (i) => `-gbar${i}`)}
   ${perRow(
     tile,
@@ -309,6 +311,7 @@ export function gradientRowsShader(
           { mean: 'probeMean', size: 'probeSize', row: slot(2) },
         ])
   }
+  ${matrices ? '' : perRow(tile, (i) => `meanProduct${i} += rest_meanProduct${i}; probeMean${i} += rest_probeMean${i};`, ' ')}
   ${perRow(tile, (i) => `let constant${i} = info${i}.x * overlap${i};`, ' ')}
   ${lastPass(
     [
@@ -381,6 +384,7 @@ ${mainHead(tile)}
   ${reduceRows(tile, ['l', 'gbar'], 'sum')}
   ${perRow(tile, (i) => `let inverse${i} = 1.0 / max(l${i}, 1e-37); gbar${i} *= inverse${i};`)}
   ${matrices ? `${reduceRows(tile, ['peak'], 'max')}\n${perRow(tile, (i) => `let heaviest${i} = exp2(clamp(peak${i} - m${i}, -200.0, 15.0)) * inverse${i};`)}` : ''}
+  ${matrices ? '' : refineSums(source, value, cotangent)}
   ${ends[probe]()}
 }`,
   };

@@ -20,7 +20,7 @@ import {
  * it and far below every score, so that such a key has weight zero also while a row has seen no other.
  */
 export const HIDDEN_SCORE = '-1e30';
-const LOWEST_MAXIMUM = '-1e20';
+export const LOWEST_MAXIMUM = '-1e20';
 
 /**
  * The range of weights, as powers of two: where the largest stands after scaling, and up to where others may rise above it

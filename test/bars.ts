@@ -107,9 +107,6 @@ function hasSmallRidge(call: Call): boolean {
   return Math.min(...ridge) < 0.01 * keyVariance(call);
 }
 
-/** Scores beyond this leave one key nearly all of a row's weight. */
-const LARGE_SCORE = 20;
-
 /** The largest score of a call, without its bias. */
 function largestScore(call: Call): number {
   const { heads, Tq, Tk, D } = dimsOf(call);
@@ -133,8 +130,7 @@ function largestScore(call: Call): number {
 function roundingOf(call: Call): number {
   const { D } = dimsOf(call);
   if (call.operator === 'linearAttention') return 0;
-  if (call.operator !== 'mesaAttention')
-    return largestScore(call) > LARGE_SCORE ? 4 * 2 ** -24 * largestScore(call) : 0;
+  if (call.operator !== 'mesaAttention') return largestScore(call) > 20 ? 4 * 2 ** -24 * largestScore(call) : 0;
   const { data } = call.tensors.key;
   const distinct = new Set(Array.from({ length: data.length / D }, (_, j) => data[j * D])).size;
   if (distinct > data.length / D / 2) return 0;
@@ -143,22 +139,9 @@ function roundingOf(call: Call): number {
   return (2 ** -23 * trace) / ridge;
 }
 
-/**
- * How the float32 form is rounded that other float32 computations are measured by. With a small ridge and few numbers one row may
- * have nearly all of the error, some last places times the condition number: rounding to the nearest then gives up to ten times less than
- * other roundings of the same form. So its error is the largest over several; but not under large scores, where the form loses most by
- * its differences from a row's mean, which need not be (docs/decisions/0063).
- */
-function roundingsOf(call: Call): readonly float32Covariance.Rounding[] {
-  const { heads, Tq, Tk, D } = dimsOf(call);
-  const isSmall = heads * Tq * Tk * D * D < 2 ** 20;
-  const others = isSmall && hasSmallRidge(call) && largestScore(call) <= LARGE_SCORE ? 7 : 0;
-  return [Math.fround, ...Array.from({ length: others }, (_, i) => float32Covariance.randomRounding(i + 1))];
-}
-
 function barsOf(call: Call, judged: Judged): Judged['bars'] {
   const names = ['out' as const, ...(Object.keys(judged.gradients) as TensorName[])];
-  if (!hasSmallRidge(call) && !(call.operator === 'localLinearAttention' && largestScore(call) > LARGE_SCORE)) {
+  if (!hasSmallRidge(call) && !(call.operator === 'localLinearAttention' && largestScore(call) > 20)) {
     const rounding = roundingOf(call);
     // The contract's bars are relative L2; the largest single error is held ten times looser.
     return Object.fromEntries(
@@ -175,15 +158,13 @@ function barsOf(call: Call, judged: Judged): Judged['bars'] {
   // An explicit conjugate gradient keeps what it has after its last iteration: no error is promised there.
   if (call.options.solver === 'conjugateGradient') return undefined;
   const problem = localLinearProblem(call);
-  const errors = roundingsOf(call).flatMap((rounding) => {
-    const rounded = {
-      out: float32Covariance.forward(problem, rounding).out,
-      ...toInputShapes(call, float32Covariance.gradient(problem, judged.dout, rounding)),
-    };
-    return names.map((name) => {
-      const expected = name === 'out' ? judged.out : judged.gradients[name];
-      return errorsOf(rounded[name] ?? [], expected ?? [], floorOf(call, judged.dout, name));
-    });
+  const rounded = {
+    out: float32Covariance.forward(problem).out,
+    ...toInputShapes(call, float32Covariance.gradient(problem, judged.dout)),
+  };
+  const errors = names.map((name) => {
+    const expected = name === 'out' ? judged.out : judged.gradients[name];
+    return errorsOf(rounded[name] ?? [], expected ?? [], floorOf(call, judged.dout, name));
   });
   // How well one array of the other form happens to round is luck: its worst array is what float32 gives here.
   const worst = { l2: Math.max(...errors.map(({ l2 }) => l2)), max: Math.max(...errors.map(({ max }) => max)) };

@@ -84,7 +84,7 @@ inline const Case kCases[] = {
     {"softmax 256 fast", Family::kSoftmax, false, {1, 1, 64, 150, 255, 256, true}, 0, true, false, 0, 6e-4f, 2e-3f},
     {"softmax 128 fast", Family::kSoftmax, false, {1, 1, 65, 150, 128, 300, true}, 0, true, false, 0, 6e-4f, 2e-3f},
     // The mask leaves one key: nothing is left of its gradient, which is a difference.
-    {"softmax one visible key", Family::kSoftmax, true, {1, 16, 111, 4, 1, 3, false}, 0, true, false, 0, 2e-6f, 2e-5f},
+    {"softmax one channel and key", Family::kSoftmax, true, {1, 16, 111, 4, 1, 3, false}, 0, true, false, 0, 2e-6f, 2e-5f},
     {"parallax", Family::kParallax, true, {1, 2, 130, 130, 64, 64, true}, 0, false, false, 0, 3e-6f, 2e-5f},
     {"parallax fast odd", Family::kParallax, false, {2, 2, 70, 200, 37, 75, true}, 0, true, true, 0, 1e-3f, 2e-3f},
     {"parallax 128", Family::kParallax, true, {1, 1, 65, 150, 128, 128, false}, 0, true, false, 0, 3e-6f, 2e-5f},

@@ -8,6 +8,7 @@ import { type BufferType, type ParamType, type Shader, unroll } from './shader.j
 import { asOperand, declareBounds, declareSoftmax, finishScores, onlineSoftmax } from './softmax_weights.wgsl.js';
 import {
   accumulate,
+  blockColumnsOf,
   blockRowsOf,
   canReadAhead,
   type Columns,
@@ -127,9 +128,9 @@ export function probeAttentionShader(
 ): Shader {
   const { tile, Dp, Dvp, isAlignedDv, hasKeyTerms } = shape;
   const out = rowStoreOf('out', 'params.Dv', isAlignedDv);
-  // What is not finite counts as zero; a head that has it pays for the test, no other.
+  // What is not finite counts as zero for rows that do not see it: in tiles of keys of which some rows see only a part.
   const mend = (quads: readonly string[]): string =>
-    `if (hasBad) { ${quads.map((x) => `${x} = kept(${x});`).join(' ')} }`;
+    `if ((t + 1u) * ${blockColumnsOf(tile)}u > firstBound) { ${quads.map((x) => `${x} = kept(${x});`).join(' ')} }`;
   const raw = isRaw ? { mend } : {};
   const key = { ...keyColumns('preparedKey', Dp), ...raw };
   const value = { ...keyColumns('preparedValue', Dvp), ...raw, region: tile.buffers === undefined ? 0 : 1 };
@@ -181,7 +182,7 @@ ${mainHead(tile)}
   ${readUnits(shape, layout)}
   ${perRow(tile, (i) => `let row${i} = head * params.Tqp + firstRow + ty + ${tile.threadsY * i}u;`)}
   ${declareBounds(tile, 'firstRow')}
-  ${isRaw ? 'let firstBad = params.Tk - marks[4u * head + 1u]; let hasBad = firstBad < params.Tk;' : ''}
+  ${isRaw ? 'let firstBad = params.Tk - marks[4u * head + 1u];' : ''}
   ${declareSoftmax(tile)}
   ${accumulators.map(({ name }) => declareAccumulator(tile, name, width)).join('\n')}
   ${hasProbe ? perRow(tile, (i) => `var tbar${i} = 0.0;`, ' ') : ''}

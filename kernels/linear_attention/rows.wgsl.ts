@@ -12,7 +12,7 @@ import {
   timesState,
 } from '../common/webgpu/chunk_products.wgsl.js';
 import type { Vectors } from '../common/webgpu/chunk_states.wgsl.js';
-import { boundFunction, ROW_STATES } from '../common/webgpu/prepare.wgsl.js';
+import { boundFunction, ROW_STATES, vec4 } from '../common/webgpu/prepare.wgsl.js';
 import { byState } from '../common/webgpu/probe_attention.wgsl.js';
 import { copyOwnRows, rawColumns, rawInputs } from '../common/webgpu/raw_inputs.wgsl.js';
 import type { Slot } from '../common/webgpu/row_layout.js';
@@ -84,8 +84,6 @@ export interface RowsSource {
   readonly values: Columns;
 }
 
-const vec4: BufferType = { access: 'read', element: 'vec4f' };
-
 /** `state{i}` of prepared rows. */
 const readStates = (tile: Tile): string => perRow(tile, (i) => `let state${i} = rowInfo[row${i}].y;`, ' ');
 
@@ -94,9 +92,9 @@ export const preparedSource = ({ key, value, isCausal }: LinearShape): RowsSourc
   key: 'prepared',
   params: {},
   buffers: {
-    rows: vec4,
+    rows: vec4('read'),
     rowInfo: { access: 'read', element: 'vec2f' },
-    ...(isCausal && { preparedKey: vec4, preparedValue: vec4 }),
+    ...(isCausal && { preparedKey: vec4('read'), preparedValue: vec4('read') }),
   },
   text: '',
   begin: readStates,
@@ -116,7 +114,7 @@ export function rawSource(
   return {
     key: `raw ${JSON.stringify([slots, hasMask])}`,
     params: { headsPerBatch: 'u32' },
-    buffers: { ...buffers, rows: { access: 'read_write', element: 'vec4f' } },
+    buffers: { ...buffers, rows: vec4('read_write') },
     text,
     begin: (tile) => copyOwnRows(tile, { slot: query, place: place(tile), vectors, hasMask }),
     keys: rawColumns(key),
@@ -196,7 +194,7 @@ export function linearRowsShader(shape: LinearShape, source: RowsSource, hasProb
     key: `linearRows ${JSON.stringify(shape)} ${source.key} ${hasProbe}`,
     workgroupSize: threadsOf(tile),
     params: { ...linearParams, ...source.params },
-    buffers: { ...source.buffers, states: vec4, out: out.buffer, ...(probe && { probe: probe.buffer }) },
+    buffers: { ...source.buffers, states: vec4('read'), out: out.buffer, ...(probe && { probe: probe.buffer }) },
     workgroupBytes: tileBytes(tile),
     text: () => `
 ${head(shape)}
@@ -253,8 +251,8 @@ export function linearRowsGradShader(shape: LinearShape): Shader {
     params: linearParams,
     buffers: {
       ...source.buffers,
-      rows: { access: 'read_write', element: 'vec4f' },
-      states: vec4,
+      rows: vec4('read_write'),
+      states: vec4('read'),
       dquery: dquery.buffer,
     },
     workgroupBytes: tileBytes(tile),

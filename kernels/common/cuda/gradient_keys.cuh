@@ -16,7 +16,6 @@ struct GradientKeys {
   using Scores = float[kPartRows / 8][4];
   using Sums = float[kDim / 8][4];
 
-
   const ProbeParams& p;
   char* shared;
   int head, tile;

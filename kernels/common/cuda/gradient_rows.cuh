@@ -27,8 +27,8 @@ struct GradientRows {
 
   // How far the largest exponent may rise before the centre of gamma moves: a factor of 16 in weight.
   static constexpr float kCentreLag = 4;
-  // Weights of images of keys are scaled as if they came to this share of the bound of theirs.
-  static constexpr float kLeastShare = 0x1p-18f;
+  // Weights of images of keys are scaled as if they came to this much of a unit, 2^-18 of their bound.
+  static constexpr float kLeastWeight = 0x1p-5f;
 
   const ProbeParams& p;
   Rows rows;
@@ -350,10 +350,11 @@ struct GradientRows {
     });
     float factor[2];
     const float one[2] = {1, 1};
+    // What cancels here leaves something in the kernel of keys, which rounds otherwise, and must not overflow there.
 #pragma unroll
     for (int r = 0; r < 2; r++) {
-      most[0][r] *= unit[r];
-      most[1][r] *= unit[r];
+      most[0][r] = unit[r] * Max(most[0][r], kLeastWeight);
+      most[1][r] = unit[r] * Max(most[1][r], kLeastWeight);
     }
 #pragma unroll
     for (int r = 0; r < 2; r++) factor[r] = unit[r] * statistics.inverse_sum[r] * rows.summary.key_unit * p.scale;
@@ -368,13 +369,6 @@ struct GradientRows {
       }
     }
     rows.StoreRows(sum, one, p.dquery, p.dim, 0);
-    // What cancels here leaves something in the kernel of keys, which rounds otherwise, and must not overflow there.
-#pragma unroll
-    for (int r = 0; r < 2; r++) {
-      const float rounding = unit[r] * (8192 * kLeastShare);
-      Raise(most[0][r], rounding);
-      Raise(most[1][r], rounding);
-    }
     WriteRecords(most);
   }
 

@@ -1,3 +1,4 @@
+import { vec4 } from './prepare.wgsl.js';
 import { type BufferType, type ParamType, type Shader, unroll } from './shader.js';
 import {
   accumulateWeights,
@@ -47,8 +48,6 @@ export interface ChunkSource {
   readonly factor?: (j: string) => string;
 }
 
-const vec4: BufferType = { access: 'read', element: 'vec4f' };
-
 /** Expression: quad `c` of row `j` of vectors in the prepared tensor `buffer`. */
 const vectorQuad = (buffer: string, { stride, offset }: Vectors, j: string, c: string): string =>
   `${buffer}[(head * params.rows + ${j}) * ${stride}u + ${offset}u + ${c}]`;
@@ -57,7 +56,7 @@ const vectorQuad = (buffer: string, { stride, offset }: Vectors, j: string, c: s
 export const preparedChunks = (left: Vectors, right: Vectors, factor?: number): ChunkSource => ({
   key: JSON.stringify(['prepared', left, right, factor]),
   params: {},
-  buffers: { left: vec4, right: vec4 },
+  buffers: { left: vec4('read'), right: vec4('read') },
   text: '',
   begin: () => '',
   left: (j, c) => vectorQuad('left', left, j, c),
@@ -71,7 +70,7 @@ export const preparedChunks = (left: Vectors, right: Vectors, factor?: number): 
 export const pairChunks = (key: Vectors, value: Vectors): ChunkSource => ({
   key: JSON.stringify(['pairs', key, value]),
   params: {},
-  buffers: { preparedKey: vec4, preparedValue: vec4 },
+  buffers: { preparedKey: vec4('read'), preparedValue: vec4('read') },
   text: `
 fn pair(head: u32, j: u32, c: u32) -> vec4f {
   if (c < ${key.width}u) { return ${vectorQuad('preparedKey', key, 'j', 'c')}; }
@@ -116,7 +115,7 @@ export function chunkStatesShader(tile: Tile, left: Vectors, right: Vectors, sou
     params: { rows: 'u32', chunk: 'u32', chunks: 'u32', ...source.params },
     buffers: {
       ...source.buffers,
-      states: { access: 'read_write', element: 'vec4f' },
+      states: vec4('read_write'),
     },
     workgroupBytes: tileBytes(tile),
     text: () => `

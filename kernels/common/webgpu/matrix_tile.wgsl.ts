@@ -217,20 +217,19 @@ export const readStaged = (tile: MatrixTile, { name, unit }: StagedProducts, are
 export const readProducts = (tile: MatrixTile, columns: Columns, set: NamedProducts, area = 0): string =>
   readStaged(tile, stagedProducts(columns, set), area);
 
-export const matrixProducts = (tile: MatrixTile, columns: Columns, sets: readonly Products[]): string =>
-  tile.buffers === undefined
-    ? `
+export function matrixProducts(tile: MatrixTile, columns: Columns, sets: readonly Products[]): string {
+  const made = makeProducts(
+    tile,
+    sets.map((set) => stagedProducts(columns, set)),
+  );
+  // A loop that stages all that a tile takes has done so.
+  if (tile.buffers !== undefined) return made;
+  return `
   workgroupBarrier();
   ${stage(tile, columns)}
   workgroupBarrier();
-  ${makeProducts(
-    tile,
-    sets.map((set) => stagedProducts(columns, set)),
-  )}`
-    : makeProducts(
-        tile,
-        sets.map((set) => stagedProducts(columns, set)),
-      );
+  ${made}`;
+}
 
 const inTurns = <Item>(tile: Tile, items: readonly Item[], text: (items: readonly Item[]) => string): string => {
   const { areas = 1 } = tile;
